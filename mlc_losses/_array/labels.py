@@ -1,0 +1,100 @@
+"""Reductions over the label axis, which is always the last one here.
+
+Every loss reduces its labels through these functions and nowhere else, so this is the one place
+where a reduction can become collective (labels split over devices) or blockwise.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple
+
+from array_api_compat import device, is_jax_namespace, is_torch_namespace
+
+from mlc_losses._array.namespace import namespace, shape_of
+
+
+class TopK(NamedTuple):
+    """What `top_k` returns: the k largest (or smallest) entries and where they were."""
+
+    values: Any
+    indices: Any
+
+
+def label_sum(x: Any, where: Any = None) -> Any:
+    """Sum over the labels; those where `where` is False add nothing, in value and gradient."""
+    xp = namespace(x=x)
+    return xp.sum(x if where is None else xp.where(where, x, 0.0), axis=-1)
+
+
+def label_max(x: Any, where: Any = None) -> Any:
+    """Largest entry over the labels; -inf where there is none."""
+    xp = namespace(x=x)
+    x = x if where is None else xp.where(where, x, -math.inf)
+    if shape_of(x)[-1] == 0:
+        return label_sum(x) - math.inf
+    return xp.max(x, axis=-1)
+
+
+def label_count(mask: Any, like: Any) -> Any:
+    """Number of True entries over the labels, in the dtype of `like`."""
+    xp = namespace(mask=mask)
+    return xp.sum(xp.astype(mask, like.dtype), axis=-1)
+
+
+def label_any(mask: Any) -> Any:
+    """Whether any entry over the labels is True."""
+    return namespace(mask=mask).any(mask, axis=-1)
+
+
+def label_numbers(like: Any) -> Any:
+    """0..L-1, shaped to compare with `like` `[..., L]`."""
+    xp = namespace(like=like)
+    numbers = xp.arange(shape_of(like)[-1], device=device(like))
+    return xp.reshape(numbers, (1,) * (like.ndim - 1) + (-1,))
+
+
+def top_k(x: Any, k: int, /, *, axis: int = -1, mode: str = "largest") -> TopK:
+    """The k largest (or smallest) entries along `axis`, in the coming standard's form.
+
+    The order of the results, and which of tied entries are taken, is the backend's own.
+    """
+    xp = namespace(x=x)
+    if hasattr(xp, "top_k"):
+        return TopK(*xp.top_k(x, k, axis=axis, mode=mode))
+    if is_torch_namespace(xp):
+        return TopK(*xp.topk(x, k, dim=axis, largest=mode == "largest"))
+    if is_jax_namespace(xp):
+        import jax
+
+        sign = 1 if mode == "largest" else -1
+        values, indices = jax.lax.top_k(sign * x, k, axis=axis)
+        return TopK(sign * values, indices)
+    order = xp.argsort(x, axis=axis, descending=mode == "largest", stable=True)
+    first = [slice(None)] * x.ndim
+    first[axis] = slice(k)
+    indices = order[tuple(first)]
+    return TopK(xp.take_along_axis(x, indices, axis=axis), indices)
+
+
+def scatter_true(ids: Any, num_labels: int) -> Any:
+    """Bool `[..., num_labels]`, True at the ids `[..., P]`; an id out of range sets nothing.
+
+    Never a `[..., P, L]` array: one write per id where the backend has a scatter.
+    """
+    xp = namespace(ids=ids)
+    # one column more takes the ids that set nothing
+    ids = xp.where((ids >= 0) & (ids < num_labels), ids, num_labels)
+    shape = (*shape_of(ids)[:-1], num_labels + 1)
+    mask = xp.zeros(shape, dtype=xp.bool, device=device(ids))
+    if is_jax_namespace(xp):
+        import jax.numpy as jnp
+
+        mask = jnp.put_along_axis(mask, ids, True, axis=-1, inplace=False)
+    elif is_torch_namespace(xp):
+        mask = mask.scatter(-1, xp.astype(ids, xp.int64), True)
+    else:
+        numbers = label_numbers(mask)
+        for column in range(shape_of(ids)[-1]):
+            mask = mask | (ids[..., column, None] == numbers)
+    return mask[..., :num_labels]

@@ -1,0 +1,239 @@
+"""Which backend, which dtype, and are the arguments right: asked here and nowhere else."""
+
+from __future__ import annotations
+
+import math
+import operator
+from numbers import Real
+from typing import Any, Protocol, TypeVar
+
+from array_api_compat import (
+    array_namespace,
+    device,
+    is_array_api_obj,
+    is_jax_array,
+    is_torch_array,
+)
+
+
+class Array(Protocol):
+    """An array of any library that follows the array API standard: NumPy, JAX, PyTorch, ..."""
+
+    @property
+    def shape(self) -> Any: ...
+    @property
+    def dtype(self) -> Any: ...
+    @property
+    def ndim(self) -> int: ...
+    def __neg__(self) -> Any: ...
+    def __add__(self, other: Any, /) -> Any: ...
+    def __radd__(self, other: Any, /) -> Any: ...
+    def __sub__(self, other: Any, /) -> Any: ...
+    def __rsub__(self, other: Any, /) -> Any: ...
+    def __mul__(self, other: Any, /) -> Any: ...
+    def __rmul__(self, other: Any, /) -> Any: ...
+    def __lt__(self, other: Any, /) -> Any: ...
+    def __le__(self, other: Any, /) -> Any: ...
+    def __gt__(self, other: Any, /) -> Any: ...
+    def __ge__(self, other: Any, /) -> Any: ...
+    def __getitem__(self, key: Any, /) -> Any: ...
+
+
+ArrayT = TypeVar("ArrayT", bound=Array)
+
+
+def namespace(**arrays: Any) -> Any:
+    """The array namespace that all `arrays` share; None and Python numbers belong to any."""
+    given = {name: x for name, x in arrays.items() if not (x is None or is_number(x))}
+    for name, x in given.items():
+        if not is_array_api_obj(x):
+            raise TypeError(
+                f"{name} must be an array (NumPy, JAX, PyTorch, ...), got {type(x).__name__}"
+            )
+    try:
+        return array_namespace(*given.values())
+    except TypeError:
+        kinds = ", ".join(f"{name}: {type(x).__module__}" for name, x in given.items())
+        raise TypeError(
+            f"all arrays of a call must come from one library, got {kinds}; "
+            "convert them to the library of the first"
+        ) from None
+
+
+def is_number(x: Any) -> bool:
+    """A Python number, as opposed to an array of one (NumPy scalars count as arrays)."""
+    return isinstance(x, Real) and not is_array_api_obj(x)
+
+
+def is_concrete(x: Any) -> bool:
+    """Whether values can be looked at: `x` is neither a JAX tracer nor a torch `meta` tensor."""
+    if is_jax_array(x):
+        import jax
+
+        return not isinstance(x, jax.core.Tracer)
+    if is_torch_array(x):
+        import torch
+
+        return x.device.type != "meta" and not torch.compiler.is_compiling()
+    return True
+
+
+def shape_of(x: Array) -> tuple[int, ...]:
+    return tuple(x.shape)
+
+
+def is_half(xp: Any, dtype: Any) -> bool:
+    """Whether `dtype` is a float too narrow to compute in (float16, bfloat16, float8)."""
+    return bool(xp.finfo(dtype).bits < 32)
+
+
+def to_compute_dtype(xp: Any, x: Any) -> Any:
+    """`x` itself, or in float32 if its own dtype is a narrower float."""
+    return xp.astype(x, xp.float32) if is_half(xp, x.dtype) else x
+
+
+def default_float(xp: Any) -> Any:
+    """The namespace's default real dtype (float32 in PyTorch and in JAX without x64)."""
+    return xp.__array_namespace_info__().default_dtypes()["real floating"]
+
+
+def default_integer(xp: Any) -> Any:
+    """The dtype the namespace counts and indexes in."""
+    return xp.__array_namespace_info__().default_dtypes()["indexing"]
+
+
+def computed(xp: Any, x: Any) -> Any:
+    """`x` as numbers to compute with: floats at least float32, anything else the default float."""
+    if xp.isdtype(x.dtype, "real floating"):
+        return to_compute_dtype(xp, x)
+    return xp.astype(x, default_float(xp))
+
+
+def is_floating(x: Any) -> bool:
+    return bool(namespace(x=x).isdtype(x.dtype, "real floating"))
+
+
+def check_floating(xp: Any, name: str, x: Any) -> None:
+    if not xp.isdtype(x.dtype, "real floating"):
+        raise TypeError(f"{name} must be floating-point, got dtype {x.dtype}")
+
+
+def check_integer(xp: Any, name: str, x: Any) -> None:
+    if not xp.isdtype(x.dtype, "integral"):
+        raise TypeError(f"{name} must be integers, got dtype {x.dtype}")
+
+
+def check_same_shape(name: str, x: Array, other_name: str, other: Array) -> None:
+    if shape_of(x) != shape_of(other):
+        raise ValueError(
+            f"{name} and {other_name} must have the same shape, "
+            f"got {shape_of(x)} and {shape_of(other)}"
+        )
+
+
+def _check_multi_hot(xp: Any, name: str, targets: Any) -> None:
+    if not xp.isdtype(targets.dtype, ("bool", "integral", "real floating")):
+        raise TypeError(f"{name} must be bool, integer or float, got dtype {targets.dtype}")
+
+
+def label_arguments(
+    logits: Any,
+    targets: Any,
+    where: Any = None,
+    axis: int = -1,
+    *,
+    logits_name: str = "logits",
+    targets_name: str = "targets",
+) -> tuple[Any, Any, Any, Any]:
+    """`(xp, logits, targets, where)` of a loss, checked, with the label axis last.
+
+    Logits and targets come back in the dtype to compute in. Where `where` is False the logit and
+    the target are 0, whatever they were: from here on they are harmless, in value and gradient.
+    """
+    xp = namespace(**{logits_name: logits, targets_name: targets, "where": where})
+    check_floating(xp, logits_name, logits)
+    _check_multi_hot(xp, targets_name, targets)
+    check_same_shape(logits_name, logits, targets_name, targets)
+    if where is not None:
+        check_same_shape(logits_name, logits, "where", where)
+        if not xp.isdtype(where.dtype, "bool"):
+            raise TypeError(f"where must be bool (False = label unknown), got dtype {where.dtype}")
+    if logits.ndim == 0:
+        raise ValueError(f"{logits_name} must have a label axis, got a 0-dimensional array")
+    logits = _labels_last(xp, to_compute_dtype(xp, logits), axis)
+    targets = _labels_last(xp, xp.astype(targets, logits.dtype), axis)
+    if where is not None:
+        where = _labels_last(xp, where, axis)
+        logits = xp.where(where, logits, 0.0)
+        targets = xp.where(where, targets, 0.0)
+    return xp, logits, targets, where
+
+
+def _labels_last(xp: Any, x: Any, axis: int) -> Any:
+    return x if axis in (-1, x.ndim - 1) else xp.moveaxis(x, axis, -1)
+
+
+def number(
+    name: str,
+    value: Any,
+    *,
+    low: float = -math.inf,
+    high: float = math.inf,
+    below: float = math.inf,
+) -> Any:
+    """A hyper-parameter as a Python float inside its range; a traced one passes unchecked.
+
+    NumPy scalars become Python floats, since they would promote float32 arrays to float64.
+    """
+    if is_jax_array(value) or is_torch_array(value):
+        return value
+    if not isinstance(value, Real):
+        raise TypeError(f"{name} must be a number, got {type(value).__name__}")
+    value = float(value)
+    if not (low <= value <= high and (value < below or below == math.inf)):
+        if below < math.inf:
+            limits = f"in [{low:g}, {below:g})"
+        elif high < math.inf:
+            limits = f"in [{low:g}, {high:g}]"
+        else:
+            limits = f"at least {low:g}"
+        raise ValueError(f"{name} must be {limits}, got {value:g}")
+    return value
+
+
+def positive_integer(name: str, value: Any, high: int | None = None) -> int:
+    """A static count such as `k`, at least 1 and at most `high`."""
+    try:
+        count = operator.index(value)
+    except TypeError:
+        raise TypeError(f"{name} must be an integer, got {value!r}") from None
+    if count < 1 or (high is not None and count > high):
+        limits = "at least 1" if high is None else f"in 1..{high}"
+        raise ValueError(f"{name} must be {limits}, got {count}")
+    return count
+
+
+def per_label(name: str, weights: Any, like: Any) -> Any:
+    """Weights `[L]` in the dtype of `like` `[..., L]`, shaped to multiply it label by label."""
+    if is_number(weights):
+        raise TypeError(f"{name} must be an array of shape [L], got the number {weights}")
+    xp = namespace(logits=like, **{name: weights})
+    if shape_of(weights) != shape_of(like)[-1:]:
+        raise ValueError(
+            f"{name} must have one entry per label, shape {shape_of(like)[-1:]}, "
+            f"got {shape_of(weights)}"
+        )
+    return xp.reshape(xp.astype(weights, like.dtype), (1,) * (like.ndim - 1) + (-1,))
+
+
+def per_example(name: str, value: Any, like: Any) -> Any:
+    """A number or an array `[...]` as one value for each example of `like` `[..., L]`."""
+    xp = namespace(logits=like, **{name: value})
+    batch = shape_of(like)[:-1]
+    if is_number(value):
+        return xp.full(batch, number(name, value), dtype=like.dtype, device=device(like))
+    if shape_of(value) not in ((), batch):
+        raise ValueError(
+            f"{name} must be a number or have the batch shape {batch}, got {shape_of(value)}"
+        )
+    return xp.broadcast_to(xp.astype(value, like.dtype), batch)

@@ -1,0 +1,81 @@
+"""What decisions and metrics stand on: ranks of scores with their ties, and sums by group."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from array_api_compat import device, is_jax_namespace, is_numpy_namespace, is_torch_namespace
+
+from mlc_losses._array.labels import label_numbers
+from mlc_losses._array.namespace import Array, namespace, shape_of
+
+
+class Ranking(NamedTuple):
+    """The scores of each row from the highest down; every field is integer `[..., L]`.
+
+    `order` holds the ids, `above` how many scores of the row are greater than the one at this
+    place, `at_least` how many are at least as large (itself among them). Tied places agree in
+    both. A NaN ties with nothing; where it stands is the backend's own.
+    """
+
+    order: Any
+    above: Any
+    at_least: Any
+
+
+def ranking(scores: Any) -> Ranking:
+    """Rank the scores of each row."""
+    xp = namespace(scores=scores)
+    order = xp.argsort(scores, axis=-1, descending=True, stable=True)
+    falling = xp.take_along_axis(scores, order, axis=-1)
+    places = label_numbers(falling)
+    starts_group = (places == 0) | (falling != xp.roll(falling, 1, axis=-1))
+    bounds = _group_bounds(xp, starts_group, places)
+    group = xp.cumulative_sum(xp.astype(starts_group, places.dtype), axis=-1) - 1
+    above = xp.take_along_axis(bounds, group, axis=-1)
+    return Ranking(order, above, xp.take_along_axis(bounds, group + 1, axis=-1))
+
+
+def _group_bounds(xp: Any, starts_group: Any, places: Any) -> Any:
+    """`[..., L + 1]`: where the groups start, first to last, then L.
+
+    Sorting moves the starts to the front: the standard has no running maximum.
+    """
+    length = shape_of(starts_group)[-1]
+    starts = xp.sort(xp.where(starts_group, places, length), axis=-1)
+    end = xp.full(
+        (*shape_of(starts)[:-1], 1), length, dtype=starts.dtype, device=device(starts_group)
+    )
+    return xp.concat([starts, end], axis=-1)
+
+
+def group_sums(values: Any, groups: Any, num_groups: int) -> Any:
+    """Sum of the values `[n]` of each group `[num_groups]`; a group out of range is left out."""
+    xp = namespace(values=values, groups=groups)
+    # one group more takes what is out of range
+    groups = xp.where((groups >= 0) & (groups < num_groups), groups, num_groups)
+    if is_numpy_namespace(xp):
+        sums = xp.bincount(groups, weights=values, minlength=num_groups + 1)
+        return xp.astype(sums[:num_groups], values.dtype)
+    if is_jax_namespace(xp) or is_torch_namespace(xp):
+        zeros = xp.zeros(num_groups + 1, dtype=values.dtype, device=device(values))
+        if is_jax_namespace(xp):
+            return zeros.at[groups].add(values)[:num_groups]
+        return zeros.index_add(0, xp.astype(groups, xp.int64), values)[:num_groups]
+    numbers = xp.arange(num_groups, dtype=groups.dtype, device=device(values))
+    return xp.sum(xp.where(groups[:, None] == numbers[None, :], values[:, None], 0.0), axis=0)
+
+
+def check_matrix(name: str, x: Array) -> None:
+    """Examples by labels, two axes: a metric over more or fewer would mean something else."""
+    if x.ndim != 2:
+        raise ValueError(f"{name} must have shape [n, L], got {shape_of(x)}")
+
+
+def option(name: str, value: Any, options: Mapping[Any, Any]) -> Any:
+    """What the option `value` stands for; a wrong one is refused with the list of valid ones."""
+    if value not in options:
+        valid = ", ".join(repr(known) for known in options)
+        raise ValueError(f"{name} must be one of {valid}, got {value!r}")
+    return options[value]

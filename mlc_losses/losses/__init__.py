@@ -1,0 +1,1 @@
+"""One file per family of losses; no family leans on another, except to compose."""

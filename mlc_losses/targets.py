@@ -1,0 +1,212 @@
+"""Ids to multi-hot and back, smoothing, a check before training, a mean that may be empty."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+from mlc_losses._array.labels import label_numbers, scatter_true
+from mlc_losses._array.namespace import (
+    Array,
+    ArrayT,
+    check_integer,
+    check_same_shape,
+    computed,
+    default_integer,
+    is_concrete,
+    namespace,
+    number,
+    positive_integer,
+    shape_of,
+)
+
+
+def multi_hot(ids: ArrayT, num_labels: int, *, dtype: Any = None) -> ArrayT:
+    """Multi-hot targets from label ids that are padded with -1.
+
+    Args:
+      ids: integer ``[..., P]``, each in 0..num_labels-1, or -1 for padding.
+      num_labels: L, a Python integer.
+      dtype: of the result; bool if None.
+
+    Returns:
+      ``[..., L]`` on the device of ``ids``. Duplicate ids count once; works under jit.
+
+    Raises:
+      TypeError: ids are not integers.
+      ValueError: in eager code, an id is out of range; it is named with its index. Under jit such
+        an id sets nothing.
+
+    Example:
+      >>> import numpy as np
+      >>> from mlc_losses import multi_hot
+      >>> multi_hot(np.array([[2, 0, -1], [1, 1, -1]]), 3)
+      array([[ True, False,  True],
+             [False,  True, False]])
+    """
+    xp = namespace(ids=ids)
+    check_integer(xp, "ids", ids)
+    num_labels = positive_integer("num_labels", num_labels)
+    # a narrow integer may not hold num_labels
+    ids = xp.astype(ids, default_integer(xp))
+    if ids.ndim == 0:
+        raise ValueError("ids must have an axis of ids, shape [..., P], got a 0-dimensional array")
+    if is_concrete(ids):
+        _raise_at_first(
+            xp,
+            (ids < -1) | (ids >= num_labels),
+            ids,
+            f"ids must be in 0..{num_labels - 1}, or -1 for padding",
+        )
+    mask = scatter_true(ids, num_labels)
+    return mask if dtype is None else xp.astype(mask, dtype)
+
+
+def label_ids(targets: ArrayT, max_labels: int) -> ArrayT:
+    """Label ids, ascending and padded with -1, from multi-hot targets.
+
+    Args:
+      targets: ``[..., L]``, relevant where non-zero.
+      max_labels: P, the length of the result. An example with more relevant labels keeps the P
+        lowest ids; eager NumPy calls warn of it.
+
+    Returns:
+      integer ``[..., P]``.
+
+    Raises:
+      ValueError: ``max_labels`` is less than 1.
+
+    Example:
+      >>> import numpy as np
+      >>> from mlc_losses import label_ids
+      >>> label_ids(np.array([[1, 0, 1], [0, 1, 0]]), 2)
+      array([[ 0,  2],
+             [ 1, -1]])
+    """
+    xp = namespace(targets=targets)
+    max_labels = positive_integer("max_labels", max_labels)
+    relevant = xp.astype(targets, xp.bool)
+    num_labels = shape_of(relevant)[-1]
+    numbers = xp.where(relevant, label_numbers(relevant), num_labels)
+    ids = xp.sort(numbers, axis=-1)[..., : min(max_labels, num_labels)]
+    ids = xp.where(ids < num_labels, ids, -1)
+    if max_labels < num_labels:
+        _warn_of_dropped_labels(xp, relevant, max_labels)
+        return ids
+    missing = xp.broadcast_to(ids[..., :1] * 0 - 1, (*shape_of(ids)[:-1], max_labels - num_labels))
+    return xp.concat([ids, missing], axis=-1)
+
+
+def _warn_of_dropped_labels(xp: Any, relevant: Any, max_labels: int) -> None:
+    if xp.__name__ != "array_api_compat.numpy":
+        return
+    most = int(xp.max(xp.count_nonzero(relevant, axis=-1), initial=0))
+    if most > max_labels:
+        warnings.warn(
+            f"an example has {most} labels, max_labels={max_labels} keeps the lowest ids",
+            stacklevel=3,
+        )
+
+
+def smooth_targets(targets: ArrayT, epsilon: float, *, prior: float = 0.5) -> ArrayT:
+    r"""Smoothed multi-hot targets, for the losses that take soft ones.
+
+    .. math:: (1 - \epsilon) \, y + \epsilon \cdot \text{prior}
+
+    Args:
+      targets: ``[..., L]``, bool, integer or float.
+      epsilon: share taken from the targets, in [0, 1].
+      prior: what the share is given to, in [0, 1]: 1/2 is the usual choice for binary labels.
+
+    Returns:
+      ``[..., L]``, float; integer and bool targets become the default float of their library.
+
+    Raises:
+      ValueError: ``epsilon`` or ``prior`` is outside [0, 1].
+
+    Example:
+      >>> import numpy as np
+      >>> from mlc_losses import smooth_targets
+      >>> smooth_targets(np.array([1, 0]), 0.1)
+      array([0.95, 0.05])
+    """
+    epsilon = number("epsilon", epsilon, low=0.0, high=1.0)
+    prior = number("prior", prior, low=0.0, high=1.0)
+    xp = namespace(targets=targets)
+    if not xp.isdtype(targets.dtype, "real floating"):
+        targets = computed(xp, targets)
+    return (1.0 - epsilon) * targets + epsilon * prior
+
+
+def check_targets(targets: Array, *, soft: bool = False) -> None:
+    """Check the values of multi-hot targets, once, before training.
+
+    Args:
+      targets: an array of any shape whose values can be looked at: call it outside jit.
+      soft: allow any value in [0, 1], not 0 and 1 alone.
+
+    Raises:
+      ValueError: names the first bad value (NaN is one) and its index.
+      TypeError: the values cannot be looked at.
+
+    Example:
+      >>> import numpy as np
+      >>> from mlc_losses import check_targets
+      >>> check_targets(np.array([[0, 1], [2, 0]]))
+      Traceback (most recent call last):
+      ...
+      ValueError: targets must be 0 or 1, got 2 at index (1, 0)
+    """
+    xp = namespace(targets=targets)
+    if not is_concrete(targets):
+        raise TypeError("check_targets needs values: call it outside jit, before training")
+    if xp.isdtype(targets.dtype, "bool"):
+        return
+    if soft:
+        # written so that NaN is bad
+        bad, wanted = ~((targets >= 0) & (targets <= 1)), "targets must be in [0, 1]"
+    else:
+        is_zero, is_one = xp.equal(targets, 0), xp.equal(targets, 1)
+        bad, wanted = ~(is_zero | is_one), "targets must be 0 or 1"
+    _raise_at_first(xp, bad, targets, wanted)
+
+
+def _raise_at_first(xp: Any, bad: Any, values: Any, wanted: str) -> None:
+    if not bool(xp.any(bad)):
+        return
+    flat = int(xp.argmax(xp.astype(xp.reshape(bad, (-1,)), xp.int8)))
+    index: tuple[int, ...] = ()
+    for size in reversed(shape_of(values)):
+        flat, position = divmod(flat, size)
+        index = (position, *index)
+    plain = int if xp.isdtype(values.dtype, "integral") else float
+    raise ValueError(f"{wanted}, got {plain(values[index])} at index {index}")
+
+
+def masked_mean(values: ArrayT, where: Array | None = None) -> ArrayT:
+    """Mean of the values where `where` is True; 0 where there is none.
+
+    Args:
+      values: floating, any shape, such as the losses ``[...]`` of a batch.
+      where: bool, same shape; None takes all. A value that is left out adds nothing to value or
+        gradient, even if it is NaN.
+
+    Returns:
+      a scalar.
+
+    Raises:
+      ValueError: shapes differ.
+
+    Example:
+      >>> import numpy as np
+      >>> from mlc_losses import masked_mean
+      >>> masked_mean(np.array([1.0, 2.0, 9.0]), np.array([True, True, False]))
+      np.float64(1.5)
+    """
+    xp = namespace(values=values, where=where)
+    values = computed(xp, values)
+    if where is None:
+        where = xp.ones_like(values, dtype=xp.bool)
+    check_same_shape("values", values, "where", where)
+    count = xp.sum(xp.astype(where, values.dtype))
+    return xp.sum(xp.where(where, values, 0.0)) / xp.where(count > 0, count, 1.0)

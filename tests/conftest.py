@@ -1,0 +1,14 @@
+"""Every test runs on the one array library that `ARRAY_BACKEND` names."""
+
+from __future__ import annotations
+
+import backends
+
+if backends.NAME == "jax":
+    import jax
+
+    jax.config.update("jax_enable_x64", True)
+    jax.config.update("jax_numpy_rank_promotion", "raise")
+    jax.config.update("jax_numpy_dtype_promotion", "strict")
+    # TF32 would hide an error of the size the checks look for
+    jax.config.update("jax_default_matmul_precision", "float32")

@@ -1,0 +1,420 @@
+"""What every loss promises, checked on every entry of the one list of cases."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+import numpy as np
+import pytest
+from backends import HAS_GRADIENTS, NAME, asarray, gradient, to_numpy, xp
+from cases import CASES, Arrays, Case
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+BY_ID = {case.id: case for case in CASES}
+every_case = pytest.mark.parametrize("case", CASES, ids=lambda case: case.id)
+with_gradients = pytest.mark.skipif(not HAS_GRADIENTS, reason=f"{NAME} has no gradients")
+only_jax = pytest.mark.skipif(NAME != "jax", reason="JAX's transformations")
+
+
+def here(x: Any, dtype: str = "float64") -> Any:
+    """NumPy arrays to the library under test, floats to `dtype`; anything else as it is."""
+    if not isinstance(x, np.ndarray):
+        return x
+    return asarray(x, dtype if x.dtype.kind == "f" else None)
+
+
+def all_here(keywords: dict[str, Any], dtype: str = "float64") -> dict[str, Any]:
+    return {name: here(x, dtype) for name, x in keywords.items()}
+
+
+def call(
+    case: Case, arrays: Arrays, keywords: dict[str, Any], dtype: str = "float64", **more: Any
+) -> Any:
+    """The loss on the library under test, every float array in `dtype`."""
+    return case.loss(*(here(x, dtype) for x in arrays), **all_here({**keywords, **more}, dtype))
+
+
+@cache
+def weighted_total(case_id: str) -> Callable[..., Any]:
+    """`Σ weights · loss` as a function of arrays alone, the same object for every test."""
+    case = BY_ID[case_id]
+
+    def total(x: Any, rest: Any, weights: Any, arrays: dict[str, Any]) -> Any:
+        values = case.loss(x, *rest, **case.keywords, **arrays)
+        return xp.sum(xp.astype(values, xp.float64) * weights)
+
+    return total
+
+
+def loss_gradient(
+    case: Case,
+    arrays: Arrays,
+    keywords: dict[str, Any],
+    weights: np.ndarray,
+    dtype: str = "float64",
+    where: np.ndarray | None = None,
+) -> np.ndarray:
+    """Gradient by the logits of `Σ weights · loss`, by the library's own differentiation."""
+    named = {name: keywords[name] for name in case.per_label}
+    if where is not None:
+        named["where"] = where
+    x, *rest = (here(x, dtype) for x in arrays)
+    return gradient(weighted_total(case.id), x, rest, here(weights), all_here(named, dtype))
+
+
+def differences(
+    case: Case, arrays: Arrays, keywords: dict[str, Any], weights: np.ndarray
+) -> np.ndarray:
+    """The same gradient from the oracle, by central differences in float64.
+
+    The step is small against 1, the width of a softmax, and its error, 1e-16 |value| / step, too.
+    """
+    x = arrays[0]
+    slopes = np.empty_like(x)
+    for index in np.ndindex(*x.shape):
+        step = 1e-6 * max(1.0, abs(x[index])) ** 0.5
+        sides = []
+        for sign in (1, -1):
+            moved = x.copy()
+            moved[index] += sign * step
+            sides.append(case.expected((moved, *arrays[1:]), keywords))
+        slopes[index] = weights @ (sides[0] - sides[1]) / (2 * step)
+    return slopes
+
+
+def assert_close(actual: Any, expected: np.ndarray, rtol: float, atol: float = 0.0) -> None:
+    np.testing.assert_allclose(to_numpy(actual), expected, rtol=rtol, atol=atol)
+
+
+# values ------------------------------------------------------------------------------------------
+
+
+@every_case
+@pytest.mark.parametrize("num_labels", [1, 7, 19])
+def test_value_is_the_oracle(case: Case, num_labels: int) -> None:
+    arrays, keywords = case.draw(0, num_labels=num_labels)
+    expected = case.expected(arrays, keywords)
+    actual = call(case, arrays, keywords)
+    assert actual.dtype == xp.float64
+    assert tuple(actual.shape) == (6,)
+    assert_close(actual, expected, rtol=1e-12, atol=1e-14)
+    actual = call(case, arrays, keywords, dtype="float32")
+    assert actual.dtype == xp.float32
+    assert_close(actual, expected, rtol=2e-5, atol=2e-6)
+
+
+@every_case
+@pytest.mark.parametrize("size", [0.0, 80.0, 1e4])
+def test_value_at_hard_places(case: Case, size: float) -> None:
+    arrays, keywords = case.draw(1)
+    arrays = (np.sign(arrays[0]) * size, *arrays[1:])
+    expected = case.expected(arrays, keywords)
+    assert_close(call(case, arrays, keywords), expected, rtol=1e-12, atol=1e-14)
+    assert_close(call(case, arrays, keywords, dtype="float32"), expected, rtol=2e-5, atol=2e-6)
+
+
+@every_case
+@pytest.mark.parametrize("batch", [(), (0,), (2, 3)])
+def test_any_batch_shape(case: Case, batch: tuple[int, ...]) -> None:
+    n = int(np.prod(batch))
+    arrays, keywords = case.draw(2, n=n)
+    shaped = tuple(x.reshape(*batch, -1) if n else x.reshape(*batch, 7) for x in arrays)
+    actual = call(case, shaped, keywords)
+    assert tuple(actual.shape) == batch
+    expected = case.expected(arrays, keywords).reshape(batch)
+    assert_close(actual, expected, rtol=1e-12)
+
+
+@every_case
+def test_no_labels_at_all_is_zero(case: Case) -> None:
+    arrays, keywords = case.draw(2, num_labels=0)
+    assert_close(call(case, arrays, keywords), np.zeros(6), rtol=0)
+
+
+@every_case
+def test_label_axis_may_be_anywhere(case: Case) -> None:
+    arrays, keywords = case.draw(3)
+    moved = tuple(x.T for x in arrays)
+    where = np.random.default_rng(0).random(moved[0].shape) < 0.5
+    actual = call(case, moved, keywords, where=where, axis=0)
+    expected = to_numpy(call(case, arrays, keywords, where=where.T))
+    assert_close(actual, expected, rtol=1e-15)
+
+
+@every_case
+def test_targets_of_any_dtype(case: Case) -> None:
+    arrays, keywords = case.draw(4)
+    if not case.takes_targets:
+        pytest.skip("no targets")
+    targets = (arrays[-1] > 0.5).astype(float)
+    expected = to_numpy(call(case, (*arrays[:-1], targets), keywords))
+    for dtype in ("bool", "int32", "uint8", "float32"):
+        actual = case.loss(
+            *(here(x) for x in arrays[:-1]), asarray(targets, dtype), **all_here(keywords)
+        )
+        assert actual.dtype == xp.float64
+        assert_close(actual, expected, rtol=1e-15)
+
+
+# masks -------------------------------------------------------------------------------------------
+
+
+@every_case
+def test_mask_is_deletion(case: Case) -> None:
+    """Whatever stands where the mask is False: NaN, infinities, a number too large to square."""
+    arrays, keywords = case.draw(5)
+    where = np.array([True, False, True, True, False, True, False])
+    kept = tuple(x[:, where] for x in arrays)
+    kept_keywords = {k: v[where] if k in case.per_label else v for k, v in keywords.items()}
+    expected = to_numpy(call(case, kept, kept_keywords))
+    garbage = np.tile([[np.nan], [np.inf], [-np.inf]], (2, 7))
+    garbage[:, -1] = 1e30
+    masked = tuple(np.where(where, x, garbage) for x in arrays)
+    mask = np.broadcast_to(where, masked[0].shape)
+    assert_close(call(case, masked, keywords, where=mask), expected, rtol=1e-14)
+    if HAS_GRADIENTS:
+        weights = np.linspace(0.5, 2, 6)
+        slopes = loss_gradient(case, masked, keywords, weights, where=mask)
+        expected_slopes = loss_gradient(case, kept, kept_keywords, weights)
+        np.testing.assert_allclose(slopes[:, where], expected_slopes, rtol=1e-13, atol=1e-15)
+        assert (slopes[:, ~where] == 0).all()
+
+
+@every_case
+def test_all_masked_is_zero(case: Case) -> None:
+    arrays, keywords = case.draw(6)
+    nothing = np.zeros(arrays[0].shape, dtype=bool)
+    lost = tuple(np.full_like(x, np.nan) for x in arrays)
+    assert_close(call(case, lost, keywords, where=nothing), np.zeros(6), rtol=0)
+    if HAS_GRADIENTS:
+        slopes = loss_gradient(case, lost, keywords, np.ones(6), where=nothing)
+        assert (slopes == 0).all()
+
+
+@every_case
+def test_nan_logit_gives_nan(case: Case) -> None:
+    arrays, keywords = case.draw(7)
+    arrays[0][2, 3] = np.nan
+    assert np.isnan(to_numpy(call(case, arrays, keywords))).tolist() == [i == 2 for i in range(6)]
+
+
+# infinity ----------------------------------------------------------------------------------------
+
+
+@every_case
+def test_right_at_infinity_is_deletion(case: Case) -> None:
+    if not case.right_infinity_is_deletion:
+        pytest.skip("not promised")
+    arrays, keywords = case.draw(8)
+    targets = (arrays[-1] > 0.5).astype(float)
+    sure = np.zeros(targets.shape, dtype=bool)
+    sure[:, [1, 4, 6]] = True
+    logits = np.where(sure, np.where(targets == 1, np.inf, -np.inf), arrays[0])
+    rest = (arrays[0][:, ~sure[0]], targets[:, ~sure[0]])
+    rest_keywords = {k: v[~sure[0]] if k in case.per_label else v for k, v in keywords.items()}
+    expected = to_numpy(call(case, rest, rest_keywords))
+    assert_close(call(case, (logits, targets), keywords), expected, rtol=1e-13)
+    if HAS_GRADIENTS:
+        slopes = loss_gradient(case, (logits, targets), keywords, np.ones(6))
+        assert (slopes[:, [1, 4, 6]] == 0).all()
+        assert np.isfinite(slopes).all()
+
+
+@every_case
+def test_wrong_at_infinity_is_the_limit(case: Case) -> None:
+    arrays, keywords = case.draw(9)
+    targets = (arrays[-1] > 0.5).astype(float) if case.takes_targets else arrays[-1]
+    wrong = arrays[0].copy()
+    wrong[:, 2] = np.where(targets[:, 2] == 1, -np.inf, np.inf)
+    far = arrays[0].copy()
+    far[:, 2] = np.where(targets[:, 2] == 1, -1e5, 1e5)
+    rest = (*arrays[1:-1], targets)
+    limit = case.expected((far, *rest), keywords)
+    expected = np.where(limit > 1e3, np.inf, limit)
+    assert_close(call(case, (wrong, *rest), keywords), expected, rtol=1e-12)
+    if HAS_GRADIENTS and case.takes_targets and len(arrays) == 2:
+        slopes = loss_gradient(case, (wrong, *rest), keywords, np.ones(6))
+        expected_slopes = differences(case, (far, *rest), keywords, np.ones(6))
+        np.testing.assert_allclose(slopes[:, 2], expected_slopes[:, 2], rtol=1e-6, atol=1e-9)
+
+
+# gradients ---------------------------------------------------------------------------------------
+
+
+@with_gradients
+@every_case
+def test_gradient_is_the_slope_of_the_oracle(case: Case) -> None:
+    arrays, keywords = case.draw(10)
+    weights = np.random.default_rng(1).uniform(0.5, 2, 6)
+    expected = differences(case, arrays, keywords, weights)
+    actual = loss_gradient(case, arrays, keywords, weights)
+    np.testing.assert_allclose(actual, expected, rtol=1e-6, atol=1e-8)
+    # float32 logits: the gradient has their dtype and their accuracy
+    actual = loss_gradient(case, arrays, keywords, weights, dtype="float32")
+    assert actual.dtype == np.float32
+    np.testing.assert_allclose(actual, expected, rtol=1e-4, atol=1e-5)
+
+
+@with_gradients
+@every_case
+@pytest.mark.parametrize("size", [0.0, 80.0, 1e4])
+def test_gradient_at_hard_places(case: Case, size: float) -> None:
+    arrays, keywords = case.draw(11)
+    arrays = (np.sign(arrays[0]) * size, *arrays[1:])
+    weights = np.random.default_rng(1).uniform(0.5, 2, 6)
+    expected = differences(case, arrays, keywords, weights)
+    actual = loss_gradient(case, arrays, keywords, weights)
+    np.testing.assert_allclose(actual, expected, rtol=1e-5, atol=1e-7)
+    actual = loss_gradient(case, arrays, keywords, weights, dtype="float32")
+    np.testing.assert_allclose(actual, expected, rtol=1e-4, atol=1e-5)
+
+
+@with_gradients
+@every_case
+def test_gradient_follows_a_permutation(case: Case) -> None:
+    arrays, keywords = case.draw(12)
+    order = np.random.default_rng(2).permutation(7)
+    moved = tuple(x[:, order] for x in arrays)
+    moved_keywords = {k: v[order] if k in case.per_label else v for k, v in keywords.items()}
+    slopes = loss_gradient(case, arrays, keywords, np.ones(6))
+    moved_slopes = loss_gradient(case, moved, moved_keywords, np.ones(6))
+    np.testing.assert_allclose(moved_slopes, slopes[:, order], rtol=1e-12, atol=1e-15)
+
+
+# half precision ----------------------------------------------------------------------------------
+
+
+@with_gradients
+@every_case
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_half_precision_is_computed_in_float32(case: Case, dtype: str) -> None:
+    """Far closer to the oracle than any formula evaluated in half precision can be."""
+    arrays, keywords = case.draw(13)
+
+    def rounded(x: np.ndarray) -> np.ndarray:
+        return to_numpy(here(x, dtype)).astype(x.dtype)
+
+    arrays = tuple(rounded(x) for x in arrays)
+    actual = call(case, arrays, keywords, dtype=dtype)
+    assert actual.dtype == xp.float32
+    keywords = {k: rounded(v) if isinstance(v, np.ndarray) else v for k, v in keywords.items()}
+    assert_close(actual, case.expected(arrays, keywords), rtol=2e-5, atol=2e-6)
+    slopes = loss_gradient(case, arrays, keywords, np.ones(6), dtype=dtype)
+    expected = differences(case, arrays, keywords, np.ones(6))
+    rounding = float(xp.finfo(getattr(xp, dtype)).eps)
+    np.testing.assert_allclose(slopes, expected, rtol=rounding, atol=rounding * 1e-2)
+
+
+# transformations ---------------------------------------------------------------------------------
+
+
+@only_jax
+@every_case
+def test_jit_and_vmap(case: Case) -> None:
+    import jax
+
+    arrays, keywords = case.draw(14)
+    where = asarray(np.random.default_rng(0).random(arrays[0].shape) < 0.7)
+    keywords = all_here(keywords)
+    inputs = tuple(here(x) for x in arrays)
+
+    def loss(where: Any, *arrays: Any) -> Any:
+        return case.loss(*arrays, **keywords, where=where)
+
+    eager = to_numpy(loss(where, *inputs))
+    assert_close(jax.jit(loss)(where, *inputs), eager, rtol=1e-12)
+    assert_close(jax.vmap(loss)(where, *inputs), eager, rtol=1e-12)
+
+
+@only_jax
+@every_case
+def test_forward_mode_and_second_derivatives(case: Case) -> None:
+    import jax
+
+    arrays, keywords = case.draw(15, n=3, num_labels=4)
+    keywords = all_here(keywords)
+    rest = [here(x) for x in arrays[1:]]
+
+    def total(logits: Any) -> Any:
+        return case.loss(logits, *rest, **keywords).sum()
+
+    slopes = jax.jit(jax.grad(total))
+    x, direction = asarray(arrays[0]), asarray(np.linspace(-1, 1, 12).reshape(3, 4))
+    forward = jax.jit(lambda x, dot: jax.jvp(total, (x,), (dot,))[1])(x, direction)
+    assert_close(forward, to_numpy((slopes(x) * direction).sum()), rtol=1e-10)
+    curvature = jax.jit(jax.hessian(total))(x)
+    step = 1e-5
+    expected = (slopes(x + step * direction) - slopes(x - step * direction)) / (2 * step)
+    actual = xp.einsum("ijkl,kl->ij", curvature, direction)
+    assert_close(actual, to_numpy(expected), rtol=1e-5, atol=1e-7)
+
+
+@only_jax
+@every_case
+def test_without_x64(case: Case) -> None:
+    """JAX as it comes out of the box: 32 bits."""
+    import jax
+
+    arrays, keywords = case.draw(16)
+    with jax.enable_x64(False):
+        actual = call(case, arrays, keywords, dtype="float32")
+        assert actual.dtype == xp.float32
+    assert_close(actual, case.expected(arrays, keywords), rtol=2e-5, atol=2e-6)
+
+
+# devices and errors ------------------------------------------------------------------------------
+
+
+@every_case
+@pytest.mark.skipif(NAME not in ("torch", "array-api-strict"), reason="one device only")
+def test_result_is_on_the_device_of_the_logits(case: Case) -> None:
+    device = xp.device("meta") if NAME == "torch" else xp.Device("device1")
+    arrays, keywords = case.draw(17)
+
+    def there(x: Any) -> Any:
+        return xp.asarray(here(x), device=device, copy=True)
+
+    keywords = {k: there(v) if isinstance(v, np.ndarray) else v for k, v in keywords.items()}
+    actual = case.loss(*(there(x) for x in arrays), **keywords)
+    assert actual.device == device
+
+
+@every_case
+def test_wrong_input_is_named(case: Case) -> None:
+    arrays, keywords = case.draw(18)
+    right = tuple(here(x) for x in arrays)
+    keywords = all_here(keywords)
+    column = here(arrays[-1][:, :1])
+    with pytest.raises(ValueError, match=r"same shape, got \(6, 7\) and \(6, 1\)"):
+        case.loss(*right[:-1], column, **keywords)
+    with pytest.raises(TypeError, match=r"logits must be floating-point, got dtype .*int32"):
+        case.loss(asarray(arrays[0], "int32"), *right[1:], **keywords)
+    with pytest.raises(TypeError, match="logits must be an array"):
+        case.loss(arrays[0].tolist(), *right[1:], **keywords)
+    with pytest.raises(TypeError, match="where must be bool"):
+        case.loss(*right, **keywords, where=right[0])
+    with pytest.raises(ValueError, match=r"logits and where must have the same shape"):
+        case.loss(*right, **keywords, where=right[0][:, :1] > 0)
+
+
+# properties --------------------------------------------------------------------------------------
+
+
+@every_case
+@settings(deadline=None, max_examples=15, database=None)
+@given(data=st.data())
+def test_shapes_masks_and_order(case: Case, data: st.DataObject) -> None:
+    """For any shape and mask: the value is that of the known labels alone, in any order."""
+    # JAX compiles for every shape, so it gets one
+    n, num_labels = (6, 7) if NAME == "jax" else data.draw(st.tuples(*[st.integers(1, 9)] * 2))
+    arrays, keywords = case.draw(data.draw(st.integers(0, 2**16)), n=n, num_labels=num_labels)
+    where = np.array(data.draw(st.lists(st.booleans(), min_size=num_labels, max_size=num_labels)))
+    order = np.array(data.draw(st.permutations(range(num_labels))))
+    actual = call(case, arrays, keywords, where=np.broadcast_to(where, arrays[0].shape))
+    kept = order[where[order]]
+    kept_keywords = {k: v[kept] if k in case.per_label else v for k, v in keywords.items()}
+    expected = case.expected(tuple(x[:, kept] for x in arrays), kept_keywords)
+    assert_close(actual, expected, rtol=1e-11, atol=1e-13)

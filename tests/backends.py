@@ -44,6 +44,11 @@ def to_numpy(x: Any) -> np.ndarray:
     return x.astype(np.float32) if x.dtype.name == "bfloat16" else x
 
 
+def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The function under jit where there is one: op by op, JAX would compile far more."""
+    return _jitted(function) if NAME == "jax" else function
+
+
 def gradient(function: Callable[..., Any], x: Any, *rest: Any) -> np.ndarray:
     """Gradient by x of the scalar `function(x, *rest)`, by the library's own differentiation."""
     if NAME == "jax":
@@ -54,8 +59,14 @@ def gradient(function: Callable[..., Any], x: Any, *rest: Any) -> np.ndarray:
 
 
 @cache
+def _jitted(function: Callable[..., Any]) -> Callable[..., Any]:
+    import jax
+
+    return jax.jit(function)
+
+
+@cache
 def _jitted_gradient(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Compiled once for each function, which is what takes the time."""
     import jax
 
     return jax.jit(jax.grad(function))

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from backends import HAS_GRADIENTS, NAME, asarray, gradient, to_numpy, xp
+from backends import HAS_GRADIENTS, NAME, asarray, compiled, gradient, to_numpy, xp
 from cases import CASES, Arrays, Case
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -30,11 +30,36 @@ def all_here(keywords: dict[str, Any], dtype: str = "float64") -> dict[str, Any]
     return {name: here(x, dtype) for name, x in keywords.items()}
 
 
+@cache
+def loss_of_arrays(case_id: str, axis: int) -> Callable[..., Any]:
+    """The loss as a function of arrays alone, the same object for every test."""
+    case = BY_ID[case_id]
+
+    def loss(arrays: Any, named: dict[str, Any]) -> Any:
+        return case.loss(*arrays, **case.keywords, **named, axis=axis)
+
+    return loss
+
+
 def call(
-    case: Case, arrays: Arrays, keywords: dict[str, Any], dtype: str = "float64", **more: Any
+    case: Case,
+    arrays: Arrays,
+    keywords: dict[str, Any],
+    dtype: str = "float64",
+    where: np.ndarray | None = None,
+    axis: int = -1,
 ) -> Any:
-    """The loss on the library under test, every float array in `dtype`."""
-    return case.loss(*(here(x, dtype) for x in arrays), **all_here({**keywords, **more}, dtype))
+    """The loss on the library under test, compiled, every float array in `dtype`."""
+    inputs = tuple(here(x, dtype) for x in arrays)
+    return compiled(loss_of_arrays(case.id, axis))(inputs, named(case, keywords, dtype, where))
+
+
+def named(
+    case: Case, keywords: dict[str, Any], dtype: str, where: np.ndarray | None
+) -> dict[str, Any]:
+    """The keywords that are arrays."""
+    mask = {} if where is None else {"where": where}
+    return all_here({name: keywords[name] for name in case.per_label} | mask, dtype)
 
 
 @cache
@@ -58,11 +83,9 @@ def loss_gradient(
     where: np.ndarray | None = None,
 ) -> np.ndarray:
     """Gradient by the logits of `Σ weights · loss`, by the library's own differentiation."""
-    named = {name: keywords[name] for name in case.per_label}
-    if where is not None:
-        named["where"] = where
     x, *rest = (here(x, dtype) for x in arrays)
-    return gradient(weighted_total(case.id), x, rest, here(weights), all_here(named, dtype))
+    total = weighted_total(case.id)
+    return gradient(total, x, rest, here(weights), named(case, keywords, dtype, where))
 
 
 def differences(

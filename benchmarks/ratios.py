@@ -1,0 +1,41 @@
+"""Timing on a noisy machine: everything in one run, in turns, medians, ratios."""
+
+from __future__ import annotations
+
+import random
+import statistics
+import time
+from collections.abc import Callable
+from typing import Any
+
+# PyTorch's threads go on spinning for a while after a call and would slow whoever comes next
+PAUSE = 0.02
+
+
+def medians(
+    functions: dict[str, Callable[[], Any]], *, rounds: int = 25, warm_up: int = 2
+) -> dict[str, float]:
+    """Median seconds of each function, which must wait for its own result.
+
+    Every round calls all of them once, in a new order.
+    """
+    times: dict[str, list[float]] = {name: [] for name in functions}
+    names = list(functions)
+    order = random.Random(0)
+    for number in range(warm_up + rounds):
+        order.shuffle(names)
+        for name in names:
+            time.sleep(PAUSE)
+            start = time.perf_counter()
+            functions[name]()
+            if number >= warm_up:
+                times[name].append(time.perf_counter() - start)
+    return {name: statistics.median(values) for name, values in times.items()}
+
+
+def table(title: str, seconds: dict[str, float], ours: str) -> str:
+    """One line for each function: milliseconds, and our time as a share of its time."""
+    lines = [title]
+    for name, value in seconds.items():
+        lines.append(f"  {name:<28} {1e3 * value:9.2f} ms   {seconds[ours] / value:6.2f}")
+    return "\n".join(lines)

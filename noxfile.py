@@ -1,0 +1,97 @@
+"""Sessions: tests on each backend, demo, examples, lint, doctests, benchmarks, build.
+
+`nox -l` lists them. An interpreter that is not found is skipped.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import nox
+
+nox.needs_version = ">=2025.2.9"
+# PyTorch's small CPU build is found through pip's own settings, which uv does not read
+nox.options.default_venv_backend = "virtualenv"
+nox.options.error_on_missing_interpreters = False
+nox.options.sessions = ["tests", "lint", "doctests", "build"]
+
+PYPROJECT = nox.project.load_toml("pyproject.toml")
+BACKENDS = ["numpy", "array-api-strict", "jax"]
+PYTHONS = ["3.11", "3.12", "3.13", "3.14"]
+# Python 3.11 is where PyTorch's small CPU build is to be had
+TESTED = [("3.11", "torch"), *((python, backend) for python in PYTHONS for backend in BACKENDS)]
+
+
+def group(name: str) -> list[str]:
+    return list(nox.project.dependency_groups(PYPROJECT, name))
+
+
+@nox.session
+@nox.parametrize(
+    "python,backend", TESTED, ids=[f"{backend}-{python}" for python, backend in TESTED]
+)
+def tests(session: nox.Session, backend: str) -> None:
+    """The tests on one array library; arguments after -- go to pytest."""
+    if backend == "torch":  # before anything that would bring a larger build of it
+        session.install(*group("torch-cpu"))
+    session.install("-e", ".[jax]" if backend == "jax" else ".", *group("tests"))
+    if backend == "array-api-strict":
+        session.install(*group("strict"))
+    session.run("pytest", "-n", "auto", *session.posargs, env={"ARRAY_BACKEND": backend})
+
+
+@nox.session
+def demo(session: nox.Session) -> None:
+    """The main job: train with zlpr and with binary cross-entropy, and compare them."""
+    session.install("-e", ".[examples]")
+    session.run("python", "examples/train.py", *session.posargs)
+
+
+@nox.session(python="3.11")
+def examples(session: nox.Session) -> None:
+    """Every example at reduced size, and their tests."""
+    session.install(*group("torch-cpu"))
+    session.install("-e", ".[examples]", *group("tests"))
+    session.run("pytest", "tests/test_examples.py", env={"ARRAY_BACKEND": "jax"})
+    session.run("python", "examples/train.py", "--epochs", "2")
+    session.run("python", "examples/numpy_check.py")
+    session.run("python", "examples/torch_loop.py", "--epochs", "2")
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Style, formatting and types."""
+    session.install("-e", ".", *group("lint"))
+    session.run("ruff", "check")
+    session.run("ruff", "format", "--check")
+    session.run("mypy")
+
+
+@nox.session
+def doctests(session: nox.Session) -> None:
+    """The examples in the docstrings."""
+    session.install("-e", ".", *group("tests"))
+    session.run("pytest", "--doctest-modules", "mlc_losses", *session.posargs)
+
+
+@nox.session(python="3.11")
+def benchmarks(session: nox.Session) -> None:
+    """Speed against peers in one run; fails where a bar of docs/design.md is missed."""
+    session.install(*group("torch-cpu"))
+    session.install("-e", ".[jax]", *group("benchmarks"))
+    # the package itself needs torchvision; the module of its loss, loaded alone, does not
+    session.install("--no-deps", "timm==1.0.31")
+    session.run("pytest", "benchmarks", *session.posargs)
+
+
+@nox.session
+def build(session: nox.Session) -> None:
+    """The wheel, installed in an empty environment, works with its run dependencies alone."""
+    session.install("build")
+    wheels = Path(session.create_tmp())
+    session.run("python", "-m", "build", "--outdir", str(wheels), silent=True)
+    (wheel,) = sorted(wheels.glob("*.whl"))[-1:]
+    session.run("python", "-m", "pip", "uninstall", "--yes", "build", silent=True)
+    session.install(str(wheel))
+    with session.chdir(wheels):
+        session.run("python", "-W", "error", "-c", "import mlc_losses; print(mlc_losses.__all__)")

@@ -1,0 +1,234 @@
+"""Decisions: thresholds, exactly k, k on average, and the thresholds that are best."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from backends import NAME, asarray, to_numpy, xp
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from mlc_losses import predict_average_k, predict_threshold, predict_top_k, tune_thresholds
+
+INF, NAN = math.inf, math.nan
+
+
+def matrices(*values):
+    return arrays(
+        np.array(values).dtype, (4, 5), elements=st.sampled_from(values), fill=st.nothing()
+    )
+
+
+# few distinct values, so that most rows have ties
+TIED = matrices(-INF, -1.0, 0.0, 0.5, 2.0, INF)
+ODD = matrices(-INF, -0.0, 0.0, 0.5, INF, NAN)
+MARKS = matrices(False, True)
+quick = settings(max_examples=50, deadline=None, derandomize=True)
+
+
+def brute_top_k(row: np.ndarray, k: int) -> np.ndarray:
+    best = sorted(range(len(row)), key=lambda i: (np.isnan(row[i]), -np.nan_to_num(row[i]), i))
+    return np.isin(np.arange(len(row)), best[:k])
+
+
+def cuts(scores: np.ndarray) -> list[float]:
+    """A threshold for every set that `scores > threshold` can be, from none to all."""
+    return [INF, *sorted(set(scores) - {INF}, reverse=True), -INF]
+
+
+def quality(metric: str, predicted: np.ndarray, relevant: np.ndarray) -> float:
+    if metric == "accuracy":
+        return float(np.mean(predicted == relevant))
+    sizes = predicted.sum() + relevant.sum()
+    return float(2 * (predicted & relevant).sum() / sizes) if sizes else 0.0
+
+
+def assert_best(metric: str, threshold: float, scores: np.ndarray, relevant: np.ndarray) -> None:
+    tried = [
+        (quality(metric, scores > cut, relevant), -(scores > cut).sum()) for cut in cuts(scores)
+    ]
+    best, most_negative_size = max(tried)
+    assert quality(metric, scores > threshold, relevant) == pytest.approx(best, abs=1e-12)
+    assert (scores > threshold).sum() == -most_negative_size
+
+
+@pytest.mark.parametrize(
+    ("threshold", "expected"),
+    [
+        (0.0, [[0, 0, 1], [0, 0, 1]]),
+        (-1, [[0, 1, 1], [0, 0, 1]]),
+        (np.float64(0.5), [[0, 0, 0], [0, 0, 1]]),
+        (INF, [[0, 0, 0], [0, 0, 0]]),
+        ([-2.0, -0.5, 0.5], [[1, 1, 0], [0, 0, 1]]),
+    ],
+)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_threshold_is_strict(threshold, expected, dtype):
+    scores = asarray([[-1.0, 0.0, 0.5], [NAN, -2.0, INF]], dtype)
+    threshold = asarray(threshold, dtype) if isinstance(threshold, list) else threshold
+    got = predict_threshold(scores, threshold)
+    assert got.dtype == xp.bool
+    np.testing.assert_array_equal(to_numpy(got), np.array(expected, dtype=bool))
+
+
+def test_average_k_is_not_strict():
+    scores = asarray([[-1.0, 0.0, 0.5], [NAN, -2.0, INF]])
+    expected = np.array([[0, 1, 1], [0, 0, 1]], dtype=bool)
+    np.testing.assert_array_equal(to_numpy(predict_average_k(scores, 0.0)), expected)
+    np.testing.assert_array_equal(to_numpy(predict_average_k(scores, xp.asarray(0.0))), expected)
+
+
+@pytest.mark.parametrize("predict", [predict_threshold, predict_average_k])
+def test_a_threshold_is_not_rounded_to_half_precision(predict):
+    if NAME == "array-api-strict":
+        pytest.skip("the standard has no half precision")
+    scores = asarray([[1.0, 2.0]], "float16")
+    # float16 would round it to 1
+    threshold = asarray(1.0001, "float32")
+    np.testing.assert_array_equal(to_numpy(predict(scores, threshold)), [[False, True]])
+
+
+@quick
+@given(TIED | ODD, st.integers(1, 5))
+def test_top_k_takes_exactly_k(scores, k):
+    got = to_numpy(predict_top_k(asarray(scores), k))
+    np.testing.assert_array_equal(got.sum(-1), k)
+    np.testing.assert_array_equal(got, [brute_top_k(row, k) for row in scores])
+
+
+def test_decisions_keep_leading_axes():
+    scores = asarray(np.random.default_rng(0).normal(size=(2, 3, 4)))
+    np.testing.assert_array_equal(to_numpy(predict_top_k(scores, 2)).sum(-1), np.full((2, 3), 2))
+    assert predict_threshold(scores, asarray([0.0, 1.0, 2.0, 3.0])).shape == (2, 3, 4)
+
+
+@quick
+@given(TIED, MARKS, st.sampled_from(["f1", "accuracy"]))
+def test_tuned_thresholds_beat_every_cut(scores, relevant, metric):
+    got = tune_thresholds(asarray(scores), asarray(relevant), metric=metric)
+    for threshold, column, marks in zip(to_numpy(got), scores.T, relevant.T, strict=True):
+        assert_best(metric, threshold, column, marks)
+    got = tune_thresholds(asarray(scores), asarray(relevant), metric=metric, average="micro")
+    assert got.shape == ()
+    assert_best(metric, float(got), scores.ravel(), relevant.ravel())
+
+
+@pytest.mark.parametrize(
+    ("scores", "relevant", "expected"),
+    [
+        ([3.0, 1.0, 2.0], [1, 0, 1], 1.5),
+        ([3.0, 1.0, 1.0], [1, 1, 0], -INF),  # ties are predicted together
+        ([3.0, 1.0, 2.0], [0, 0, 0], INF),  # no positives
+        ([3.0, 1.0, 2.0], [1, 1, 1], -INF),
+        ([1.0, NAN, 2.0], [1, 0, 1], NAN),
+        ([1.7e308, 1.5e308], [1, 0], 1.6e308),
+    ],
+)
+def test_tuned_threshold_of_one_label(scores, relevant, expected):
+    got = tune_thresholds(asarray(scores, "float64")[:, None], asarray(relevant)[:, None])
+    np.testing.assert_allclose(to_numpy(got), [expected], rtol=1e-12)
+
+
+@pytest.mark.parametrize("start", [1.0, 1.0 + 2.0**-23])
+def test_the_midpoint_of_neighbouring_floats_still_divides_them(start):
+    low = np.float32(start)
+    high = np.nextafter(low, np.float32(2))
+    scores, relevant = asarray([[low], [high]], "float32"), asarray([[0], [1]])
+    threshold = tune_thresholds(scores, relevant)
+    assert threshold.dtype == xp.float32
+    np.testing.assert_array_equal(to_numpy(threshold), [low])
+    np.testing.assert_array_equal(to_numpy(predict_threshold(scores, threshold)), [[False], [True]])
+
+
+@pytest.mark.skipif(NAME == "array-api-strict", reason="the standard has no half precision")
+def test_thresholds_of_half_precision_scores_are_float32():
+    one = np.float16(1)
+    scores = asarray([[one], [np.nextafter(one, np.float16(2))]], "float16")
+    threshold = tune_thresholds(scores, asarray([[0], [1]]))
+    assert threshold.dtype == xp.float32
+    np.testing.assert_array_equal(to_numpy(predict_threshold(scores, threshold)), [[False], [True]])
+
+
+@pytest.mark.parametrize("shape", [(0, 3), (3, 0)])
+def test_no_examples_or_no_labels(shape):
+    scores = asarray(np.zeros(shape))
+    targets = asarray(np.zeros(shape, dtype=bool))
+    assert predict_threshold(scores).shape == shape
+    np.testing.assert_array_equal(
+        to_numpy(tune_thresholds(scores, targets)), np.full(shape[1], INF)
+    )
+    assert float(tune_thresholds(scores, targets, average="micro")) == INF
+    if shape[1]:
+        assert predict_top_k(scores, 2).shape == shape
+
+
+S, Y = np.zeros((2, 3)), np.zeros((2, 3), dtype=int)
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "words"),
+    [
+        (lambda s, y: predict_threshold(y), TypeError, "scores must be floating"),
+        (lambda s, y: predict_threshold(s, s[0, :2]), ValueError, r"threshold .*\(3,\).*\(2,\)"),
+        (lambda s, y: predict_threshold(s, [0.0]), TypeError, "threshold must be an array"),
+        (lambda s, y: predict_threshold(s, NAN), ValueError, "threshold"),
+        (lambda s, y: predict_threshold(s[0, 0, ...]), ValueError, "scores must have a label axis"),
+        (lambda s, y: predict_average_k(s, s[0, :]), ValueError, r"one number, got shape \(3,\)"),
+        (lambda s, y: predict_top_k(s, 0), ValueError, r"k must be in 1\.\.3, got 0"),
+        (lambda s, y: predict_top_k(s, 4), ValueError, r"k must be in 1\.\.3, got 4"),
+        (lambda s, y: predict_top_k(s, 1.5), TypeError, "k must be an integer"),
+        (lambda s, y: tune_thresholds(s, y[:1, :]), ValueError, r"\(2, 3\) and \(1, 3\)"),
+        (lambda s, y: tune_thresholds(s[0, :], y[0, :]), ValueError, r"\[n, L\], got \(3,\)"),
+        (
+            lambda s, y: tune_thresholds(s, y, metric="auc"),
+            ValueError,
+            "metric must be one of 'f1', 'accuracy', got 'auc'",
+        ),
+        (
+            lambda s, y: tune_thresholds(s, y, average="samples"),
+            ValueError,
+            "average must be one of 'macro', 'micro', got 'samples'",
+        ),
+    ],
+)
+def test_misuse_is_named(call, error, words):
+    with pytest.raises(error, match=words):
+        call(asarray(S), asarray(Y))
+
+
+CALLS = {
+    "threshold": lambda s, y: predict_threshold(s, s[0, :]),
+    "top_k": lambda s, y: predict_top_k(s, 2),
+    "average_k": lambda s, y: predict_average_k(s, s[0, 0]),
+    "tune_f1": lambda s, y: tune_thresholds(s, y),
+    "tune_accuracy": lambda s, y: tune_thresholds(s, y, metric="accuracy", average="micro"),
+}
+
+
+@pytest.mark.skipif(NAME != "jax", reason="jit is JAX's")
+def test_jit_and_vmap_equal_eager():
+    import jax
+
+    def run(s, y):
+        return {name: call(s, y) for name, call in CALLS.items()}
+
+    rng = np.random.default_rng(1)
+    scores = asarray(np.round(rng.normal(size=(2, 4, 5)), 1))
+    targets = asarray(rng.random((2, 4, 5)) < 0.4)
+    batched = jax.jit(jax.vmap(run))(scores, targets)
+    for i in range(2):
+        eager = run(scores[i], targets[i])
+        for name in CALLS:
+            np.testing.assert_array_equal(batched[name][i], eager[name], err_msg=name)
+
+
+@pytest.mark.skipif(NAME not in ("torch", "array-api-strict"), reason="one device only")
+@pytest.mark.parametrize("name", CALLS)
+def test_results_stay_on_the_device(name):
+    device = xp.Device("device1") if NAME == "array-api-strict" else "meta"
+    scores = xp.zeros((3, 4), dtype=xp.float32, device=device)
+    targets = xp.zeros((3, 4), dtype=xp.bool, device=device)
+    assert CALLS[name](scores, targets).device == scores.device

@@ -1,12 +1,19 @@
-"""Prints the ratios that the benchmarks found, below pytest-benchmark's own table."""
+"""Collects the ratios the benchmarks find: printed at the end and, with --into PATH, written."""
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 REPORT = pytest.StashKey[list[str]]()
+MARKED = re.compile(r"(?<=<!-- measured -->\n).*?(?=<!-- end -->)", flags=re.DOTALL)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--into", type=Path, help="Markdown file whose measured part is replaced")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -15,11 +22,15 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.fixture
 def report(request: pytest.FixtureRequest) -> list[str]:
-    """Lines for the end of the run."""
+    """Paragraphs for the end of the run."""
     return request.config.stash[REPORT]
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
-    terminalreporter.section("ratios: our time as a share of each peer's")
-    for lines in config.stash[REPORT]:
-        terminalreporter.write_line(lines)
+    text = "\n\n".join(config.stash[REPORT])
+    terminalreporter.section("measured: our time as a share of each peer's")
+    terminalreporter.write_line(text)
+    path = config.getoption("into")
+    if path is not None and text:
+        page = path.read_text()
+        path.write_text(MARKED.sub(lambda _: f"\n{text}\n\n", page))

@@ -34,8 +34,8 @@ def medians(
 
 
 def table(title: str, seconds: dict[str, float], ours: str) -> str:
-    """One line for each function: milliseconds, and our time as a share of its time."""
-    lines = [title]
+    """Markdown: the median of each function, and our time as a share of it."""
+    lines = [f"**{title}**", "", "| | ms | our share |", "|---|---:|---:|"]
     for name, value in seconds.items():
-        lines.append(f"  {name:<28} {1e3 * value:9.2f} ms   {seconds[ours] / value:6.2f}")
+        lines.append(f"| {name} | {1e3 * value:.2f} | {seconds[ours] / value:.2f} |")
     return "\n".join(lines)

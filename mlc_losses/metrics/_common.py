@@ -1,8 +1,11 @@
-"""Counts, ratios and means, where nothing counted gives 0."""
+"""Counts, ratios and means, where nothing counted gives 0; and the discounts of ranks."""
 
 from __future__ import annotations
 
 from typing import Any
+
+import numpy as np
+from array_api_compat import device
 
 from mlc_losses._array.namespace import default_float, label_arguments, shape_of
 from mlc_losses._array.ranks import check_matrix
@@ -39,3 +42,24 @@ def scores_and_relevance(scores: Any, targets: Any) -> tuple[Any, Any, Any]:
     xp, scores, targets, _ = label_arguments(scores, targets, logits_name="scores")
     check_matrix("scores", scores)
     return xp, scores, xp.astype(targets, xp.bool)
+
+
+def discounts_between(xp: Any, first: Any, last: Any, k: int, like: Any) -> Any:
+    """Sum of the discounts 1 / log2(2 + place) of the places first..last-1 that are below k.
+
+    Prefix sums, each as two float numbers: one alone would round away a small discount far down.
+    """
+    prefix = np.concatenate([[0.0], np.cumsum(1.0 / np.log2(np.arange(k) + 2.0))])
+    high = prefix.astype(np.float32)
+    total = 0.0
+    for part in (high, prefix - high):
+        table = xp.astype(xp.asarray(part, device=device(like)), like.dtype)
+        total = total + (_look_up(xp, table, last) - _look_up(xp, table, first))
+    return total
+
+
+def _look_up(xp: Any, table: Any, places: Any) -> Any:
+    """The table's entry at each place, its last one beyond the end."""
+    end = shape_of(table)[0] - 1
+    flat = xp.reshape(xp.where(places < end, places, end), (-1,))
+    return xp.reshape(xp.take(table, flat, axis=0), shape_of(places))

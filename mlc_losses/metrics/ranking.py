@@ -5,14 +5,18 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import numpy as np
-from array_api_compat import device
-
 from mlc_losses._array.labels import label_any, label_count, label_max, label_sum
 from mlc_losses._array.namespace import Array, positive_integer, shape_of
 from mlc_losses._array.ranks import Ranking, option, ranking
 from mlc_losses.decide import predict_top_k
-from mlc_losses.metrics._common import COUNTED_AXIS, averaged, mean, ratio, scores_and_relevance
+from mlc_losses.metrics._common import (
+    COUNTED_AXIS,
+    averaged,
+    discounts_between,
+    mean,
+    ratio,
+    scores_and_relevance,
+)
 
 
 def precision_at_k(scores: Array, targets: Array, k: int) -> Any:
@@ -125,12 +129,12 @@ def ndcg_at_k(scores: Array, targets: Array, k: int) -> Any:
     xp, scores, relevant = scores_and_relevance(scores, targets)
     k = positive_integer("k", k, shape_of(scores)[-1])
     ranks = ranking(scores)
-    discounts = _discounts_between(xp, ranks.above, ranks.at_least, k, scores)
+    discounts = discounts_between(xp, ranks.above, ranks.at_least, k, scores)
     tied = xp.astype(ranks.at_least - ranks.above, scores.dtype)
     found = xp.take_along_axis(relevant, ranks.order, axis=-1)
     gain = label_sum(discounts / tied, found)
     positives = xp.count_nonzero(relevant, axis=-1)
-    best = _discounts_between(xp, 0 * positives, positives, k, scores)
+    best = discounts_between(xp, 0 * positives, positives, k, scores)
     return mean(xp, _nan_like(xp, scores, ratio(xp, gain, best)))
 
 
@@ -286,24 +290,3 @@ def _average_precision(xp: Any, scores: Any, relevant: Any) -> Any:
 def _nan_like(xp: Any, scores: Any, values: Any) -> Any:
     """NaN for a row with a NaN score: its ranks mean nothing."""
     return xp.where(label_any(xp.isnan(scores)), math.nan, values)
-
-
-def _discounts_between(xp: Any, first: Any, last: Any, k: int, like: Any) -> Any:
-    """Sum of the discounts 1 / log2(2 + place) of the places first..last-1 that are below k.
-
-    Prefix sums, each as two float numbers: one alone would round away a small discount far down.
-    """
-    prefix = np.concatenate([[0.0], np.cumsum(1.0 / np.log2(np.arange(k) + 2.0))])
-    high = prefix.astype(np.float32)
-    total = 0.0
-    for part in (high, prefix - high):
-        table = xp.astype(xp.asarray(part, device=device(like)), like.dtype)
-        total = total + (_look_up(xp, table, last) - _look_up(xp, table, first))
-    return total
-
-
-def _look_up(xp: Any, table: Any, places: Any) -> Any:
-    """The table's entry at each place, its last one beyond the end."""
-    end = shape_of(table)[0] - 1
-    flat = xp.reshape(xp.where(places < end, places, end), (-1,))
-    return xp.reshape(xp.take(table, flat, axis=0), shape_of(places))

@@ -181,7 +181,7 @@ def r_drop(
       >>> import numpy as np
       >>> from mlc_losses import r_drop
       >>> r_drop(np.array([1.5, -0.5]), np.array([0.5, 0.25]), np.array([1, 0])).round(4)
-      np.float64(0.9024)
+      np.float64(1.1545)
     """
     alpha = number("alpha", alpha, low=0.0)
     fit = zlpr(logits, targets, where=where, axis=axis) + zlpr(

@@ -5,6 +5,9 @@ from __future__ import annotations
 import warnings
 from typing import Any
 
+import numpy as np
+
+from mlc_losses._array.host import first_index, to_host
 from mlc_losses._array.labels import label_numbers, scatter_true
 from mlc_losses._array.namespace import (
     Array,
@@ -52,12 +55,9 @@ def multi_hot(ids: ArrayT, num_labels: int, *, dtype: Any = None) -> ArrayT:
     if ids.ndim == 0:
         raise ValueError("ids must have an axis of ids, shape [..., P], got a 0-dimensional array")
     if is_concrete(ids):
-        _raise_at_first(
-            xp,
-            (ids < -1) | (ids >= num_labels),
-            ids,
-            f"ids must be in 0..{num_labels - 1}, or -1 for padding",
-        )
+        values = to_host("ids", ids)
+        wanted = f"ids must be in 0..{num_labels - 1}, or -1 for padding"
+        _raise_at_first((values < -1) | (values >= num_labels), values, wanted)
     mask = scatter_true(ids, num_labels)
     return mask if dtype is None else xp.astype(mask, dtype)
 
@@ -157,30 +157,21 @@ def check_targets(targets: Array, *, soft: bool = False) -> None:
       ...
       ValueError: targets must be 0 or 1, got 2 at index (1, 0)
     """
-    xp = namespace(targets=targets)
     if not is_concrete(targets):
         raise TypeError("check_targets needs values: call it outside jit, before training")
-    if xp.isdtype(targets.dtype, "bool"):
-        return
+    values = to_host("targets", targets)
     if soft:
         # written so that NaN is bad
-        bad, wanted = ~((targets >= 0) & (targets <= 1)), "targets must be in [0, 1]"
+        bad, wanted = ~((values >= 0) & (values <= 1)), "targets must be in [0, 1]"
     else:
-        is_zero, is_one = xp.equal(targets, 0), xp.equal(targets, 1)
-        bad, wanted = ~(is_zero | is_one), "targets must be 0 or 1"
-    _raise_at_first(xp, bad, targets, wanted)
+        bad, wanted = (values != 0) & (values != 1), "targets must be 0 or 1"
+    _raise_at_first(bad, values, wanted)
 
 
-def _raise_at_first(xp: Any, bad: Any, values: Any, wanted: str) -> None:
-    if not bool(xp.any(bad)):
-        return
-    flat = int(xp.argmax(xp.astype(xp.reshape(bad, (-1,)), xp.int8)))
-    index: tuple[int, ...] = ()
-    for size in reversed(shape_of(values)):
-        flat, position = divmod(flat, size)
-        index = (position, *index)
-    plain = int if xp.isdtype(values.dtype, "integral") else float
-    raise ValueError(f"{wanted}, got {plain(values[index])} at index {index}")
+def _raise_at_first(bad: np.ndarray, values: np.ndarray, wanted: str) -> None:
+    if bad.any():
+        index = first_index(bad)
+        raise ValueError(f"{wanted}, got {values[index]} at index {index}")
 
 
 def masked_mean(values: ArrayT, where: Array | None = None) -> ArrayT:

@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 import oracles
+import oracles_ranking
+import oracles_sets
 
 import mlc_losses as ml
 
@@ -42,6 +44,18 @@ def two_logits_and_targets(rng: np.random.Generator, n: int, num_labels: int) ->
     return logits, rng.normal(size=(n, num_labels)) * 3, targets
 
 
+def bounded(rng: np.random.Generator, n: int, num_labels: int) -> Arrays:
+    """As `hard`, with similarities in [-1, 1] for logits."""
+    logits, targets = hard(rng, n, num_labels)
+    return np.tanh(logits), targets
+
+
+def one_class(rng: np.random.Generator, n: int, num_labels: int) -> Arrays:
+    """Logits and class ids. Of 7 classes those of even id and 3 alone: tests leave out the rest."""
+    ids = np.array([0, 2, 3, 6]) if num_labels == 7 else np.arange(max(num_labels, 1))
+    return rng.normal(size=(n, num_labels)) * 3, rng.choice(ids, n)
+
+
 @dataclass(frozen=True)
 class Case:
     """A public loss with hyper-parameters, its oracle for one example, and what it promises."""
@@ -54,7 +68,23 @@ class Case:
     per_label: tuple[str, ...] = ()
     # a label scored right at infinity adds nothing, as if it were not there
     right_infinity_is_deletion: bool = True
+    # the slope by a label scored wrong at infinity is the limit of the slopes before it
+    slope_at_infinity: bool = True
     takes_targets: bool = True
+    # looks across the batch `[n, L]`, and its oracle too; the result is not one value per example
+    across_batch: bool = False
+    takes_where: bool = True
+    takes_axis: bool = True
+    logits_name: str = "logits"
+    # weights without a gradient that depend on the logits: the gradient is not that of the value.
+    # The oracle takes, as `at`, the logits to compute the weights from
+    fixed_weights: bool = False
+    # sizes of logits at which its slopes can be told from differences of its oracle
+    hard_sizes: tuple[float, ...] = (0.0, 80.0, 1e4)
+
+    @property
+    def single_label(self) -> bool:
+        return self.arrays is one_class
 
     @property
     def id(self) -> str:
@@ -68,7 +98,26 @@ class Case:
         extra = {name: rng.uniform(0.5, 3, num_labels) for name in self.per_label}
         return arrays, {**self.keywords, **extra}
 
+    def keep(self, arrays: Arrays, columns: np.ndarray) -> Arrays:
+        """The same examples with these labels alone, in this order; a class not kept is -1."""
+        columns = np.arange(arrays[0].shape[1])[columns]
+
+        def new_ids(ids: np.ndarray) -> np.ndarray:
+            found = ids[:, None] == columns
+            return np.where(found.any(1), found.argmax(1) if columns.size else -1, -1)
+
+        return tuple(x[:, columns] if x.ndim == 2 else new_ids(x) for x in arrays)
+
+    def relevant(self, arrays: Arrays) -> np.ndarray:
+        """Bool `[n, L]`: which labels are to score high."""
+        targets = arrays[-1]
+        if self.single_label:
+            return targets[:, None] == np.arange(arrays[0].shape[1])
+        return targets > 0.5
+
     def expected(self, arrays: Arrays, keywords: dict[str, Any]) -> np.ndarray:
+        if self.across_batch:
+            return np.asarray(self.oracle(*arrays, **keywords), dtype=float)
         rows = zip(*arrays, strict=True)
         return np.array([self.oracle(*row, **keywords) for row in rows], dtype=float)
 
@@ -98,4 +147,54 @@ CASES = [
     Case(ml.asymmetric, oracles.asymmetric, keywords={"gamma_pos": 0.0, "margin": 0.2}),
     Case(ml.hill, oracles.hill),
     Case(ml.hill, oracles.hill, keywords={"margin": 0.0, "gamma": 0.5, "lam": 2.0}),
+    Case(ml.lsep, oracles_ranking.lsep),
+    Case(ml.lsep, oracles_ranking.lsep, hard_bool),
+    Case(ml.pairwise_hinge, oracles_ranking.pairwise_hinge),
+    Case(ml.pairwise_hinge, oracles_ranking.pairwise_hinge,
+         keywords={"margin": 0.3, "normalize": True}, right_infinity_is_deletion=False),
+    Case(ml.multilabel_margin, oracles_ranking.multilabel_margin,
+         right_infinity_is_deletion=False),
+    # exponential: its slopes differ by more digits than a difference has, and end at inf
+    Case(ml.bp_mll, oracles_ranking.bp_mll, bounded, right_infinity_is_deletion=False,
+         slope_at_infinity=False, hard_sizes=(0.0,)),
+    Case(ml.warp, oracles_ranking.warp),
+    Case(ml.warp, oracles_ranking.warp, hard_bool, {"margin": 0.3}),
+    Case(ml.calibrated_ranking, oracles_ranking.calibrated_ranking),
+    Case(ml.calibrated_ranking, oracles_ranking.calibrated_ranking,
+         keywords={"threshold": -0.7}),
+    Case(ml.distributional_ranking, oracles_ranking.distributional_ranking,
+         right_infinity_is_deletion=False),
+    Case(ml.distributional_ranking, oracles_ranking.distributional_ranking,
+         keywords={"margin": 0.1, "lambda_pos": 0.2, "lambda_neg": 0.5, "slope": 2.0,
+                   "scale": 1.5},
+         right_infinity_is_deletion=False),
+    Case(ml.two_way, oracles_ranking.two_way, right_infinity_is_deletion=False,
+         slope_at_infinity=False, across_batch=True),
+    Case(ml.two_way, oracles_ranking.two_way,
+         keywords={"temperature_pos": 2.0, "temperature_neg": 0.5},
+         right_infinity_is_deletion=False, slope_at_infinity=False, across_batch=True),
+    # quadratic, and far logits are out of its domain
+    Case(ml.circle, oracles_ranking.circle, bounded, {"gamma": 8.0},
+         right_infinity_is_deletion=False, slope_at_infinity=False,
+         logits_name="similarities", fixed_weights=True, hard_sizes=(0.0, 80.0)),
+    Case(ml.circle, oracles_ranking.circle, bounded, {"margin": 0.4, "gamma": 2.0},
+         right_infinity_is_deletion=False, slope_at_infinity=False,
+         logits_name="similarities", fixed_weights=True, hard_sizes=(0.0, 80.0)),
+    Case(ml.softmax_cross_entropy, oracles_ranking.softmax_cross_entropy, one_class),
+    Case(ml.softmax_cross_entropy, oracles_ranking.softmax_cross_entropy, one_class,
+         {"label_smoothing": 0.1}, slope_at_infinity=False),
+    Case(ml.softmax_focal, oracles_ranking.softmax_focal, one_class),
+    Case(ml.softmax_focal, oracles_ranking.softmax_focal, one_class, {"gamma": 0.5}),
+    Case(ml.ldam, oracles_ranking.ldam, one_class, {"scale": 3.0}, per_label=("margins",),
+         takes_where=False, takes_axis=False),
+    Case(ml.multilabel_softmax, oracles_ranking.multilabel_softmax,
+         right_infinity_is_deletion=False, slope_at_infinity=False),
+    # a relevant label has a part in the weights of the others
+    Case(ml.distribution_balanced, oracles_sets.distribution_balanced,
+         keywords={"num_examples": 100.0}, per_label=("counts",),
+         right_infinity_is_deletion=False),
+    Case(ml.distribution_balanced, oracles_sets.distribution_balanced,
+         keywords={"num_examples": 9.0, "alpha": 0.3, "beta": 4.0, "mu": 0.3, "lam": 5.0,
+                   "kappa": 0.2, "gamma": 0.5, "balance": 1.5}, per_label=("counts",),
+         right_infinity_is_deletion=False),
 ]  # fmt: skip

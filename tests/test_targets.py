@@ -78,6 +78,12 @@ def test_targets_under_jit() -> None:
     np.testing.assert_array_equal(to_numpy(hot), [[1, 0, 1, 0], [0, 1, 0, 0]])
     back = jax.jit(lambda hot: ml.label_ids(hot, 2))(hot)
     np.testing.assert_array_equal(to_numpy(back), [[0, 2], [1, -1]])
+    # values that the traced function closes over can be looked at
+    kept = ids[:1]
+    hot_kept = jax.jit(lambda: ml.multi_hot(kept, 4))()
+    np.testing.assert_array_equal(to_numpy(hot_kept), [[1, 0, 1, 0]])
+    with pytest.raises(ValueError, match=r"got 7 at index \(1, 0\)"):
+        jax.jit(lambda: ml.multi_hot(ids, 4))()
     with pytest.raises(TypeError, match="call it outside jit"):
         jax.jit(ml.check_targets)(hot)
 

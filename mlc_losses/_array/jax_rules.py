@@ -14,7 +14,8 @@ import jax
 from jax import lax
 from jax.custom_derivatives import SymbolicZero
 
-from mlc_losses._array import two_sided
+from mlc_losses._array import pairs, two_sided
+from mlc_losses._array.labels import label_sum
 
 # 4 to 12 are equal; at 16 XLA stops unrolling the loop and loses a factor of 3
 _RUNS = 8
@@ -68,3 +69,27 @@ def _two_sided_jvp(primals: Any, tangents: Any) -> Any:
     parts = two_sided_parts(*primals)
     dots = [None if isinstance(dot, SymbolicZero) else dot for dot in tangents]
     return parts, two_sided.tangents(primals, parts, dots)
+
+
+def map_blocks(rows: Callable[..., Any], length: int, *own: Any) -> Any:
+    """`rows(*own)` `[..., L]`, `length` labels at a time, one block in memory at once."""
+    *batch, count = own[0].shape
+    blocks = -(-count // length)
+
+    def cut(x: Any) -> Any:
+        padding = [(0, 0)] * len(batch) + [(0, blocks * length - count)]
+        return jax.numpy.moveaxis(jax.numpy.pad(x, padding).reshape(*batch, blocks, length), -2, 0)
+
+    done = lax.map(lambda block: rows(*block), [cut(x) for x in own])
+    return jax.numpy.moveaxis(done, 0, -2).reshape(*batch, blocks * length)[..., :count]
+
+
+@jax.custom_jvp
+def pair_logistic(scores: Any, positive: Any, negative: Any) -> Any:
+    return pairs.pair_logistic_value(scores, positive, negative)
+
+
+@pair_logistic.defjvp
+def _pair_logistic_jvp(primals: Any, tangents: Any) -> Any:
+    slopes = pairs.pair_logistic_slopes(*primals)
+    return pair_logistic(*primals), label_sum(slopes * tangents[0])

@@ -11,7 +11,8 @@ from typing import Any, NamedTuple
 
 from array_api_compat import device, is_jax_namespace, is_torch_namespace
 
-from mlc_losses._array.namespace import namespace, shape_of
+from mlc_losses._array.namespace import default_integer, namespace, shape_of
+from mlc_losses._array.ops import stop_gradient
 
 
 class TopK(NamedTuple):
@@ -45,6 +46,21 @@ def label_count(mask: Any, like: Any) -> Any:
 def label_any(mask: Any) -> Any:
     """Whether any entry over the labels is True."""
     return namespace(mask=mask).any(mask, axis=-1)
+
+
+def log_softmax(x: Any, where: Any = None) -> Any:
+    """`x - log Σ e^x` over the labels; -inf at -inf and where `where` is False.
+
+    Labels at +inf share the probability and get no gradient; all others are then -inf.
+    """
+    xp = namespace(x=x)
+    x = x if where is None else xp.where(where, x, -math.inf)
+    peak = label_max(stop_gradient(x))[..., None]
+    peak = xp.where(peak == -math.inf, 0.0, peak)
+    tied = (x == peak) & xp.isinf(peak)
+    shifted = xp.where(tied, 0.0, xp.where(tied, 0.0, x) - peak)
+    total = label_sum(xp.exp(shifted))[..., None]
+    return shifted - xp.log(xp.where(total == 0, 1.0, total))
 
 
 def label_numbers(like: Any) -> Any:
@@ -98,3 +114,39 @@ def scatter_true(ids: Any, num_labels: int) -> Any:
         for column in range(shape_of(ids)[-1]):
             mask = mask | (ids[..., column, None] == numbers)
     return mask[..., :num_labels]
+
+
+def padded(ids: Any, padding: int, length: int) -> Any:
+    """The ids `[..., P]`, cut or padded to `[..., length]`."""
+    xp = namespace(ids=ids)
+    *batch, have = shape_of(ids)
+    if have >= length:
+        return ids[..., :length]
+    more = xp.full((*batch, length - have), padding, dtype=ids.dtype, device=device(ids))
+    return xp.concat([ids, more], axis=-1)
+
+
+def first_positions(ids: Any, num_labels: int) -> Any:
+    """Where each label first stands in the ids `[..., P]`: `[..., num_labels]`, P if nowhere."""
+    xp = namespace(ids=ids)
+    *batch, length = shape_of(ids)
+    # one column more takes the ids that are no label
+    ids = xp.where((ids >= 0) & (ids < num_labels), ids, num_labels)
+    shape = (*batch, num_labels + 1)
+    first = xp.full(shape, length, dtype=default_integer(xp), device=device(ids))
+    if is_jax_namespace(xp):
+        import jax.numpy as jnp
+
+        rows = math.prod(batch)
+        places = first.reshape(rows, num_labels + 1).at[
+            jnp.arange(rows)[:, None], ids.reshape(rows, length)
+        ]
+        first = places.min(jnp.arange(length)[None, :]).reshape(shape)
+    elif is_torch_namespace(xp):
+        places = xp.broadcast_to(label_numbers(ids), shape_of(ids))
+        first = first.scatter_reduce(-1, xp.astype(ids, xp.int64), places, "amin")
+    else:
+        numbers = label_numbers(first)
+        for column in reversed(range(length)):
+            first = xp.where(ids[..., column, None] == numbers, column, first)
+    return first[..., :num_labels]

@@ -180,6 +180,7 @@ def number(
     low: float = -math.inf,
     high: float = math.inf,
     below: float = math.inf,
+    above: float = -math.inf,
 ) -> Any:
     """A hyper-parameter as a Python float inside its range; a traced one passes unchecked.
 
@@ -190,8 +191,11 @@ def number(
     if not isinstance(value, Real):
         raise TypeError(f"{name} must be a number, got {type(value).__name__}")
     value = float(value)
-    if not (low <= value <= high and (value < below or below == math.inf)):
-        if below < math.inf:
+    inside = (value < below or below == math.inf) and (value > above or above == -math.inf)
+    if not (low <= value <= high and inside):
+        if above > -math.inf:
+            limits = f"above {above:g}"
+        elif below < math.inf:
             limits = f"in [{low:g}, {below:g})"
         elif high < math.inf:
             limits = f"in [{low:g}, {high:g}]"

@@ -68,3 +68,14 @@ def bernoulli_nll(logits: Any, positive: Any, negative: Any) -> Any:
     counted = wrong_side > 0
     linear = wrong_side * xp.where(counted, size, 0.0)
     return linear + (positive + negative) * xp.log1p(xp.exp(-size))
+
+
+def matmul(a: Any, b: Any) -> Any:
+    """`a` `[..., K]` times `b` `[K, M]` in the full precision of its dtype.
+
+    JAX's default rounds float32 to fewer bits on accelerators.
+    """
+    xp = namespace(a=a, b=b)
+    if is_jax_namespace(xp):
+        return xp.tensordot(a, b, axes=1, precision="highest")
+    return xp.tensordot(a, b, axes=1)

@@ -10,7 +10,8 @@ from typing import Any
 
 import torch
 
-from mlc_losses._array import two_sided
+from mlc_losses._array import pairs, two_sided
+from mlc_losses._array.labels import label_sum
 
 
 class _TwoSided(torch.autograd.Function):
@@ -50,3 +51,28 @@ class _TwoSided(torch.autograd.Function):
 
 
 two_sided_parts = _TwoSided.apply
+
+
+class _PairLogistic(torch.autograd.Function):
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(scores: Any, positive: Any, negative: Any) -> Any:
+        return pairs.pair_logistic_value(scores, positive, negative)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
+        ctx.save_for_backward(*inputs)
+        ctx.save_for_forward(*inputs)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Any) -> Any:
+        slopes = pairs.pair_logistic_slopes(*ctx.saved_tensors)
+        return gradients[0][..., None] * slopes, None, None
+
+    @staticmethod
+    def jvp(ctx: Any, *dots: Any) -> Any:
+        return label_sum(pairs.pair_logistic_slopes(*ctx.saved_tensors) * dots[0])
+
+
+pair_logistic = _PairLogistic.apply

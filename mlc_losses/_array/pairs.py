@@ -1,0 +1,203 @@
+"""Sums over the pairs of a positive and a negative label, without an `[L, L]` array.
+
+The hinge by sorting, the exponential by its factors; the logistic has no shortcut, and goes block
+of labels by block of labels, with a gradient rule of its own (`jax_rules`, `torch_rules`) so that
+differentiating it keeps no block.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+from array_api_compat import is_jax_namespace, is_numpy_namespace, is_torch_namespace
+
+from mlc_losses._array.labels import label_count, label_max, label_sum
+from mlc_losses._array.namespace import label_arguments, namespace, shape_of
+from mlc_losses._array.ops import sigmoid, softplus, stop_gradient
+
+# entries of one block of pairs, and the labels in it: the second bounds a block under `vmap`,
+# where the size of the batch is not to be seen
+_BLOCK_SIZE = 2**20
+_BLOCK_LABELS = 32
+
+
+def pair_arguments(
+    logits: Any, targets: Any, where: Any, axis: int, logits_name: str = "logits"
+) -> tuple[Any, Any, Any, Any]:
+    """`(xp, scores, positive, negative)` of a loss, checked, with the label axis last.
+
+    A label that `where` leaves out is on neither side, and its score is 0.
+    """
+    xp, scores, targets, where = label_arguments(
+        logits, targets, where, axis, logits_name=logits_name
+    )
+    positive = targets > 0.5
+    negative = ~positive if where is None else where & ~positive
+    return xp, scores, positive, negative
+
+
+def pair_hinge(
+    scores: Any,
+    positive: Any,
+    negative: Any,
+    margin: Any,
+    rank_weight: Callable[[Any], Any] | None = None,
+) -> Any:
+    """`Σ_P w(r_p) Σ_N max(0, m + s_n - s_p)` with `r_p = #{n : m + s_n > s_p}`.
+
+    The weight has no gradient. The value is a sum of terms that are not negative, and the slopes
+    are counts: neither loses digits, however many labels there are.
+    """
+    xp = namespace(scores=scores)
+    if shape_of(scores)[-1] == 0:
+        return label_sum(scores)
+    keys = xp.where(negative, scores + margin, scores)
+    value, slopes = _hinge_value_and_slopes(
+        stop_gradient(keys), positive, negative, rank_weight or xp.ones_like
+    )
+    # A term of value 0 carries the slopes. Where a key that counts is infinite it is infinite,
+    # and the value with it; a NaN is NaN whether it counts or not.
+    moved = xp.where((slopes == 0) & ~xp.isnan(keys), 0.0, keys)
+    still = stop_gradient(xp.where(xp.isfinite(moved), moved, 0.0))
+    return value + label_sum(slopes * (moved - still))
+
+
+def _hinge_value_and_slopes(
+    keys: Any, positive: Any, negative: Any, rank_weight: Callable[[Any], Any]
+) -> tuple[Any, Any]:
+    """One sort of the keys, `s_n + m` and `s_p`, gives everything.
+
+    A positive is violated by the negatives that follow it. Each step between neighbouring keys
+    is part of the hinge of every positive before it with every negative behind it.
+    """
+    xp = namespace(keys=keys)
+    order = _order(keys, positive)
+
+    def in_order(x: Any) -> Any:
+        return xp.take_along_axis(x, order, axis=-1)
+
+    is_negative = in_order(xp.astype(negative, keys.dtype))
+    above = label_sum(is_negative)[..., None] - xp.cumulative_sum(is_negative, axis=-1)
+    weights = in_order(xp.astype(positive, keys.dtype)) * rank_weight(above)
+    below = xp.cumulative_sum(weights, axis=-1)
+    # an infinite key either makes no violation or makes the loss infinite, which is seen to above
+    keys = in_order(xp.where(xp.isfinite(keys), keys, 0.0))
+    steps = keys[..., 1:] - keys[..., :-1]
+    value = label_sum(steps * below[..., :-1] * above[..., :-1])
+    return value, _out_of_order(is_negative * below - weights * above, order)
+
+
+def _order(keys: Any, positive: Any) -> Any:
+    """Ids by ascending key; of equal keys the negatives first, since a tie is no violation."""
+    xp = namespace(keys=keys)
+    if is_jax_namespace(xp) or is_numpy_namespace(xp):
+        return xp.lexsort((positive, keys), axis=-1)
+    first = xp.argsort(xp.astype(positive, xp.int8), axis=-1, stable=True)
+    then = xp.argsort(xp.take_along_axis(keys, first, axis=-1), axis=-1, stable=True)
+    return xp.take_along_axis(first, then, axis=-1)
+
+
+def _out_of_order(x: Any, order: Any) -> Any:
+    """`x`, given in the order of the ids, back at the places of the ids."""
+    xp = namespace(x=x)
+    if is_jax_namespace(xp):
+        return xp.put_along_axis(xp.zeros_like(x), order, x, axis=-1, inplace=False)
+    if is_torch_namespace(xp):
+        return xp.zeros_like(x).scatter(-1, order, x)
+    return xp.take_along_axis(x, xp.argsort(order, axis=-1), axis=-1)
+
+
+def pair_exp_mean(scores: Any, positive: Any, negative: Any) -> Any:
+    """Mean over the pairs of `e^(s_n - s_p)`; 0 where there is no pair.
+
+    A product of two means around the centre between the highest negative and the lowest positive,
+    where both factors are about the square root of the result. So neither overflows before the
+    product does, and the slopes, each a term of one factor times the other, are right even then.
+    """
+    xp = namespace(scores=scores)
+    fixed = stop_gradient(scores)
+    high, low = label_max(fixed, negative), -label_max(-fixed, positive)
+    # nothing on one side, or nothing that is not right at infinity: the other side is no matter
+    absent = ((high == -math.inf) | (low == math.inf)) & ~xp.isnan(high) & ~xp.isnan(low)
+    halves = (xp.where(xp.isinf(x), y, x) / 2 for x, y in ((high, low), (low, high)))
+    centre = sum(xp.where(xp.isinf(half), 0.0, half) for half in halves)[..., None]
+    present = ~absent[..., None]
+    rise = xp.exp(xp.where(negative & present, scores - centre, -math.inf))
+    fall = xp.exp(xp.where(positive & present, centre - scores, -math.inf))
+    return _mean(rise, negative) * _mean(fall, positive)
+
+
+def _mean(terms: Any, side: Any) -> Any:
+    count = label_count(side, terms)
+    return label_sum(terms) / namespace(count=count).where(count == 0, 1.0, count)
+
+
+def pair_logistic(scores: Any, positive: Any, negative: Any) -> Any:
+    """`Σ_P Σ_N log(1 + e^(s_n - s_p))`, in blocks of labels, gradient included.
+
+    A label right at infinity makes no pair: the other one of a pair may be wrong at infinity.
+    """
+    xp = namespace(scores=scores)
+    # written so that NaN makes a pair
+    positive = positive & ~(scores == math.inf)
+    negative = negative & ~(scores == -math.inf)
+    if is_jax_namespace(xp):
+        from mlc_losses._array import jax_rules
+
+        return jax_rules.pair_logistic(scores, positive, negative)
+    if is_torch_namespace(xp):
+        from mlc_losses._array import torch_rules
+
+        return torch_rules.pair_logistic(scores, positive, negative)
+    return pair_logistic_value(scores, positive, negative)
+
+
+def pair_logistic_value(scores: Any, positive: Any, negative: Any) -> Any:
+    """The value, without a gradient rule."""
+    xp = namespace(scores=scores)
+    rivals = xp.where(negative, scores, 0.0)
+
+    def rows(own: Any, own_positive: Any) -> Any:
+        pairs = own_positive[..., :, None] & negative[..., None, :]
+        gaps = rivals[..., None, :] - own[..., :, None]
+        return label_sum(softplus(xp.where(pairs, gaps, -math.inf)))
+
+    return label_sum(_by_blocks(rows, xp.where(positive, scores, 0.0), positive))
+
+
+def pair_logistic_slopes(scores: Any, positive: Any, negative: Any) -> Any:
+    """Its derivative by the scores: `Σ_P σ(s_n - s_p)` for a negative, `-Σ_N` for a positive."""
+    xp = namespace(scores=scores)
+
+    def rows(own: Any, own_positive: Any, own_negative: Any) -> Any:
+        pairs = (own_positive[..., :, None] & negative[..., None, :]) | (
+            own_negative[..., :, None] & positive[..., None, :]
+        )
+        sign = xp.where(own_positive, -xp.ones_like(own), 1.0)
+        gaps = sign[..., :, None] * (own[..., :, None] - scores[..., None, :])
+        return sign * label_sum(sigmoid(xp.where(pairs, gaps, -math.inf)))
+
+    return _by_blocks(rows, scores, positive, negative)
+
+
+def _by_blocks(rows: Callable[..., Any], *own: Any) -> Any:
+    """`rows(*own)` `[..., L]`, computed a few labels at a time."""
+    xp = namespace(own=own[0])
+    shape = shape_of(own[0])
+    count = shape[-1]
+    length = max(1, min(_BLOCK_LABELS, _BLOCK_SIZE // max(1, math.prod(shape))))
+    if count <= length:
+        return rows(*own)
+    if is_jax_namespace(xp):
+        from mlc_losses._array import jax_rules
+
+        return jax_rules.map_blocks(rows, length, *own)
+    return xp.concat(
+        [
+            rows(*(x[..., start : min(start + length, count)] for x in own))
+            for start in range(0, count, length)
+        ],
+        axis=-1,
+    )

@@ -1,0 +1,202 @@
+"""Set overlap over the batch: F1 and its relatives, made smooth, one value per label."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from mlc_losses._array.batch import batch_max, batch_sum
+from mlc_losses._array.namespace import Array, ArrayT, label_arguments, number, shape_of
+from mlc_losses._array.ops import log_sigmoid, stop_gradient
+
+
+def soft_f1(logits: ArrayT, targets: Array, *, where: Array | None = None) -> ArrayT:
+    r"""Soft F1 loss, across the batch, one value per label; multi-hot targets, hard or soft.
+
+    .. math:: 1 - \frac{2 TP}{2 TP + FN + FP}, \qquad TP = \sum_i p_i y_i, \;
+              FP = \sum_i p_i (1 - y_i), \; FN = \sum_i (1 - p_i) y_i, \; p = \sigma(s)
+
+    Args:
+      logits: floating ``[n, L]``; the sums run over its examples.
+      targets: ``[n, L]``, bool, integer or float in [0, 1].
+      where: bool ``[n, L]``; False leaves a cell out, in value and gradient.
+
+    Returns:
+      ``[L]``, one loss per label, in [0, 1]; its mean is the macro loss. float32 for half
+      precision logits.
+
+    Raises:
+      TypeError: logits are not floating-point.
+      ValueError: shapes differ or are not ``[n, L]``.
+
+    A label without a known cell, or where nothing is relevant and every logit is ``-inf``, is 0
+    with gradient 0. A label with no positive in the batch is otherwise 1 with gradient 0, whatever
+    its logits: it teaches nothing, so rare labels want large batches. Computed as
+    ``(FN + FP) / (2 TP + FN + FP)`` with the sums scaled by their largest term: nothing cancels
+    near 0 and nothing underflows. Infinite logits are p = 0 and p = 1.
+
+    Limits: :func:`tversky` with both weights 1/2, :func:`sigmoid_f1` with slope 1 and offset 0.
+
+    The published ``macroSoftF1`` adds 1e-16 to the denominator, so that a label with no positive
+    drifts from 1 to 0 as its probabilities underflow; its TensorFlow version also takes a softmax
+    of the targets. Neither is done here.
+
+    References:
+      Bénédict et al., `sigmoidF1: A Smooth F1 Score Surrogate Loss for Multilabel Classification
+      <https://arxiv.org/abs/2108.10566>`_, 2021, for the name and the comparison.
+
+    Example:
+      >>> import numpy as np
+      >>> from mlc_losses import soft_f1
+      >>> logits = np.array([[1.5, -0.5], [-1.0, 0.75], [0.0, 2.0]])
+      >>> soft_f1(logits, np.array([[1, 0], [0, 1], [1, 1]])).round(4)
+      array([0.2653, 0.2076])
+    """
+    return _overlap_loss(logits, targets, where, alpha=0.5, beta=0.5)
+
+
+def sigmoid_f1(
+    logits: ArrayT,
+    targets: Array,
+    *,
+    slope: float = 1.0,
+    offset: float = 0.0,
+    where: Array | None = None,
+) -> ArrayT:
+    r"""sigmoidF1, across the batch, one value per label; multi-hot targets, hard or soft.
+
+    .. math:: 1 - \frac{2 TP}{2 TP + FN + FP}, \qquad p = \sigma(\text{slope} (s - \text{offset}))
+
+    with the soft counts of :func:`soft_f1`.
+
+    Args:
+      logits: floating ``[n, L]``; the sums run over its examples.
+      targets: ``[n, L]``, bool, integer or float in [0, 1].
+      slope: how sharply a logit counts as predicted, above 0; the paper's -S.
+      offset: the logit at which it does by half; the paper's -E.
+      where: bool ``[n, L]``; False leaves a cell out.
+
+    Returns:
+      ``[L]``, one loss per label, in [0, 1].
+
+    Raises:
+      TypeError: logits are not floating-point.
+      ValueError: shapes differ or are not ``[n, L]``, or ``slope`` is not above 0.
+
+    Labels without cells or without positives, and infinite logits, are as in :func:`soft_f1`.
+
+    Limits: with the defaults, the published ones for PyTorch, it is :func:`soft_f1`; a large slope
+    approaches 1 - F1 of ``logits > offset``, with vanishing gradients.
+
+    The published code applies a sigmoid before this one, so that its p stays within
+    ``σ(-E) .. σ(1 - E)`` at slope 1 and the loss cannot reach 0; its README, the paper and this
+    function take the logit.
+
+    References:
+      Bénédict et al., `sigmoidF1: A Smooth F1 Score Surrogate Loss for Multilabel Classification
+      <https://arxiv.org/abs/2108.10566>`_, 2021.
+
+    Example:
+      >>> import numpy as np
+      >>> from mlc_losses import sigmoid_f1
+      >>> logits = np.array([[1.5, -0.5], [-1.0, 0.75], [0.0, 2.0]])
+      >>> sigmoid_f1(logits, np.array([[1, 0], [0, 1], [1, 1]]), slope=10.0).round(4)
+      array([0.1429, 0.0018])
+    """
+    slope = number("slope", slope, above=0.0)
+    offset = number("offset", offset)
+    return _overlap_loss(logits, targets, where, alpha=0.5, beta=0.5, slope=slope, offset=offset)
+
+
+def tversky(
+    logits: ArrayT,
+    targets: Array,
+    *,
+    alpha: float = 0.5,
+    beta: float = 0.5,
+    where: Array | None = None,
+) -> ArrayT:
+    r"""Tversky loss, across the batch, one value per label; multi-hot targets, hard or soft.
+
+    .. math:: 1 - \frac{TP}{TP + \alpha FP + \beta FN}, \qquad p = \sigma(s)
+
+    with the soft counts of :func:`soft_f1`.
+
+    Args:
+      logits: floating ``[n, L]``; the sums run over its examples.
+      targets: ``[n, L]``, bool, integer or float in [0, 1].
+      alpha: weight of the false positives, at least 0; less of it raises recall.
+      beta: weight of the false negatives, at least 0; less of it raises precision.
+      where: bool ``[n, L]``; False leaves a cell out.
+
+    Returns:
+      ``[L]``, one loss per label, in [0, 1].
+
+    Raises:
+      TypeError: logits are not floating-point.
+      ValueError: shapes differ or are not ``[n, L]``, or a weight is negative.
+
+    A label whose denominator is empty (no known cell, nothing counted) is 0 with gradient 0; one
+    without positives is else 1 with gradient 0, as in :func:`soft_f1`. Computed as
+    ``(α FP + β FN) / (TP + α FP + β FN)``, free of cancellation.
+
+    Limits: both weights 1/2 is the Dice loss, :func:`soft_f1`; both 1 is 1 - Jaccard; weights that
+    add to 1 are 1 - F-beta.
+
+    References:
+      Salehi, Erdogmus, Gholipour, `Tversky loss function for image segmentation using 3D fully
+      convolutional deep networks <https://arxiv.org/abs/1706.05721>`_, 2017.
+
+    Example:
+      >>> import numpy as np
+      >>> from mlc_losses import tversky
+      >>> logits = np.array([[1.5, -0.5], [-1.0, 0.75], [0.0, 2.0]])
+      >>> tversky(logits, np.array([[1, 0], [0, 1], [1, 1]]), alpha=0.3, beta=0.7).round(4)
+      array([0.2977, 0.2126])
+    """
+    alpha = number("alpha", alpha, low=0.0)
+    beta = number("beta", beta, low=0.0)
+    return _overlap_loss(logits, targets, where, alpha=alpha, beta=beta)
+
+
+def _overlap_loss(
+    logits: Any,
+    targets: Any,
+    where: Any,
+    *,
+    alpha: Any,
+    beta: Any,
+    slope: Any = 1.0,
+    offset: Any = 0.0,
+) -> Any:
+    """`(α FP + β FN) / (TP + α FP + β FN)`.
+
+    The ratio stays the same if every p and 1 - p of a label is multiplied by one number, so they
+    are divided by the largest that counts. Without that, a label that no example has would be
+    0 / 0 once its probabilities underflow.
+    """
+    xp, logits, y, where = label_arguments(logits, targets, where)
+    if logits.ndim != 2:
+        raise ValueError(f"logits must have shape [n, L], got {shape_of(logits)}")
+    logits = slope * (logits - offset)
+    hit, wrong, missed = y, alpha * (1.0 - y), beta * y
+    if where is not None:
+        wrong = xp.where(where, wrong, 0.0)
+    log_yes, log_no = log_sigmoid(logits), log_sigmoid(-logits)
+    yes_counts, no_counts = hit + wrong > 0, missed > 0
+    top = batch_max(
+        xp.maximum(
+            xp.where(yes_counts, stop_gradient(log_yes), -math.inf),
+            xp.where(no_counts, stop_gradient(log_no), -math.inf),
+        )
+    )[None, :]
+    top = xp.where(top == -math.inf, 0.0, top)
+    # the mask is inside the exponential: outside, an overflow would become 0 * inf
+    yes = xp.exp(xp.where(yes_counts, log_yes - top, -math.inf))
+    no = xp.exp(xp.where(no_counts, log_no - top, -math.inf))
+    true = batch_sum(hit * yes)
+    false = batch_sum(wrong * yes + missed * no)
+    total = true + false
+    ratio = false / xp.where(total == 0, 1.0, total)
+    # without a hit the ratio is constant, but its computed slope would be noise
+    return xp.where((true == 0) & (total > 0), 1.0, ratio)

@@ -1,0 +1,316 @@
+"""Pairs of labels: every relevant label is to score above every other one, pair by pair."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from mlc_losses._array.host import constant
+from mlc_losses._array.labels import label_count, label_sum
+from mlc_losses._array.namespace import (
+    Array,
+    ArrayT,
+    default_integer,
+    namespace,
+    number,
+    per_example,
+    shape_of,
+)
+from mlc_losses._array.ops import bernoulli_nll, softplus
+from mlc_losses._array.pairs import pair_arguments, pair_exp_mean, pair_hinge, pair_logistic
+from mlc_losses._array.two_sided import log_pair_sum
+
+
+def lsep(logits: ArrayT, targets: Array, *, where: Array | None = None, axis: int = -1) -> ArrayT:
+    r"""Log-sum-exp pairwise loss (LSEP), a smooth largest violation; multi-hot targets.
+
+    .. math:: \log\Bigl(1 + \sum_{p \in P} \sum_{n \in N} e^{s_n - s_p}\Bigr)
+
+    Args:
+      logits: floating ``[..., L]``.
+      targets: ``[..., L]``, bool, integer or float; relevant where above 1/2.
+      where: bool ``[..., L]``; False leaves a label out, in value and gradient.
+      axis: the label axis.
+
+    Returns:
+      ``[...]``, one loss per example; float32 for half precision logits. All pairs, where the
+      paper samples some of them.
+
+    Raises:
+      TypeError: logits are not floating-point.
+      ValueError: shapes differ.
+
+    In O(L), since the sum over pairs is a product. Exactly 0, with zero gradient, where no label
+    or every label is relevant. A logit of ``-inf`` on a negative, or ``inf`` on a positive, adds
+    nothing; the other way round the loss is ``inf`` with slope 1 there. Only differences count:
+    nothing tells where to put the threshold.
+
+    Limits: always ``lsep <= zlpr``; one relevant label is :func:`softmax_cross_entropy`. Some
+    published code puts the pairs of the whole batch into one logarithm; here each example has
+    its own.
+
+    References:
+      Li, Song, Luo, `Improving Pairwise Ranking for Multi-label Image Classification
+      <https://arxiv.org/abs/1704.03135>`_, 2017.
+
+    Example:
+      >>> import numpy as np
+      >>> from mlc_losses import lsep
+      >>> lsep(np.array([1.5, -0.5, 2.0, -3.0, 0.25]), np.array([1, 0, 1, 0, 0])).round(4)
+      np.float64(0.528)
+    """
+    xp, scores, positive, negative = pair_arguments(logits, targets, where, axis)
+    scores = xp.where(positive | negative, scores, -xp.inf)
+    return softplus(log_pair_sum(scores, positive))
+
+
+def pairwise_hinge(
+    logits: ArrayT,
+    targets: Array,
+    *,
+    margin: float = 1.0,
+    normalize: bool = False,
+    where: Array | None = None,
+    axis: int = -1,
+) -> ArrayT:
+    r"""Hinge over every pair of a relevant and an irrelevant label; multi-hot targets.
+
+    .. math:: \sum_{p \in P} \sum_{n \in N} \max(0, m + s_n - s_p)
+
+    Args:
+      logits: floating ``[..., L]``.
+      targets: ``[..., L]``, bool, integer or float; relevant where above 1/2.
+      margin: m, at least 0.
+      normalize: divide by the number of pairs, ``|P| |N|``.
+      where: bool ``[..., L]``; False leaves a label out, in value and gradient.
+      axis: the label axis.
+
+    Returns:
+      ``[...]``, one loss per example, 0 where there is no pair.
+
+    Raises:
+      TypeError: logits are not floating-point.
+      ValueError: shapes differ, or ``margin`` is negative.
+
+    By one sort, in O(L log L). The slope of a negative is the number of positives that it
+    violates, of a positive minus the number of negatives; a pair exactly at the margin is no
+    violation. A label right at infinity violates nothing; a wrong one makes the loss ``inf``.
+
+    Limits: :func:`multilabel_margin` is this divided by L. Published codes divide by other
+    numbers (20 times the batch, L, or nothing), so compare their values with care.
+
+    References:
+      Gong et al., `Deep Convolutional Ranking for Multilabel Image Annotation
+      <https://arxiv.org/abs/1312.4894>`_, 2013, section 2.2.2.
+
+    Example:
+      >>> import numpy as np
+      >>> from mlc_losses import pairwise_hinge
+      >>> pairwise_hinge(np.array([0.5, 1.0, -2.0]), np.array([1, 0, 0]))
+      np.float64(1.5)
+    """
+    margin = number("margin", margin, low=0.0)
+    xp, scores, positive, negative = pair_arguments(logits, targets, where, axis)
+    total = pair_hinge(scores, positive, negative, margin)
+    if not normalize:
+        return total
+    pairs = label_count(positive, scores) * label_count(negative, scores)
+    return total / xp.where(pairs == 0, 1.0, pairs)
+
+
+def multilabel_margin(
+    logits: ArrayT, targets: Array, *, where: Array | None = None, axis: int = -1
+) -> ArrayT:
+    r"""PyTorch's ``MultiLabelMarginLoss``, here from multi-hot targets.
+
+    .. math:: \frac1L \sum_{p \in P} \sum_{n \in N} \max(0, 1 + s_n - s_p)
+
+    Args:
+      logits: floating ``[..., L]``.
+      targets: ``[..., L]``, bool, integer or float; relevant where above 1/2. Not label ids:
+        PyTorch takes those, padded by -1, and a multi-hot tensor silently as such.
+      where: bool ``[..., L]``; False leaves a label out, of the sum and of L.
+      axis: the label axis.
+
+    Returns:
+      ``[...]``, PyTorch's value with ``reduction="none"``; 0 where no label is known.
+
+    Raises:
+      TypeError: logits are not floating-point.
+      ValueError: shapes differ.
+
+    :func:`pairwise_hinge` divided by the number of known labels, with its slopes and its
+    behaviour at infinity.
+
+    References:
+      `torch.nn.MultiLabelMarginLoss
+      <https://docs.pytorch.org/docs/stable/generated/torch.nn.MultiLabelMarginLoss.html>`_.
+
+    Example:
+      >>> import numpy as np
+      >>> from mlc_losses import multilabel_margin
+      >>> multilabel_margin(np.array([0.5, 1.0, -2.0]), np.array([1, 0, 0]))
+      np.float64(0.5)
+    """
+    xp, scores, positive, negative = pair_arguments(logits, targets, where, axis)
+    known = label_count(positive | negative, scores)
+    total = pair_hinge(scores, positive, negative, 1.0)
+    return total / xp.where(known == 0, 1.0, known)
+
+
+def bp_mll(logits: ArrayT, targets: Array, *, where: Array | None = None, axis: int = -1) -> ArrayT:
+    r"""BP-MLL, the mean exponential over pairs of labels; multi-hot targets.
+
+    .. math:: \frac{1}{|P| \, |N|} \sum_{p \in P} \sum_{n \in N} e^{-(s_p - s_n)}
+
+    Args:
+      logits: floating ``[..., L]``; the paper's are outputs of tanh, so that a pair is at most
+        :math:`e^2`.
+      targets: ``[..., L]``, bool, integer or float; relevant where above 1/2.
+      where: bool ``[..., L]``; False leaves a label out, of the sum and of the counts.
+      axis: the label axis.
+
+    Returns:
+      ``[...]``, one loss per example, 0 where no label or every label is relevant.
+
+    Raises:
+      TypeError: logits are not floating-point.
+      ValueError: shapes differ.
+
+    In O(L): a product of two means around the middle of the scores, which overflows no earlier
+    than the loss itself does. Some published code sums ``exp`` times a mask, NaN beyond logits of
+    88, divides 0 by 0 where a side is empty, or leaves out the factor :math:`1 / |P| |N|`. A label
+    right at infinity adds 0; a wrong one is ``inf``, with infinite slopes.
+
+    References:
+      Zhang, Zhou, `Multilabel Neural Networks with Applications to Functional Genomics and Text
+      Categorization <https://doi.org/10.1109/TKDE.2006.162>`_, 2006.
+
+    Example:
+      >>> import numpy as np
+      >>> from mlc_losses import bp_mll
+      >>> bp_mll(np.array([1.5, -0.5, 2.0, -3.0, 0.25]), np.array([1, 0, 1, 0, 0])).round(4)
+      np.float64(0.1159)
+    """
+    _, scores, positive, negative = pair_arguments(logits, targets, where, axis)
+    return pair_exp_mean(scores, positive, negative)
+
+
+def warp(
+    logits: ArrayT,
+    targets: Array,
+    *,
+    margin: float = 1.0,
+    where: Array | None = None,
+    axis: int = -1,
+) -> ArrayT:
+    r"""Weighted approximate-rank pairwise loss (WARP), with exact ranks; multi-hot targets.
+
+    .. math:: \sum_{p \in P} H(r_p) \sum_{n \in N} \max(0, m + s_n - s_p), \qquad
+              H(r) = \sum_{i=1}^{r} \frac1i, \; r_p = \#\{n : m + s_n > s_p\}
+
+    Args:
+      logits: floating ``[..., L]``.
+      targets: ``[..., L]``, bool, integer or float; relevant where above 1/2.
+      margin: m, at least 0.
+      where: bool ``[..., L]``; False leaves a label out, in value and gradient.
+      axis: the label axis.
+
+    Returns:
+      ``[...]``, one loss per example.
+
+    Raises:
+      TypeError: logits are not floating-point.
+      ValueError: shapes differ, or ``margin`` is negative.
+
+    By one sort, in O(L log L). The paper draws negatives until one violates, and estimates the
+    rank from the number of draws; here it is counted. The weight carries no gradient, so the loss
+    jumps where a rank changes. Some published code takes the weight of a label's id, not of its
+    rank. A label right at infinity violates nothing; a wrong one makes the loss ``inf``.
+
+    Limits: with one irrelevant label it is :func:`pairwise_hinge`.
+
+    References:
+      Weston, Bengio, Usunier, `WSABIE: Scaling Up To Large Vocabulary Image Annotation
+      <https://www.ijcai.org/Proceedings/11/Papers/460.pdf>`_, 2011; Gong et al., `Deep
+      Convolutional Ranking for Multilabel Image Annotation
+      <https://arxiv.org/abs/1312.4894>`_, 2013.
+
+    Example:
+      >>> import numpy as np
+      >>> from mlc_losses import warp
+      >>> warp(np.array([0.5, 1.0, 0.0]), np.array([1, 0, 0]))
+      np.float64(3.0)
+    """
+    margin = number("margin", margin, low=0.0)
+    _, scores, positive, negative = pair_arguments(logits, targets, where, axis)
+    return pair_hinge(scores, positive, negative, margin, _harmonic)
+
+
+def _harmonic(ranks: Any) -> Any:
+    """`H(r) = 1 + 1/2 + ... + 1/r` of ranks 0..L `[..., L]`."""
+    xp = namespace(ranks=ranks)
+    # a sum of L terms in float32 would lose digits
+    table = np.cumsum(np.append(0.0, 1.0 / np.arange(1, shape_of(ranks)[-1] + 1)))
+    table = table.astype(np.float64 if xp.finfo(ranks.dtype).bits == 64 else np.float32)
+    flat = xp.reshape(xp.astype(ranks, default_integer(xp)), (-1,))
+    return xp.reshape(xp.take(constant(table, ranks), flat, axis=0), shape_of(ranks))
+
+
+def calibrated_ranking(
+    logits: ArrayT,
+    targets: Array,
+    *,
+    threshold: float | Array = 0.0,
+    where: Array | None = None,
+    axis: int = -1,
+) -> ArrayT:
+    r"""Calibrated label ranking, logistic over pairs and a virtual label; multi-hot targets.
+
+    .. math:: \sum_{p \in P} \sum_{n \in N} \phi(s_n - s_p) + \sum_{p \in P} \phi(s_0 - s_p)
+              + \sum_{n \in N} \phi(s_n - s_0), \qquad \phi(x) = \log(1 + e^x)
+
+    The virtual label :math:`s_0` belongs between the relevant labels and the others, so the
+    prediction is ``logits > threshold``.
+
+    Args:
+      logits: floating ``[..., L]``.
+      targets: ``[..., L]``, bool, integer or float; relevant where above 1/2.
+      threshold: the score :math:`s_0`; a number or ``[...]``, learnt if it carries a gradient.
+      where: bool ``[..., L]``; False leaves a label out, in value and gradient.
+      axis: the label axis.
+
+    Returns:
+      ``[...]``, one loss per example: a sum of ``|P| |N| + L`` terms, so divide it by that number
+      to compare examples.
+
+    Raises:
+      TypeError: logits are not floating-point.
+      ValueError: shapes differ, or ``threshold`` is neither a number nor ``[...]``.
+
+    O(L²) time, since a sum of logistic pairs has no shortcut; memory for some labels by L, and
+    the gradient keeps no more. A label right at infinity adds nothing; a wrong one is ``inf``,
+    and its slope the number of its pairs, the threshold among them.
+
+    Limits: the last two sums are :func:`binary_cross_entropy` of ``logits - threshold``. The
+    paper learns each preference by a classifier of its own; one loss for one model is made of
+    the same preferences.
+
+    References:
+      Fürnkranz, Hüllermeier, Loza Mencía, Brinker, `Multilabel classification via calibrated
+      label ranking <https://doi.org/10.1007/s10994-008-5064-8>`_, 2008.
+
+    Example:
+      >>> import numpy as np
+      >>> from mlc_losses import calibrated_ranking
+      >>> logits = np.array([1.5, -0.5, 2.0, -3.0, 0.25])
+      >>> calibrated_ranking(logits, np.array([1, 0, 1, 0, 0])).round(4)
+      np.float64(2.3127)
+    """
+    xp, scores, positive, negative = pair_arguments(logits, targets, where, axis)
+    shifted = scores - per_example("threshold", threshold, scores)[..., None]
+    to_threshold = bernoulli_nll(
+        shifted, xp.astype(positive, scores.dtype), xp.astype(negative, scores.dtype)
+    )
+    return pair_logistic(scores, positive, negative) + label_sum(to_threshold)

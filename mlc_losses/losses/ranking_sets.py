@@ -1,0 +1,222 @@
+"""Ranking, set against set: each side is summed up first, in one number, and those compared."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from mlc_losses._array.batch import batch_any, batch_sum
+from mlc_losses._array.labels import label_any, label_count, label_max, label_sum
+from mlc_losses._array.namespace import Array, ArrayT, namespace, number
+from mlc_losses._array.ops import sigmoid, softplus, stop_gradient
+from mlc_losses._array.pairs import pair_arguments
+from mlc_losses._array.ranks import check_matrix
+from mlc_losses._array.two_sided import log_pair_sum, log_pair_sum_over_batch
+
+
+def distributional_ranking(
+    logits: ArrayT,
+    targets: Array,
+    *,
+    margin: float = 0.5,
+    lambda_pos: float = 1.0,
+    lambda_neg: float = 0.0798,
+    slope: float = 6.0,
+    scale: float = 4.0,
+    where: Array | None = None,
+    axis: int = -1,
+) -> ArrayT:
+    r"""Distributional ranking (DR) loss, hard negatives below hard positives; multi-hot targets.
+
+    .. math:: \frac{c}{k} \log\bigl(1 + e^{k (E_N - E_P + m)}\bigr), \qquad
+              E_N = \sum_N q_n p_n, \; q = \mathrm{softmax}_N(p / \lambda_-), \quad
+              E_P = \sum_P q_p p_p, \; q = \mathrm{softmax}_P(-p / \lambda_+)
+
+    with :math:`p = \sigma(s)`, c ``scale`` and k ``slope``: the expected probability of a
+    negative, under a distribution that prefers high ones, is to stay a margin below the expected
+    probability of a positive, under one that prefers low ones.
+
+    Args:
+      logits: floating ``[..., L]``.
+      targets: ``[..., L]``, bool, integer or float; relevant where above 1/2.
+      margin: m, between the two expectations.
+      lambda_pos: temperature of the positives, above 0.
+      lambda_neg: temperature of the negatives, above 0; the default is 0.1 / ln 3.5.
+      slope: sharpness of the logistic loss, above 0.
+      scale: factor on the loss.
+      where: bool ``[..., L]``; False leaves a label out, in value and gradient.
+      axis: the label axis.
+
+    Returns:
+      ``[...]``, one loss per example. The authors' code, for object detection, takes the two
+      distributions over a whole batch; here they are over the labels of the example.
+
+    Raises:
+      TypeError: logits are not floating-point.
+      ValueError: shapes differ, or a temperature or ``slope`` is not above 0.
+
+    Where no label is relevant :math:`E_P = 1`, where all are :math:`E_N = 0`; no known label is
+    0. The gradient flows through both distributions. The loss is bounded, at infinity too, where
+    its slope is 0: it forgives what is badly wrong.
+
+    References:
+      Qian et al., `DR Loss: Improving Object Detection by Distributional Ranking
+      <https://arxiv.org/abs/1907.10156>`_, 2020.
+
+    Example:
+      >>> import numpy as np
+      >>> from mlc_losses import distributional_ranking
+      >>> distributional_ranking(np.array([1.5, -0.5, 2.0]), np.array([1, 0, 1])).round(4)
+      np.float64(0.5234)
+    """
+    margin = number("margin", margin)
+    lambda_pos = number("lambda_pos", lambda_pos, above=0.0)
+    lambda_neg = number("lambda_neg", lambda_neg, above=0.0)
+    slope = number("slope", slope, above=0.0)
+    scale = number("scale", scale)
+    xp, scores, positive, negative = pair_arguments(logits, targets, where, axis)
+    p = sigmoid(scores)
+    high = _leaning_mean(p, negative, lambda_neg)
+    low = xp.where(label_any(positive), _leaning_mean(p, positive, -lambda_pos), 1.0)
+    loss = scale / slope * softplus(slope * (high - low + margin))
+    return xp.where(label_any(positive | negative), loss, 0.0)
+
+
+def _leaning_mean(p: Any, side: Any, temperature: Any) -> Any:
+    """Mean of p over a side with weights `e^(p / temperature)`; 0 where it is empty."""
+    xp = namespace(p=p)
+    exponents = p / temperature
+    peak = label_max(stop_gradient(exponents), side)
+    peak = xp.where(peak == -math.inf, 0.0, peak)[..., None]
+    weights = xp.exp(xp.where(side, exponents - peak, -math.inf))
+    total = label_sum(weights)
+    return label_sum(weights * p) / xp.where(total == 0, 1.0, total)
+
+
+def two_way(
+    logits: ArrayT,
+    targets: Array,
+    *,
+    temperature_pos: float = 4.0,
+    temperature_neg: float = 1.0,
+    where: Array | None = None,
+    axis: int = -1,
+) -> ArrayT:
+    r"""Two-way loss, across the batch: labels of an example and examples of a label; multi-hot.
+
+    .. math:: \operatorname*{mean}_{i : P_i \ne \emptyset} \ell(s_{i \cdot})
+              + \operatorname*{mean}_{l : P_l \ne \emptyset} \ell(s_{\cdot l}), \qquad
+              \ell(s) = \log\Bigl(1 + \Bigl(\sum_N e^{s_n / T_-}\Bigr)^{T_-}
+              \Bigl(\sum_P e^{-s_p / T_+}\Bigr)^{T_+}\Bigr)
+
+    Args:
+      logits: floating ``[B, L]``.
+      targets: ``[B, L]`` multi-hot targets, bool, integer or float; relevant where above 1/2.
+      temperature_pos: :math:`T_+` of the positives, above 0; the larger, the more of them count.
+      temperature_neg: :math:`T_-` of the negatives, above 0.
+      where: bool ``[B, L]``; False leaves that label of that example out.
+      axis: the label axis; the other one is the batch.
+
+    Returns:
+      a scalar, for the whole batch; 0 without any positive.
+
+    Raises:
+      TypeError: logits are not floating-point.
+      ValueError: shapes differ or are not ``[B, L]``, or a temperature is not above 0.
+
+    Examples and labels without a positive are left out of the means; one without a negative
+    counts, with 0. The authors' code masks with the logit -100, which leaks beyond it, and is NaN
+    for a batch without positives; here the masks are exact. A label right at infinity adds
+    nothing; a wrong one makes the loss ``inf``, and the gradient is then of no use.
+
+    Limits: with both temperatures 1 the mean over examples is that of :func:`lsep`.
+
+    References:
+      Kobayashi, `Two-Way Multi-Label Loss
+      <https://openaccess.thecvf.com/content/CVPR2023/html/Kobayashi_Two-Way_Multi-Label_Loss_CVPR_2023_paper.html>`_,
+      2023.
+
+    Example:
+      >>> import numpy as np
+      >>> from mlc_losses import two_way
+      >>> logits = np.array([[1.5, -0.5, 2.0, -3.0, 0.25], [-1.0, 0.75, -2.5, 0.5, -0.125]])
+      >>> targets = np.array([[1, 0, 1, 0, 0], [0, 1, 0, 0, 1]])
+      >>> two_way(logits, targets).round(4)
+      np.float64(2.8732)
+    """
+    warm = number("temperature_pos", temperature_pos, above=0.0)
+    cool = number("temperature_neg", temperature_neg, above=0.0)
+    xp, scores, positive, negative = pair_arguments(logits, targets, where, axis)
+    check_matrix("logits", scores)
+    scaled = xp.where(positive, scores / warm, xp.where(negative, scores / cool, -math.inf))
+    by_example = softplus(log_pair_sum(scaled, positive, cool, warm))
+    by_label = softplus(log_pair_sum_over_batch(scaled, positive, cool, warm))
+    # without a positive they are exactly 0
+    examples = batch_sum(xp.astype(label_any(positive), scores.dtype))
+    num_labels = label_count(batch_any(positive), scores)
+    return batch_sum(by_example) / xp.where(examples == 0, 1.0, examples) + label_sum(
+        by_label
+    ) / xp.where(num_labels == 0, 1.0, num_labels)
+
+
+def circle(
+    similarities: ArrayT,
+    targets: Array,
+    *,
+    margin: float = 0.25,
+    gamma: float = 256.0,
+    where: Array | None = None,
+    axis: int = -1,
+) -> ArrayT:
+    r"""Circle loss, each similarity weighted by how far it is from its optimum; multi-hot targets.
+
+    .. math:: \log\Bigl(1 + \sum_{n \in N} e^{\gamma \alpha_n (s_n - m)}
+              \sum_{p \in P} e^{-\gamma \alpha_p (s_p - 1 + m)}\Bigr), \qquad
+              \alpha_n = [s_n + m]_+, \; \alpha_p = [1 + m - s_p]_+
+
+    Args:
+      similarities: floating ``[..., L]``, cosines in [-1, 1] of an example with each label; not
+        free logits.
+      targets: ``[..., L]``, bool, integer or float; relevant where above 1/2.
+      margin: m: positives are to be above 1 - m, negatives below m.
+      gamma: scale, above 0.
+      where: bool ``[..., L]``; False leaves a label out, in value and gradient.
+      axis: the label axis.
+
+    Returns:
+      ``[...]``, one loss per example, 0 where no label or every label is relevant.
+
+    Raises:
+      TypeError: similarities are not floating-point.
+      ValueError: shapes differ, or ``gamma`` is not above 0.
+
+    Equation (4) of the paper; the weights α carry no gradient, so the gradient is not that of the
+    value as a function of s, and second derivatives take α as fixed. The defaults are those of
+    the paper's face recognition. A similarity beyond its optimum by m or more has the weight 0,
+    and adds :math:`e^0`.
+
+    Limits: with all weights 1 and m = 0 it is :func:`lsep` of ``gamma * similarities``, up to the
+    constant :math:`e^\gamma` in the product: equation (1), the unified form.
+
+    References:
+      Sun et al., `Circle Loss: A Unified Perspective of Pair Similarity Optimization
+      <https://arxiv.org/abs/2002.10857>`_, 2020.
+
+    Example:
+      >>> import numpy as np
+      >>> from mlc_losses import circle
+      >>> similarities = np.array([0.3, -0.1, 0.4, -0.6, 0.05])
+      >>> circle(similarities, np.array([1, 0, 1, 0, 0]), gamma=64.0).round(4)
+      np.float64(27.4149)
+    """
+    margin = number("margin", margin)
+    gamma = number("gamma", gamma, above=0.0)
+    xp, scores, positive, negative = pair_arguments(
+        similarities, targets, where, axis, "similarities"
+    )
+    fixed = stop_gradient(scores)
+    weights = xp.maximum(xp.where(positive, 1.0 + margin - fixed, fixed + margin), 0.0)
+    beyond = xp.where(positive, scores - (1.0 - margin), scores - margin)
+    # a weight of 0 is 0 even where the similarity is infinite
+    scaled = gamma * weights * xp.where(weights == 0, 0.0, beyond)
+    return softplus(log_pair_sum(xp.where(positive | negative, scaled, -math.inf), positive))

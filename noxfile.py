@@ -37,7 +37,8 @@ def tests(session: nox.Session, backend: str) -> None:
     session.install("-e", ".[jax]" if backend == "jax" else ".", *group("tests"))
     if backend == "array-api-strict":
         session.install(*group("strict"))
-    session.run("pytest", "-n", "auto", *session.posargs, env={"ARRAY_BACKEND": backend})
+    parallel = ["-n", "auto", "--dist", "loadgroup"]
+    session.run("pytest", *parallel, *session.posargs, env={"ARRAY_BACKEND": backend})
 
 
 @nox.session

@@ -53,7 +53,8 @@ def examples(session: nox.Session) -> None:
     """Every example at reduced size, and their tests."""
     session.install(*group("torch-cpu"))
     session.install("-e", ".[examples]", *group("tests"))
-    session.run("pytest", "tests/test_examples.py", env={"ARRAY_BACKEND": "jax"})
+    tested = ["tests/test_examples.py", "tests/test_comparison_examples.py", "tests/test_package.py"]
+    session.run("pytest", "-n", "auto", *tested, env={"ARRAY_BACKEND": "jax"})
     session.run("python", "examples/train.py", "--epochs", "2")
     session.run("python", "examples/numpy_check.py")
     session.run("python", "examples/torch_loop.py", "--epochs", "2")

@@ -71,19 +71,6 @@ def _two_sided_jvp(primals: Any, tangents: Any) -> Any:
     return parts, two_sided.tangents(primals, parts, dots)
 
 
-def map_blocks(rows: Callable[..., Any], length: int, *own: Any) -> Any:
-    """`rows(*own)` `[..., L]`, `length` labels at a time, one block in memory at once."""
-    *batch, count = own[0].shape
-    blocks = -(-count // length)
-
-    def cut(x: Any) -> Any:
-        padding = [(0, 0)] * len(batch) + [(0, blocks * length - count)]
-        return jax.numpy.moveaxis(jax.numpy.pad(x, padding).reshape(*batch, blocks, length), -2, 0)
-
-    done = lax.map(lambda block: rows(*block), [cut(x) for x in own])
-    return jax.numpy.moveaxis(done, 0, -2).reshape(*batch, blocks * length)[..., :count]
-
-
 @jax.custom_jvp
 def pair_logistic(scores: Any, positive: Any, negative: Any) -> Any:
     return pairs.pair_logistic_value(scores, positive, negative)

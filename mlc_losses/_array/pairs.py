@@ -1,8 +1,7 @@
 """Sums over the pairs of a positive and a negative label, without an `[L, L]` array.
 
 The hinge by sorting, the exponential by its factors; the logistic has no shortcut, and goes block
-of labels by block of labels, with a gradient rule of its own (`jax_rules`, `torch_rules`) so that
-differentiating it keeps no block.
+of labels by block of labels, value and slopes apart, so that differentiating it keeps no block.
 """
 
 from __future__ import annotations
@@ -134,26 +133,6 @@ def _mean(terms: Any, side: Any) -> Any:
     return label_sum(terms) / namespace(count=count).where(count == 0, 1.0, count)
 
 
-def pair_logistic(scores: Any, positive: Any, negative: Any) -> Any:
-    """`Σ_P Σ_N log(1 + e^(s_n - s_p))`, in blocks of labels, gradient included.
-
-    A label right at infinity makes no pair: the other one of a pair may be wrong at infinity.
-    """
-    xp = namespace(scores=scores)
-    # written so that NaN makes a pair
-    positive = positive & ~(scores == math.inf)
-    negative = negative & ~(scores == -math.inf)
-    if is_jax_namespace(xp):
-        from mlc_losses._array import jax_rules
-
-        return jax_rules.pair_logistic(scores, positive, negative)
-    if is_torch_namespace(xp):
-        from mlc_losses._array import torch_rules
-
-        return torch_rules.pair_logistic(scores, positive, negative)
-    return pair_logistic_value(scores, positive, negative)
-
-
 def pair_logistic_value(scores: Any, positive: Any, negative: Any) -> Any:
     """The value, without a gradient rule."""
     xp = namespace(scores=scores)
@@ -191,9 +170,7 @@ def _by_blocks(rows: Callable[..., Any], *own: Any) -> Any:
     if count <= length:
         return rows(*own)
     if is_jax_namespace(xp):
-        from mlc_losses._array import jax_rules
-
-        return jax_rules.map_blocks(rows, length, *own)
+        return _map_blocks(rows, length, *own)
     return xp.concat(
         [
             rows(*(x[..., start : min(start + length, count)] for x in own))
@@ -201,3 +178,18 @@ def _by_blocks(rows: Callable[..., Any], *own: Any) -> Any:
         ],
         axis=-1,
     )
+
+
+def _map_blocks(rows: Callable[..., Any], length: int, *own: Any) -> Any:
+    """The same on JAX, as a loop that holds one block in memory."""
+    import jax
+
+    *batch, count = own[0].shape
+    blocks = -(-count // length)
+
+    def cut(x: Any) -> Any:
+        padding = [(0, 0)] * len(batch) + [(0, blocks * length - count)]
+        return jax.numpy.moveaxis(jax.numpy.pad(x, padding).reshape(*batch, blocks, length), -2, 0)
+
+    done = jax.lax.map(lambda block: rows(*block), [cut(x) for x in own])
+    return jax.numpy.moveaxis(done, 0, -2).reshape(*batch, blocks * length)[..., :count]

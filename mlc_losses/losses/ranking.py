@@ -18,8 +18,8 @@ from mlc_losses._array.namespace import (
     shape_of,
 )
 from mlc_losses._array.ops import bernoulli_nll, softplus
-from mlc_losses._array.pairs import pair_arguments, pair_exp_mean, pair_hinge, pair_logistic
-from mlc_losses._array.two_sided import log_pair_sum
+from mlc_losses._array.pair_sums import log_pair_sum, pair_logistic
+from mlc_losses._array.pairs import pair_arguments, pair_exp_mean, pair_hinge
 
 
 def lsep(logits: ArrayT, targets: Array, *, where: Array | None = None, axis: int = -1) -> ArrayT:

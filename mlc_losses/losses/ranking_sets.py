@@ -9,9 +9,9 @@ from mlc_losses._array.batch import batch_any, batch_sum
 from mlc_losses._array.labels import label_any, label_count, label_max, label_sum
 from mlc_losses._array.namespace import Array, ArrayT, namespace, number
 from mlc_losses._array.ops import sigmoid, softplus, stop_gradient
+from mlc_losses._array.pair_sums import log_pair_sum, log_pair_sum_over_batch
 from mlc_losses._array.pairs import pair_arguments
 from mlc_losses._array.ranks import check_matrix
-from mlc_losses._array.two_sided import log_pair_sum, log_pair_sum_over_batch
 
 
 def distributional_ranking(

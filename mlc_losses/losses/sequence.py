@@ -31,7 +31,7 @@ from mlc_losses._array.namespace import (
     to_compute_dtype,
 )
 from mlc_losses._array.ops import softplus
-from mlc_losses._array.two_sided import log_pair_sum
+from mlc_losses._array.pair_sums import log_pair_sum
 
 
 def order_labels(targets: ArrayT, counts: Array, max_labels: int) -> ArrayT:

@@ -13,7 +13,7 @@ from mlc_losses._array.namespace import (
     per_label,
 )
 from mlc_losses._array.ops import sigmoid_power, softplus
-from mlc_losses._array.two_sided import log_pair_sum
+from mlc_losses._array.pair_sums import log_pair_sum
 
 
 def softmax_cross_entropy(

@@ -13,7 +13,7 @@ from mlc_losses._array.namespace import (
     per_example,
 )
 from mlc_losses._array.ops import sigmoid
-from mlc_losses._array.two_sided import two_sided_logsumexp
+from mlc_losses._array.pair_sums import two_sided_logsumexp
 
 
 def zlpr(

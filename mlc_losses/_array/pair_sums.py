@@ -1,0 +1,106 @@
+"""What the losses call: sums over pairs of labels, with the gradient rule of the backend.
+
+ZLPR adds the sides of the two-sided log-sum-exp, LSEP and softmax cross-entropy join them.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+from array_api_compat import is_jax_namespace, is_torch_namespace
+
+from mlc_losses._array import pairs
+from mlc_losses._array.batch import batch_max, batch_sum
+from mlc_losses._array.namespace import namespace
+from mlc_losses._array.ops import stop_gradient
+from mlc_losses._array.two_sided import Parts, two_sided_parts
+
+
+def two_sided_logsumexp(logits: Any, targets: Any, bound: Any = None) -> tuple[Any, Any]:
+    """`log(e^b + Σ (1 - y) e^s)` and `log(e^-b + Σ y e^-s)` over the labels.
+
+    Targets are weights in [0, 1], or bool, which takes one exponential where weights take two.
+    `bound` is one value b per example; without it the e^b and e^-b terms are absent, and a side
+    that nothing enters is -inf. A label leaves both sides by `s = -inf, y = 0`.
+    """
+    xp = namespace(logits=logits, targets=targets, bound=bound)
+    parts = Parts(*_rule(xp, "two_sided_parts")(logits, targets, bound))
+    return (
+        parts.negative_shift + parts.negative_log,
+        parts.positive_shift + parts.positive_log,
+    )
+
+
+def log_pair_sum(
+    logits: Any, targets: Any, negative_scale: float = 1.0, positive_scale: float = 1.0
+) -> Any:
+    """`log Σ_N Σ_P e^(s_n - s_p)`, or the two sides' logarithms added with these factors.
+
+    -inf where either side is empty, whatever the other one is. The shifts are added first, so that
+    it is accurate where the sides cancel.
+    """
+    xp = namespace(logits=logits, targets=targets)
+    parts = Parts(*_rule(xp, "two_sided_parts")(logits, targets, None))
+    return _joined(parts, negative_scale, positive_scale)
+
+
+def log_pair_sum_over_batch(
+    logits: Any, targets: Any, negative_scale: float = 1.0, positive_scale: float = 1.0
+) -> Any:
+    """The same over the examples of `[B, L]`, for each label: `[L]`."""
+
+    def largest(pair: Callable[..., Any], logits: Any, targets: Any) -> list[Any]:
+        return [batch_max(side) for side in pair(stop_gradient(logits), targets)]
+
+    def total(pair: Callable[..., Any], logits: Any, targets: Any, *rows: Any) -> list[Any]:
+        return [batch_sum(side) for side in pair(logits, targets, *(row[None, :] for row in rows))]
+
+    parts = two_sided_parts(logits, targets, None, largest=largest, total=total)
+    return _joined(parts, negative_scale, positive_scale)
+
+
+def _joined(parts: Parts, negative_scale: float, positive_scale: float) -> Any:
+    xp = namespace(parts=parts.negative_log)
+    logs = (parts.negative_log, parts.positive_log)
+    empty = (logs[0] == -math.inf) | (logs[1] == -math.inf)
+    empty = empty & ~xp.isnan(logs[0]) & ~xp.isnan(logs[1])
+    scales = (negative_scale, positive_scale)
+    shifts = (parts.negative_shift, parts.positive_shift)
+    # beside an infinite logarithm the shift, the largest finite number, is no matter
+    shift = sum(
+        scale * xp.where(xp.isinf(log), 0.0, shift)
+        for scale, shift, log in zip(scales, shifts, logs, strict=True)
+    )
+    log = sum(scale * xp.where(empty, 0.0, log) for scale, log in zip(scales, logs, strict=True))
+    return xp.where(empty, -math.inf, shift + log)
+
+
+def pair_logistic(scores: Any, positive: Any, negative: Any) -> Any:
+    """`Σ_P Σ_N log(1 + e^(s_n - s_p))`, in blocks of labels, gradient included.
+
+    A label right at infinity makes no pair: the other one of a pair may be wrong at infinity.
+    """
+    xp = namespace(scores=scores)
+    # written so that NaN makes a pair
+    positive = positive & ~(scores == math.inf)
+    negative = negative & ~(scores == -math.inf)
+    return _rule(xp, "pair_logistic")(scores, positive, negative)
+
+
+def _rule(xp: Any, name: str) -> Callable[..., Any]:
+    """The function of that name with its gradient rule, or, without differentiation, without."""
+    if is_jax_namespace(xp):
+        from mlc_losses._array import jax_rules
+
+        return getattr(jax_rules, name)
+    if is_torch_namespace(xp):
+        from mlc_losses._array import torch_rules
+
+        return getattr(torch_rules, name)
+    plain: dict[str, Callable[..., Any]] = {
+        "two_sided_parts": two_sided_parts,
+        "pair_logistic": pairs.pair_logistic_value,
+    }
+    return plain[name]

@@ -1,0 +1,241 @@
+"""Every loss for multi-label targets on several data sets, each at its own best learning rate.
+
+    python examples/compare_losses.py
+    python examples/compare_losses.py --data-dir path/to/data --into docs/results/compare_losses.md
+
+Losses differ in scale, so each picks its learning rate from one shared list, per data set and
+seed, by one criterion on the validation part of the training split: the mean of micro-F1 and label
+ranking average precision. One threshold for all labels is tuned there too, for every loss alike,
+since the zero of a pure ranking loss means nothing. Test rows are used once, after both choices.
+
+Each finished (data, loss, seed) is kept in `runs/compare_losses/`: a comparison that was cut off
+goes on from there.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any
+
+import data as data_sets
+import jax
+import jax.numpy as jnp
+import numpy as np
+import typer
+from comparison_report import rank_figure, replace_between, tables, to_markdown, to_rich
+from model import Loss, Settings, forward, jit_forward
+from report import all_metrics, resumed, to_json, write_whole
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeElapsedColumn
+from sweep import RATES, all_batches, split, train_rates
+from train import load_data
+from typer import Option
+
+import mlc_losses
+from mlc_losses import metrics
+
+# Left out, as they differ from one of these by a factor at most: multilabel_soft_margin is
+# binary_cross_entropy / L, multilabel_margin is pairwise_hinge / L, and at their defaults tversky
+# and sigmoid_f1 are soft_f1. circle wants cosines instead of logits.
+DECIDED_AT_ZERO = (
+    "zlpr",
+    "binary_cross_entropy",
+    "balanced binary_cross_entropy",
+    "focal",
+    "asymmetric",
+    "poly",
+    "hill",
+    "distribution_balanced",
+    "soft_f1",
+    "calibrated_ranking",
+)
+RANKING_ONLY = (
+    "lsep",
+    "pairwise_hinge",
+    "bp_mll",
+    "bp_mll of tanh",
+    "warp",
+    "distributional_ranking",
+    "two_way",
+    "multilabel_softmax",
+)
+LOSSES = DECIDED_AT_ZERO + RANKING_ONLY
+DATA = ("emotions", "scene", "yeast", "bibtex", "corel5k")
+START, END = "<!-- tables: examples/compare_losses.py -->", "<!-- end of tables -->"
+BAR = ("{task.description}", BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+console = Console()
+
+
+def settings_for(data: data_sets.MultiLabelData, epochs: int | None = None) -> Settings:
+    """Smaller batches and more epochs on small data, the same for every loss."""
+    shared = Settings(hidden=128, dropout=0.5, input_dropout=0.5, weight_decay=0.01, validation=0.2)
+    if len(data.train_features) < 3000:
+        return shared._replace(epochs=epochs or 50, batch_size=32)
+    return shared._replace(epochs=epochs or 20, batch_size=128)
+
+
+def make_loss(name: str, targets: jax.Array) -> Loss:
+    """The loss at the library's defaults; class counts are those of the training rows."""
+    counts, rows = targets.sum(axis=0), len(targets)
+    if name == "balanced binary_cross_entropy":
+        weights = mlc_losses.balanced_pos_weights(counts, rows)
+        return partial(mlc_losses.binary_cross_entropy, pos_weight=weights)
+    if name == "distribution_balanced":
+        return partial(mlc_losses.distribution_balanced, counts=counts, num_examples=rows)
+    if name == "bp_mll of tanh":  # its paper's outputs are bounded
+        return lambda logits, targets: mlc_losses.bp_mll(jnp.tanh(logits), targets)
+    return getattr(mlc_losses, name)
+
+
+all_forward = jax.jit(jax.vmap(forward, in_axes=(0, None)))
+
+
+def validation_score(scores: np.ndarray, targets: np.ndarray) -> float:
+    """The criterion of every choice: the mean of micro-F1, threshold tuned, and LRAP."""
+    if not np.isfinite(scores).all():  # diverged
+        return -1.0
+    threshold = mlc_losses.tune_thresholds(scores, targets, average="micro")
+    chosen = mlc_losses.predict_threshold(scores, float(threshold))
+    f1 = metrics.f1_score(chosen, targets, average="micro")
+    return float((f1 + metrics.label_ranking_average_precision(scores, targets)) / 2)
+
+
+def run_one(
+    data: data_sets.MultiLabelData,
+    name: str,
+    seed: int,
+    settings: Settings,
+    rates: Sequence[float],
+    loss_for: Callable[[jax.Array], Loss],
+) -> dict[str, Any]:
+    """One loss and seed: train at every rate, choose by validation, then test the one chosen."""
+    rows = split(data, settings.validation, seed)
+    began = time.perf_counter()
+    params = train_rates(
+        jax.random.key(seed),
+        jnp.asarray(rates, jnp.float32),
+        all_batches(len(rows.train[0]), settings, seed),
+        *map(jnp.asarray, rows.train),
+        loss_for=loss_for,
+        outputs=data.train_targets.shape[1],
+        settings=settings,
+    )
+    scores = np.asarray(all_forward(params, rows.validation[0]))
+    seconds = time.perf_counter() - began
+    choices = [validation_score(s, rows.validation[1]) for s in scores]
+    best = int(np.argmax(choices))
+    if choices[best] < 0:
+        raise ValueError(f"{name} diverges on {data.name} at every rate; add a smaller --rate")
+    threshold = float(mlc_losses.tune_thresholds(scores[best], rows.validation[1], average="micro"))
+    chosen = jax.tree.map(lambda leaf: leaf[best], params)
+    test = np.asarray(jit_forward(chosen, rows.test[0]))
+    result = {"seconds": seconds, "rates": choices, "rate": rates[best], "threshold": threshold}
+    for key, cut in {"test": threshold, "test at 0": 0.0}.items():
+        result[key] = all_metrics(test, mlc_losses.predict_threshold(test, cut), rows.test[1])
+    return result
+
+
+def compare(
+    data: data_sets.MultiLabelData,
+    losses: Sequence[str],
+    seeds: Sequence[int],
+    settings: Settings,
+    rates: Sequence[float],
+    runs: Path,
+    after_run: Callable[[str, int], None],
+    finished: bool = False,
+) -> list[dict[str, Any]]:
+    """The records of all losses and seeds; those that `runs` holds already are read from there.
+
+    With `finished` these are all there are.
+    """
+    key = settings._asdict() | {"rates": list(rates), "shape": list(data.train_features.shape)}
+    del key["learning_rate"]
+    records = []
+    for name in losses:
+        loss_for = partial(make_loss, name)  # one object for all seeds: they share a compilation
+        for seed in seeds:
+            path = runs / f"{data.name}-{name.replace(' ', '_')}-{seed}.json"
+            if finished and not path.exists():
+                continue
+            compute = partial(run_one, data, name, seed, settings, rates, loss_for)
+            records.append(
+                {"data": data.name, "loss": name, "seed": seed, **resumed(path, key, compute)}
+            )
+            after_run(name, seed)
+    return records
+
+
+def complete(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Without the losses that lack a data set: they could not be ranked."""
+    found = {(record["data"], record["loss"]) for record in records}
+    names = {data for data, _ in found}
+    return [r for r in records if all((data, r["loss"]) in found for data in names)]
+
+
+def sources(
+    names: Sequence[str], data_dir: Path | None, default: Sequence[str] = DATA
+) -> list[str]:
+    if data_dir:
+        return [str(data_dir / f"{name}.npz") for name in names or default]
+    return list(names or ["yeast"])
+
+
+def check_losses(losses: Sequence[str]) -> None:
+    for name in losses:
+        if name not in LOSSES:
+            raise typer.BadParameter(
+                f"unknown loss {name!r}; valid: {', '.join(LOSSES)}", param_hint="--loss"
+            )
+    if len(set(losses)) < len(losses):
+        raise typer.BadParameter("a loss is named twice", param_hint="--loss")
+
+
+@app.command(help=(__doc__ or "").partition("\n")[0])
+def main(
+    data: Annotated[list[str] | None, Option(help=f"{data_sets.SOURCES}; repeat")] = None,
+    data_dir: Annotated[Path | None, Option(help="--data names .npz files in here")] = None,
+    loss: Annotated[list[str], Option(help="repeat; default all")] = list(LOSSES),  # noqa: B006
+    seeds: Annotated[int, Option(min=1, help="0, 1, ...")] = 3,
+    rate: Annotated[list[float], Option(min=0, help="learning rates")] = list(RATES),  # noqa: B006
+    epochs: Annotated[int | None, Option(min=1, help="default 20 or 50, by size")] = None,
+    runs: Annotated[Path, Option(help="finished runs")] = Path("runs/compare_losses"),
+    figure: Annotated[Path, Option(dir_okay=False)] = Path("runs/compare_losses.png"),
+    json_: Annotated[Path | None, Option("--json", dir_okay=False)] = None,
+    into: Annotated[Path | None, Option(help="replaces the tables in this page")] = None,
+    finished: Annotated[bool, Option("--finished", help="report, train nothing")] = False,
+) -> None:
+    check_losses(loss)
+    all_data = [load_data(source) for source in sources(data or [], data_dir)]
+    records = []
+    with Progress(*BAR, console=console) as progress:
+        tasks = [progress.add_task(rows.name, total=len(loss) * seeds) for rows in all_data]
+        for task, rows in zip(tasks, all_data, strict=True):
+
+            def after_run(name: str, seed: int, task: Any = task, data: str = rows.name) -> None:
+                progress.update(task, advance=1, description=f"{data} {name} seed {seed}")
+
+            settings = settings_for(rows, epochs)
+            records += compare(rows, loss, range(seeds), settings, rate, runs, after_run, finished)
+    records = complete(records)
+    if not records:
+        raise typer.BadParameter(f"no loss is finished on all data in {runs}", param_hint="--runs")
+    reported = tables(records, DECIDED_AT_ZERO, rate)
+    for table in reported:
+        console.print(to_rich(table))
+    write_whole(figure, rank_figure(records))
+    console.print(f"figure: {figure}")
+    if json_:
+        write_whole(json_, to_json(records))
+        console.print(f"records: {json_}")
+    if into:
+        replace_between(into, START, END, "\n\n".join(map(to_markdown, reported)))
+        console.print(f"tables: {into}")
+
+
+if __name__ == "__main__":
+    app()

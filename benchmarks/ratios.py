@@ -13,7 +13,7 @@ PAUSE = 0.02
 
 
 def medians(
-    functions: dict[str, Callable[[], Any]], *, rounds: int = 25, warm_up: int = 2
+    functions: dict[str, Callable[[], Any]], *, rounds: int = 40, warm_up: int = 3
 ) -> dict[str, float]:
     """Median seconds of each function, which must wait for its own result.
 

@@ -1,48 +1,72 @@
-"""Losses for examples with several labels, and for models that may answer with several guesses."""
+"""Losses for examples with several labels, and for models that may answer with several guesses.
 
-from mlc_losses import metrics as metrics
-from mlc_losses.decide import (
-    predict_average_k,
-    predict_threshold,
-    predict_top_k,
-    tune_thresholds,
-)
-from mlc_losses.losses.binary import (
-    asymmetric,
-    binary_cross_entropy,
-    focal,
-    hill,
-    multilabel_soft_margin,
-    poly,
-)
-from mlc_losses.losses.imbalance import (
-    balanced_pos_weights,
-    distribution_balanced,
-    effective_number_weights,
-    inverse_frequency_weights,
-    ldam_margins,
-    logit_adjust,
-)
-from mlc_losses.losses.overlap import sigmoid_f1, soft_f1, tversky
-from mlc_losses.losses.powerset import LabelPowerset, label_powerset
-from mlc_losses.losses.ranking import (
-    bp_mll,
-    calibrated_ranking,
-    lsep,
-    multilabel_margin,
-    pairwise_hinge,
-    warp,
-)
-from mlc_losses.losses.ranking_sets import circle, distributional_ranking, two_way
-from mlc_losses.losses.sequence import label_sequence, label_set_sequence, order_labels
-from mlc_losses.losses.softmax import (
-    ldam,
-    multilabel_softmax,
-    softmax_cross_entropy,
-    softmax_focal,
-)
-from mlc_losses.losses.zlpr import r_drop, zlpr, zlpr_kl
-from mlc_losses.targets import check_targets, label_ids, masked_mean, multi_hot, smooth_targets
+A name is imported from its room when it is first asked for: the import of the package stays under
+a few milliseconds, however many families there are.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from mlc_losses import metrics as metrics
+    from mlc_losses.decide import (
+        predict_average_k,
+        predict_threshold,
+        predict_top_k,
+        tune_thresholds,
+    )
+    from mlc_losses.losses.binary import (
+        asymmetric,
+        binary_cross_entropy,
+        focal,
+        hill,
+        multilabel_soft_margin,
+        poly,
+    )
+    from mlc_losses.losses.imbalance import (
+        balanced_pos_weights,
+        distribution_balanced,
+        effective_number_weights,
+        inverse_frequency_weights,
+        ldam_margins,
+        logit_adjust,
+    )
+    from mlc_losses.losses.overlap import sigmoid_f1, soft_f1, tversky
+    from mlc_losses.losses.powerset import LabelPowerset, label_powerset
+    from mlc_losses.losses.ranking import (
+        bp_mll,
+        calibrated_ranking,
+        lsep,
+        multilabel_margin,
+        pairwise_hinge,
+        warp,
+    )
+    from mlc_losses.losses.ranking_sets import circle, distributional_ranking, two_way
+    from mlc_losses.losses.sequence import label_sequence, label_set_sequence, order_labels
+    from mlc_losses.losses.softmax import (
+        ldam,
+        multilabel_softmax,
+        softmax_cross_entropy,
+        softmax_focal,
+    )
+    from mlc_losses.losses.zlpr import r_drop, zlpr, zlpr_kl
+    from mlc_losses.targets import check_targets, label_ids, masked_mean, multi_hot, smooth_targets
+
+_ROOMS = {
+    "decide": "predict_average_k predict_threshold predict_top_k tune_thresholds",
+    "losses.binary": "asymmetric binary_cross_entropy focal hill multilabel_soft_margin poly",
+    "losses.imbalance": "balanced_pos_weights distribution_balanced effective_number_weights "
+    "inverse_frequency_weights ldam_margins logit_adjust",
+    "losses.overlap": "sigmoid_f1 soft_f1 tversky",
+    "losses.powerset": "LabelPowerset label_powerset",
+    "losses.ranking": "bp_mll calibrated_ranking lsep multilabel_margin pairwise_hinge warp",
+    "losses.ranking_sets": "circle distributional_ranking two_way",
+    "losses.sequence": "label_sequence label_set_sequence order_labels",
+    "losses.softmax": "ldam multilabel_softmax softmax_cross_entropy softmax_focal",
+    "losses.zlpr": "r_drop zlpr zlpr_kl",
+    "targets": "check_targets label_ids masked_mean multi_hot smooth_targets",
+}
+_ROOM_OF = {name: room for room, names in _ROOMS.items() for name in names.split()}
 
 __all__ = [
     "LabelPowerset",
@@ -92,3 +116,17 @@ __all__ = [
     "zlpr",
     "zlpr_kl",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "metrics":
+        return import_module("mlc_losses.metrics")
+    if name not in _ROOM_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f"mlc_losses.{_ROOM_OF[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -43,13 +43,21 @@ LOSSES = {
 
 
 def test_all_is_exactly_the_public_names() -> None:
-    public = {
-        name
-        for name, value in vars(ml).items()
-        if not name.startswith("_")
-        if not inspect.ismodule(value) or name == "metrics"
-    }
-    assert sorted(public) == ml.__all__
+    assert dir(ml) == ml.__all__ == sorted(ml.__all__)
+    # each is in the one room that `_ROOMS` names, and was defined there
+    for name, room in ml._ROOM_OF.items():
+        assert getattr(ml, name).__module__ == f"mlc_losses.{room}"
+    assert {*ml._ROOM_OF, "metrics"} == set(ml.__all__)
+    with pytest.raises(AttributeError, match="no attribute 'zlpr_loss'"):
+        ml.zlpr_loss  # noqa: B018
+
+
+def test_type_checkers_see_the_same_names() -> None:
+    source = Path(inspect.getfile(ml)).read_text()
+    for room, names in ml._ROOMS.items():
+        found = re.search(rf"from mlc_losses\.{room} import (\([^)]*\)|.*)", source)
+        assert found is not None
+        assert re.findall(r"\w+", found[1]) == names.split()
 
 
 def test_every_loss_is_in_the_list_of_cases() -> None:

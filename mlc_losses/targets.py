@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from mlc_losses._array.host import first_index, to_host
-from mlc_losses._array.labels import label_numbers, scatter_true
+from mlc_losses._array.labels import label_numbers, padded, scatter_true
 from mlc_losses._array.namespace import (
     Array,
     ArrayT,
@@ -88,13 +88,10 @@ def label_ids(targets: ArrayT, max_labels: int) -> ArrayT:
     relevant = xp.astype(targets, xp.bool)
     num_labels = shape_of(relevant)[-1]
     numbers = xp.where(relevant, label_numbers(relevant), num_labels)
-    ids = xp.sort(numbers, axis=-1)[..., : min(max_labels, num_labels)]
-    ids = xp.where(ids < num_labels, ids, -1)
     if max_labels < num_labels:
         _warn_of_dropped_labels(xp, relevant, max_labels)
-        return ids
-    missing = xp.broadcast_to(ids[..., :1] * 0 - 1, (*shape_of(ids)[:-1], max_labels - num_labels))
-    return xp.concat([ids, missing], axis=-1)
+    ids = padded(xp.sort(numbers, axis=-1), num_labels, max_labels)
+    return xp.where(ids < num_labels, ids, -1)
 
 
 def _warn_of_dropped_labels(xp: Any, relevant: Any, max_labels: int) -> None:

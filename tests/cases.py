@@ -1,126 +1,16 @@
-"""The one list of losses under test: a new loss is a new entry here, an oracle, and no more."""
+"""The one list of losses under test: a new loss is a new entry, an oracle, and no more."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Any
-
-import numpy as np
+import cases_average_k
+import cases_contrastive
+import cases_top_k
 import oracles
 import oracles_ranking
 import oracles_sets
+from case import Case, bounded, hard_bool, one_class, soft, two_logits, two_logits_and_targets
 
 import mlc_losses as ml
-
-Arrays = tuple[np.ndarray, ...]
-
-
-def hard(rng: np.random.Generator, n: int, num_labels: int) -> Arrays:
-    """Logits and targets in {0, 1}; the first rows have no label and all labels."""
-    targets = (rng.random((n, num_labels)) < 0.4).astype(float)
-    targets[:1] = 0
-    targets[1:2] = 1
-    return rng.normal(size=(n, num_labels)) * 3, targets
-
-
-def hard_bool(rng: np.random.Generator, n: int, num_labels: int) -> Arrays:
-    logits, targets = hard(rng, n, num_labels)
-    return logits, targets > 0
-
-
-def soft(rng: np.random.Generator, n: int, num_labels: int) -> Arrays:
-    """Logits and targets in [0, 1], both ends included."""
-    targets = np.clip(rng.random((n, num_labels)) * 1.4 - 0.2, 0, 1)
-    return rng.normal(size=(n, num_labels)) * 3, targets
-
-
-def two_logits(rng: np.random.Generator, n: int, num_labels: int) -> Arrays:
-    return rng.normal(size=(n, num_labels)) * 3, rng.normal(size=(n, num_labels)) * 3
-
-
-def two_logits_and_targets(rng: np.random.Generator, n: int, num_labels: int) -> Arrays:
-    logits, targets = hard(rng, n, num_labels)
-    return logits, rng.normal(size=(n, num_labels)) * 3, targets
-
-
-def bounded(rng: np.random.Generator, n: int, num_labels: int) -> Arrays:
-    """As `hard`, with similarities in [-1, 1] for logits."""
-    logits, targets = hard(rng, n, num_labels)
-    return np.tanh(logits), targets
-
-
-def one_class(rng: np.random.Generator, n: int, num_labels: int) -> Arrays:
-    """Logits and class ids. Of 7 classes those of even id and 3 alone: tests leave out the rest."""
-    ids = np.array([0, 2, 3, 6]) if num_labels == 7 else np.arange(max(num_labels, 1))
-    return rng.normal(size=(n, num_labels)) * 3, rng.choice(ids, n)
-
-
-@dataclass(frozen=True)
-class Case:
-    """A public loss with hyper-parameters, its oracle for one example, and what it promises."""
-
-    loss: Callable[..., Any]
-    oracle: Callable[..., float]
-    arrays: Callable[[np.random.Generator, int, int], Arrays] = hard
-    keywords: dict[str, Any] = field(default_factory=dict)
-    # keywords that hold one value per label, drawn anew for each number of labels
-    per_label: tuple[str, ...] = ()
-    # a label scored right at infinity adds nothing, as if it were not there
-    right_infinity_is_deletion: bool = True
-    # the slope by a label scored wrong at infinity is the limit of the slopes before it
-    slope_at_infinity: bool = True
-    takes_targets: bool = True
-    # looks across the batch `[n, L]`, and its oracle too; the result is not one value per example
-    across_batch: bool = False
-    takes_where: bool = True
-    takes_axis: bool = True
-    logits_name: str = "logits"
-    # weights without a gradient that depend on the logits: the gradient is not that of the value.
-    # The oracle takes, as `at`, the logits to compute the weights from
-    fixed_weights: bool = False
-    # sizes of logits at which its slopes can be told from differences of its oracle
-    hard_sizes: tuple[float, ...] = (0.0, 80.0, 1e4)
-
-    @property
-    def single_label(self) -> bool:
-        return self.arrays is one_class
-
-    @property
-    def id(self) -> str:
-        words = [f"{name}={value}" for name, value in self.keywords.items()]
-        return "-".join([self.loss.__name__, *words, *self.per_label, self.arrays.__name__])
-
-    def draw(self, seed: int, n: int = 6, num_labels: int = 7) -> tuple[Arrays, dict[str, Any]]:
-        """Positional arrays `[n, L]` and keywords, as float64 NumPy."""
-        rng = np.random.default_rng(seed)
-        arrays = self.arrays(rng, n, num_labels)
-        extra = {name: rng.uniform(0.5, 3, num_labels) for name in self.per_label}
-        return arrays, {**self.keywords, **extra}
-
-    def keep(self, arrays: Arrays, columns: np.ndarray) -> Arrays:
-        """The same examples with these labels alone, in this order; a class not kept is -1."""
-        columns = np.arange(arrays[0].shape[1])[columns]
-
-        def new_ids(ids: np.ndarray) -> np.ndarray:
-            found = ids[:, None] == columns
-            return np.where(found.any(1), found.argmax(1) if columns.size else -1, -1)
-
-        return tuple(x[:, columns] if x.ndim == 2 else new_ids(x) for x in arrays)
-
-    def relevant(self, arrays: Arrays) -> np.ndarray:
-        """Bool `[n, L]`: which labels are to score high."""
-        targets = arrays[-1]
-        if self.single_label:
-            return targets[:, None] == np.arange(arrays[0].shape[1])
-        return targets > 0.5
-
-    def expected(self, arrays: Arrays, keywords: dict[str, Any]) -> np.ndarray:
-        if self.across_batch:
-            return np.asarray(self.oracle(*arrays, **keywords), dtype=float)
-        rows = zip(*arrays, strict=True)
-        return np.array([self.oracle(*row, **keywords) for row in rows], dtype=float)
-
 
 CASES = [
     Case(ml.zlpr, oracles.zlpr),
@@ -197,4 +87,7 @@ CASES = [
          keywords={"num_examples": 9.0, "alpha": 0.3, "beta": 4.0, "mu": 0.3, "lam": 5.0,
                    "kappa": 0.2, "gamma": 0.5, "balance": 1.5}, per_label=("counts",),
          right_infinity_is_deletion=False),
+    *cases_top_k.CASES,
+    *cases_average_k.CASES,
+    *cases_contrastive.CASES,
 ]  # fmt: skip

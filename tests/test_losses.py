@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 from backends import HAS_GRADIENTS, NAME, asarray, compiled, gradient, to_numpy, xp
-from cases import CASES, Arrays, Case
+from case import Arrays, Case
+from cases import CASES
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

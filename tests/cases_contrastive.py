@@ -1,0 +1,7 @@
+"""Cases of the contrastive losses."""
+
+from __future__ import annotations
+
+from case import Case
+
+CASES: list[Case] = []

@@ -1,0 +1,7 @@
+"""Cases of the losses for one label and K guesses."""
+
+from __future__ import annotations
+
+from case import Case
+
+CASES: list[Case] = []

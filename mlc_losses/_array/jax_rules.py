@@ -55,13 +55,38 @@ def _reduce_pair(
 
 @jax.custom_jvp
 def two_sided_parts(logits: Any, targets: Any, bound: Any) -> two_sided.Parts:
-    return two_sided.two_sided_parts(
-        logits,
-        targets,
-        bound,
-        largest=partial(_reduce_pair, lax.max, -math.inf),
-        total=partial(_reduce_pair, lax.add, 0.0),
+    if bound is None:
+        return _shifted_by_peaks(logits, targets, bound)
+    # elsewhere a branch would make the host wait for the device
+    return lax.platform_dependent(
+        logits, targets, bound, cpu=_shifted_by_bound, default=_shifted_by_peaks
     )
+
+
+def _shifted_by_bound(logits: Any, targets: Any, bound: Any) -> two_sided.Parts:
+    """One pass instead of two: without the peaks, and again with them if a sum overflows.
+
+    The bound's own term is then 1, so nothing underflows that would count.
+    """
+    no_peak = jax.numpy.full_like(bound, -math.inf)
+    parts = two_sided.two_sided_parts(
+        logits, targets, bound, largest=lambda *_: [no_peak, no_peak], total=_totals
+    )
+    finite = jax.numpy.isfinite(parts.negative_log + parts.positive_log).all()
+    return lax.cond(
+        finite,
+        lambda *_: parts,
+        _shifted_by_peaks,
+        *(logits, targets, bound),
+    )
+
+
+def _shifted_by_peaks(logits: Any, targets: Any, bound: Any) -> two_sided.Parts:
+    largest = partial(_reduce_pair, lax.max, -math.inf)
+    return two_sided.two_sided_parts(logits, targets, bound, largest=largest, total=_totals)
+
+
+_totals = partial(_reduce_pair, lax.add, 0.0)
 
 
 @partial(two_sided_parts.defjvp, symbolic_zeros=True)

@@ -53,11 +53,8 @@ def examples(session: nox.Session) -> None:
     """Every example at reduced size, and their tests."""
     session.install(*group("torch-cpu"))
     session.install("-e", ".[examples]", *group("tests"))
-    tested = [
-        "tests/test_examples.py",
-        "tests/test_comparison_examples.py",
-        "tests/test_package.py",
-    ]
+    found = {*Path("tests").glob("test_*example*.py"), Path("tests/test_one_label.py")}
+    tested = [*map(str, sorted(found)), "tests/test_package.py"]
     session.run("pytest", "-n", "auto", *tested, env={"ARRAY_BACKEND": "jax"})
     session.run("python", "examples/train.py", "--epochs", "2")
     session.run("python", "examples/numpy_check.py")

@@ -51,6 +51,23 @@ def one_class(rng: np.random.Generator, n: int, num_labels: int) -> Arrays:
     return rng.normal(size=(n, num_labels)) * 3, rng.choice(ids, n)
 
 
+def embeddings(rng: np.random.Generator, n: int, num_labels: int) -> Arrays:
+    """As `hard`, with points in as many dimensions for logits; the last two sets are equal."""
+    points, targets = hard(rng, n, num_labels)
+    targets[-2:] = targets[-2:][:1]
+    return points, targets
+
+
+def two_embeddings(rng: np.random.Generator, n: int, num_labels: int) -> Arrays:
+    return rng.normal(size=(n, num_labels)), rng.normal(size=(n, num_labels))
+
+
+def with_prototypes(rng: np.random.Generator, n: int, num_labels: int) -> Arrays:
+    """Between them a point for each label, `[L, L]`."""
+    points, targets = embeddings(rng, n, num_labels)
+    return points, rng.normal(size=(num_labels, num_labels)), targets
+
+
 @dataclass(frozen=True)
 class Case:
     """A public loss with hyper-parameters, its oracle for one example, and what it promises."""
@@ -66,7 +83,7 @@ class Case:
     # the slope by a label scored wrong at infinity is the limit of the slopes before it
     slope_at_infinity: bool = True
     takes_targets: bool = True
-    # looks across the batch `[n, L]`, and its oracle too; the result is not one value per example
+    # looks across the batch `[n, L]`, and its oracle too; the result has any shape
     across_batch: bool = False
     takes_where: bool = True
     takes_axis: bool = True
@@ -76,10 +93,19 @@ class Case:
     fixed_weights: bool = False
     # sizes of logits at which its slopes can be told from differences of its oracle
     hard_sizes: tuple[float, ...] = (0.0, 80.0, 1e4)
+    # k guesses want so many classes
+    fewest_labels: int = 0
+    # forward mode and second derivatives; a gradient rule for reverse mode alone has neither
+    takes_forward_mode: bool = True
 
     @property
     def single_label(self) -> bool:
         return self.arrays is one_class
+
+    @property
+    def embedded(self) -> bool:
+        """Points instead of logits: infinity is no place, and a label is not a dimension."""
+        return self.arrays in (embeddings, two_embeddings, with_prototypes)
 
     @property
     def id(self) -> str:
@@ -101,7 +127,16 @@ class Case:
             found = ids[:, None] == columns
             return np.where(found.any(1), found.argmax(1) if columns.size else -1, -1)
 
-        return tuple(x[:, columns] if x.ndim == 2 else new_ids(x) for x in arrays)
+        kept = [x[:, columns] if x.ndim == 2 else new_ids(x) for x in arrays]
+        if self.arrays is with_prototypes:
+            kept[1] = kept[1][columns]
+        return tuple(kept)
+
+    def keep_values(self, values: np.ndarray, n: int, columns: np.ndarray) -> np.ndarray:
+        """Of the result for n examples: where prototypes have a value too, those of `keep`."""
+        if self.arrays is with_prototypes and len(values) > n:
+            return np.concatenate([values[:n], values[n:][columns]])
+        return values
 
     def relevant(self, arrays: Arrays) -> np.ndarray:
         """Bool `[n, L]`: which labels are to score high."""

@@ -11,6 +11,8 @@ if backends.NAME == "jax":
     jax.config.update("jax_enable_x64", True)
     jax.config.update("jax_numpy_rank_promotion", "raise")
     jax.config.update("jax_numpy_dtype_promotion", "strict")
+    # most of the time is compilation, of programs that run once on a few numbers
+    jax.config.update("jax_disable_most_optimizations", True)
     # TF32 would hide an error of the size the checks look for
     jax.config.update("jax_default_matmul_precision", "float32")
 

@@ -14,20 +14,29 @@ from cases import CASES
 import mlc_losses as ml
 
 ROOT = Path(__file__).parents[1]
-# zlpr_kl compares two outputs and has no targets to name the format of
-WITHOUT_TARGETS = {"zlpr_kl"}
+# no targets to name the format of: they compare two outputs, or take a weight for each pair
+WITHOUT_TARGETS = {"contrastive", "n_pair", "zlpr_kl"}
 # what stands beside the losses of its family
 NOT_LOSSES = {
     "LabelPowerset",
+    "average_k_pseudo_labels",
+    "average_k_threshold",
     "balanced_pos_weights",
     "effective_number_weights",
+    "enqueue",
+    "init_queue",
     "inverse_frequency_weights",
+    "jaccard_weights",
     "ldam_margins",
     "logit_adjust",
     "order_labels",
+    "overlap_weights",
+    "queue_mask",
+    "valid_anchors",
 }
 # they take no logits and targets [..., L] to give [...]; their own files hold them to the promises
 OTHER_CALL_SHAPES = {
+    "contrastive",
     "label_powerset",
     "label_sequence",
     "label_set_sequence",

@@ -1,0 +1,85 @@
+"""Loops over the leading axis of arrays: compiled once on JAX, plain Python elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from array_api_compat import is_jax_namespace
+
+from mlc_losses._array.namespace import is_concrete, namespace, shape_of
+
+
+def scan(
+    step: Callable[[Any, Any], tuple[Any, Any]],
+    carry: Any,
+    arrays: tuple[Any, ...],
+    *,
+    reverse: bool = False,
+) -> tuple[Any, Any]:
+    """`jax.lax.scan`: `step(carry, slices)` gives the next carry and one array to keep, or None.
+
+    There is at least one slice.
+    """
+    xp = namespace(x=arrays[0])
+    if is_jax_namespace(xp):
+        import jax
+
+        return jax.lax.scan(step, carry, arrays, reverse=reverse)
+    length = shape_of(arrays[0])[0]
+    kept = []
+    for i in reversed(range(length)) if reverse else range(length):
+        carry, result = step(carry, tuple(x[i, ...] for x in arrays))
+        kept.append(result)
+    if kept[0] is None:
+        return carry, None
+    return carry, xp.stack(kept[::-1] if reverse else kept, axis=0)
+
+
+def repeat(step: Callable[[Any], Any], state: Any, times: int) -> Any:
+    """`step` applied to the state `times` times."""
+    xp = namespace(x=state[0])
+    if is_jax_namespace(xp):
+        import jax
+
+        return jax.lax.fori_loop(0, times, lambda _, state: step(state), state)
+    for _ in range(times):
+        state = step(state)
+    return state
+
+
+def choose(condition: Any, yes: Callable[[], Any], no: Callable[[], Any]) -> Any:
+    """`yes()` where the one bool `condition` holds, else `no()`; `no()` if it cannot be known."""
+    xp = namespace(x=condition)
+    if is_jax_namespace(xp) and not is_concrete(condition):
+        import jax
+
+        return jax.lax.cond(condition, yes, no)
+    return yes() if is_concrete(condition) and bool(condition) else no()
+
+
+def map_rows(function: Callable[..., Any], arrays: tuple[Any, ...], rows: int) -> tuple[Any, ...]:
+    """`function` of arrays with a common first axis, on no more than so many rows at a time.
+
+    It returns a tuple of arrays with that first axis.
+    """
+    num_rows = shape_of(arrays[0])[0]
+    if num_rows <= rows:
+        return tuple(function(*arrays))
+    xp = namespace(x=arrays[0])
+    num_blocks = -(-num_rows // rows)
+    rows = -(-num_rows // num_blocks)
+    if not is_jax_namespace(xp):
+        starts = range(0, num_rows, rows)
+        parts = [function(*(x[i : i + rows, ...] for x in arrays)) for i in starts]
+        return tuple(xp.concat(list(part), axis=0) for part in zip(*parts, strict=True))
+    import jax
+
+    def blocks(x: Any) -> Any:
+        # the last row again, where the last block is not full
+        missing = num_blocks * rows - num_rows
+        x = xp.concat([x, xp.broadcast_to(x[-1:], (missing, *x.shape[1:]))])
+        return x.reshape(num_blocks, rows, *x.shape[1:])
+
+    results = jax.lax.map(lambda x: tuple(function(*x)), tuple(map(blocks, arrays)))
+    return tuple(x.reshape(num_blocks * rows, *x.shape[2:])[:num_rows] for x in results)

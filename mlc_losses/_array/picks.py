@@ -1,0 +1,133 @@
+"""The k-th largest label of each example, by the fastest exact way, and the way back to labels.
+
+On XLA's CPU backend `lax.top_k` is fast in float32, slow for few labels, and a full sort, 60 to
+130 times slower, as soon as only its last column is used: that slice is fused into the sort, which
+is then no longer recognised. Hence the barrier, and the two other ways.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from array_api_compat import device, is_jax_namespace, is_numpy_namespace, is_torch_namespace
+
+from mlc_losses._array.labels import TopK, label_max, label_numbers, top_k
+from mlc_losses._array.namespace import default_integer, namespace, shape_of
+
+# with fewer labels than this, one pass per rank is faster than `lax.top_k`
+_FEW_LABELS = 512
+# with at least so many, and at most so high a rank, the maxima of blocks are looked at first
+_MANY_LABELS = 1000
+_LOW_RANK = 25
+_BLOCKS = (16, 8, 10)
+
+
+def largest(x: Any, k: int, *, only_last: bool) -> TopK:
+    """The k largest entries over the labels, `[..., k]`, or the k-th alone, `[..., 1]`.
+
+    The entries must be numbers or infinite. Which of tied entries is taken is left open.
+    """
+    xp = namespace(x=x)
+    if is_jax_namespace(xp):
+        return _kth_on_jax(x, k) if only_last else _top_k_on_jax(x, k)
+    if is_numpy_namespace(xp):
+        num_labels = shape_of(x)[-1]
+        first = num_labels - k
+        indices = xp.argpartition(x, first, axis=-1)
+        indices = indices[..., first : first + 1] if only_last else indices[..., first:]
+        return TopK(xp.take_along_axis(x, indices, axis=-1), indices)
+    found = top_k(x, k)
+    return TopK(found.values[..., -1:], found.indices[..., -1:]) if only_last else found
+
+
+def _top_k_on_jax(x: Any, k: int) -> TopK:
+    import jax
+
+    return TopK(*jax.lax.optimization_barrier(tuple(jax.lax.top_k(x, k))))
+
+
+def _kth_on_jax(x: Any, k: int) -> TopK:
+    import jax
+
+    num_labels = shape_of(x)[-1]
+    # x is read several times: what it was made from is not to be computed anew inside each pass
+    x = jax.lax.optimization_barrier(x)
+    if num_labels < _FEW_LABELS:
+        return _kth_by_passes(x, k)
+    if num_labels >= _MANY_LABELS and k <= _LOW_RANK:
+        for size in _BLOCKS:
+            if num_labels % size == 0 and k <= num_labels // size:
+                return _kth_by_blocks(x, k, size)
+    values, indices = _top_k_on_jax(x, k)
+    return TopK(values[..., -1:], indices[..., -1:])
+
+
+def _kth_by_passes(x: Any, k: int) -> TopK:
+    """Down the distinct values, one pass each, until k entries are at or above the value."""
+    import jax
+
+    xp = namespace(x=x)
+    num_labels = shape_of(x)[-1]
+
+    def next_value(_: int, state: Any) -> Any:
+        value, count = state
+        lower = label_max(x, x < value[..., None])
+        more = xp.sum(xp.astype(x == lower[..., None], xp.int32), axis=-1, dtype=xp.int32)
+        go_on = count < k
+        return xp.where(go_on, lower, value), xp.where(go_on, count + more, count)
+
+    value = label_max(x)
+    count = xp.sum(xp.astype(x == value[..., None], xp.int32), axis=-1, dtype=xp.int32)
+    value, _ = jax.lax.fori_loop(1, k, next_value, (value, count), unroll=k <= 32)
+    places = xp.where(x == value[..., None], label_numbers(x), num_labels)
+    return TopK(value[..., None], xp.min(places, axis=-1)[..., None])
+
+
+def _kth_by_blocks(x: Any, k: int, size: int) -> TopK:
+    """The k largest entries lie in the k blocks with the largest maxima.
+
+    A block is `size` labels that are `L / size` apart, so that its maximum is taken over an outer
+    axis, and vectorises.
+    """
+    xp = namespace(x=x)
+    *batch, num_labels = shape_of(x)
+    blocks = xp.reshape(x, (*batch, size, num_labels // size))
+    _, best = _top_k_on_jax(xp.max(blocks, axis=-2), k)
+    offsets = (num_labels // size) * xp.arange(size, dtype=best.dtype)
+    offsets = xp.reshape(offsets, (1,) * len(batch) + (size, 1))
+    members = xp.reshape(best[..., None, :] + offsets, (*batch, size * k))
+    values, places = _top_k_on_jax(xp.take_along_axis(x, members, axis=-1), k)
+    return TopK(values[..., -1:], xp.take_along_axis(members, places[..., -1:], axis=-1))
+
+
+def add_at(indices: Any, weights: Any, num_labels: int) -> Any:
+    """`[..., L]`: at each label the sum of the `weights` `[..., W]` whose `indices` name it.
+
+    An index of `num_labels` adds nothing.
+    """
+    xp = namespace(indices=indices, weights=weights)
+    *batch, width = shape_of(indices)
+    rows = math.prod(batch)
+    total = xp.zeros((rows, num_labels + 1), dtype=weights.dtype, device=device(weights))
+    indices = xp.reshape(indices, (rows, width))
+    weights = xp.reshape(weights, (rows, width))
+    if is_jax_namespace(xp):
+        places = total[:, :num_labels].at[xp.arange(rows)[:, None], indices]
+        return xp.reshape(places.add(weights, mode="drop"), (*batch, num_labels))
+    if is_torch_namespace(xp):
+        total = total.scatter_add(-1, xp.astype(indices, xp.int64), weights)
+    else:
+        for column in range(width):
+            here = indices[:, column, None] == label_numbers(total)
+            total = total + xp.where(here, weights[:, column, None], 0.0)
+    return xp.reshape(total[:, :num_labels], (*batch, num_labels))
+
+
+def values_at(x: Any, indices: Any) -> Any:
+    """The entries of `x` `[..., L]` at the `indices` `[..., W]`; 0 for an index of L."""
+    xp = namespace(x=x, indices=indices)
+    num_labels = shape_of(x)[-1]
+    exists = indices < num_labels
+    places = xp.astype(xp.where(exists, indices, 0), default_integer(xp))
+    return xp.where(exists, xp.take_along_axis(x, places, axis=-1), 0.0)

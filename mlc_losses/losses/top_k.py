@@ -1,0 +1,282 @@
+r"""One label per example, K guesses: losses that ask for the label among the K highest scores.
+
+Notation: :math:`s_{[k]}` is the k-th largest score, :math:`s_{\setminus y, [k]}` the k-th largest
+of all classes but the label. Train for the K you evaluate with: these losses do not care for the
+order of the first K.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from mlc_losses._array.classes import class_arguments
+from mlc_losses._array.labels import label_any, label_max, label_sum, top_k
+from mlc_losses._array.namespace import (
+    Array,
+    ArrayT,
+    namespace,
+    number,
+    per_label,
+    positive_integer,
+    shape_of,
+)
+from mlc_losses._array.ops import softplus
+from mlc_losses._array.symmetric import symmetric_ratio
+from mlc_losses.perturbed.operator import perturbed_kth_largest
+
+KINDS = ("calibrated", "off_label", "convex", "convex_beta")
+
+
+def top_k_hinge(
+    scores: ArrayT,
+    labels: Array,
+    k: int,
+    *,
+    kind: Literal["calibrated", "off_label", "convex", "convex_beta"] = "calibrated",
+) -> ArrayT:
+    r"""Hinge losses for k guesses; one integer class id per example.
+
+    .. math::
+        \text{calibrated} \quad & \max(0,\; 1 + s_{[k+1]} - s_y) \\
+        \text{off\_label} \quad & \max(0,\; 1 + s_{\setminus y, [k]} - s_y) \\
+        \text{convex} \quad & \max\Bigl(0,\; \tfrac1k \textstyle\sum_{i \le k}
+            (s + 1 - e_y)_{[i]} - s_y\Bigr) \\
+        \text{convex\_beta} \quad & \tfrac1k \textstyle\sum_{i \le k}
+            \max(0,\; s + 1 - e_y - s_y)_{[i]}
+
+    Args:
+      scores: floating ``[..., L]``.
+      labels: integer class ids ``[...]``, each in 0..L-1.
+      k: how many guesses, a Python integer: in 1..L-1 for "calibrated" and "off_label", in 1..L
+        for the convex kinds.
+      kind: the label counts among the k+1 of "calibrated" and among the k of the convex kinds.
+
+    Returns:
+      ``[...]``, one loss per example.
+
+    Raises:
+      TypeError: scores are not floating-point, or labels are not integers.
+      ValueError: shapes differ, ``k`` is out of range, ``kind`` is unknown or, in eager code, a
+        label is out of range; under jit such an example is NaN.
+
+    "calibrated" is the one that ranks k guesses right in the limit of much data; it and
+    "off_label" look at one rival only, the convex kinds at k. At a margin met exactly the slope
+    is 0; a label of rank k + 1 has the calibrated loss 1 with slope 0. Which of tied scores takes
+    the slope is not defined. A class at ``-inf`` is deleted: where fewer than the formula names
+    are left, the loss is 0 ("convex_beta": a shorter sum). The label at ``inf`` is 0 unless so are
+    too many rivals, at ``-inf`` it is ``inf``. Any NaN score makes its example NaN.
+
+    References:
+      Yang, Koyejo, `On the Consistency of Top-k Surrogate Losses
+      <https://arxiv.org/abs/1901.11141>`_, 2020 (calibrated); Lapin, Hein, Schiele, `Top-k
+      Multiclass SVM <https://arxiv.org/abs/1511.06683>`_, 2015 (convex, convex_beta); off_label
+      is the hinge on the k-th rival that both start from.
+
+    Example:
+      >>> import numpy as np
+      >>> from mlc_losses import top_k_hinge
+      >>> scores, labels = np.array([[2.0, 0.5, 1.5, 1.0]]), np.array([1])
+      >>> [float(top_k_hinge(scores, labels, 2, kind=kind)[0])
+      ...  for kind in ("calibrated", "off_label", "convex", "convex_beta")]
+      [1.5, 2.0, 2.25, 2.25]
+    """
+    if kind not in KINDS:
+        raise ValueError(f"kind must be one of {', '.join(KINDS)}, got {kind!r}")
+    xp, scores, is_label = class_arguments(scores, labels, logits_name="scores")
+    whole = kind in ("convex", "convex_beta")
+    k = positive_integer("k", k, shape_of(scores)[-1] - (0 if whole else 1))
+    lead = _lead_over_label(scores, is_label)
+    if kind == "calibrated":
+        loss = _hinge(1.0 + _kth(lead, k + 1))
+    elif kind == "off_label":
+        loss = _hinge(1.0 + _kth(xp.where(is_label, -xp.inf, lead), k))
+    else:
+        largest = top_k(xp.where(is_label, 0.0, lead + 1.0), k).values
+        if kind == "convex":
+            # not a sum that holds inf and -inf
+            enough = ~label_any(largest == -xp.inf)
+            loss = _hinge(label_sum(xp.where(enough[..., None], largest, 0.0)) / k)
+        else:
+            loss = label_sum(_hinge(largest)) / k
+    return _nan_of_scores(loss, scores)
+
+
+def noised_top_k_hinge(
+    scores: ArrayT,
+    labels: Array,
+    k: int,
+    *,
+    key: Any = None,
+    noise: Array | None = None,
+    num_samples: int = 5,
+    sigma: float = 1.0,
+    margins: Array | None = None,
+    scale: float = 1.0,
+    method: Literal["sample", "exact"] = "sample",
+) -> ArrayT:
+    r"""Hinge on the perturbed (k+1)-th largest score; one integer class id per example.
+
+    .. math:: \max\bigl(0,\; c \, (m_y + \mathrm{E}[(s + \sigma Z)_{[k+1]}] - s_y)\bigr),
+              \qquad c = \text{scale}, \quad Z \sim N(0, I)
+
+    The noise spreads the slope over all classes that come close to rank k + 1, where the
+    calibrated hinge has one; the expectation is a mean over samples, inside the hinge.
+
+    Args:
+      scores: floating ``[..., L]``; for the imbalanced variant cosines, in [-1, 1].
+      labels: integer class ids ``[...]``, each in 0..L-1.
+      k: how many guesses, a Python integer in 1..L-1.
+      key: a JAX PRNG key, ``numpy.random.Generator`` or ``torch.Generator``, for "sample".
+      noise: standard normal ``[..., L, num_samples]`` in place of ``key``.
+      num_samples: how many samples are drawn from ``key``.
+      sigma: the standard deviation of the noise, at least 0, on the scores before ``scale``.
+      margins: ``[L]``, see :func:`ldam_margins`: the imbalanced variant. None is a margin of 1,
+        the balanced one.
+      scale: the factor c, above 0.
+      method: "sample", or "exact" for the expectation itself, which needs no key. See
+        :func:`perturbed_kth_largest` for its accuracy and cost.
+
+    Returns:
+      ``[...]``, one loss per example.
+
+    Raises:
+      TypeError: scores are not floating-point, labels are not integers, or ``key`` is not one of
+        the library of the scores.
+      ValueError: shapes differ, ``k``, ``sigma``, ``scale`` or ``num_samples`` is out of range,
+        not exactly one of ``key`` and ``noise`` is given, ``margins`` is not ``[L]`` or, in eager
+        code, a label is out of range; under jit such an example is NaN.
+
+    Draw a new key for every step. The authors' settings: balanced with ``sigma`` 0.2 to 1 and 5 to
+    10 samples; imbalanced on cosines with ``sigma=0.01``, ``scale=60`` and
+    ``margins=ldam_margins(counts, max_margin=0.2)``. Slopes, forward mode and second derivatives
+    are those of :func:`perturbed_kth_largest`. Infinite and NaN scores as in
+    :func:`top_k_hinge`, whose calibrated kind this is at ``sigma=0``. To evaluate without noise,
+    use that one, or "exact".
+
+    References:
+      Garcin, Servajean, Joly, Salmon, `Stochastic smoothing of the top-K calibrated hinge loss for
+      deep imbalanced classification <https://arxiv.org/abs/2202.02193>`_, 2022.
+
+    Example:
+      >>> import numpy as np
+      >>> from mlc_losses import noised_top_k_hinge
+      >>> scores, labels = np.array([[2.0, 0.5, 1.5, 1.0]]), np.array([1])
+      >>> noised_top_k_hinge(scores, labels, 2, sigma=0.0, noise=np.zeros((1, 4, 5)))
+      array([1.5])
+    """
+    scale = number("scale", scale, above=0.0)
+    xp, checked, is_label = class_arguments(scores, labels, logits_name="scores")
+    k = positive_integer("k", k, shape_of(checked)[-1] - 1)
+    # noise is added to differences, as large scores would lose its digits
+    own = label_sum(_at_label(checked, is_label))
+    finite = xp.isfinite(own)
+    near = checked - xp.where(finite, own, 0.0)[..., None]
+    kth = perturbed_kth_largest(
+        xp.where(is_label & finite[..., None], 0.0, near),
+        k + 1,
+        key=key,
+        noise=noise,
+        num_samples=num_samples,
+        sigma=sigma,
+        method=method,
+    )
+    lead = _difference(kth, xp.where(finite, 0.0, own))
+    margin: Any = 1.0
+    if margins is not None:
+        margin = label_sum(_at_label(per_label("margins", margins, checked), is_label))
+    return _nan_of_scores(_hinge(scale * (margin + lead)), checked)
+
+
+def smooth_top_k_hinge(
+    scores: ArrayT, labels: Array, k: int, *, tau: float = 1.0, margin: float = 1.0
+) -> ArrayT:
+    r"""Smooth hinge for k guesses, over all sets of k classes; one integer class id per example.
+
+    .. math:: \tau \log\Bigl(1 + e^{\alpha / \tau} \,
+              \frac{\sigma_k(e)}{e^{s_y / k \tau} \, \sigma_{k-1}(e)}\Bigr),
+              \qquad e_j = e^{s_j / k \tau}, \; j \ne y, \quad \alpha = \text{margin}
+
+    with the elementary symmetric polynomials :math:`\sigma_k(e)`, the sum over all sets of k
+    classes other than the label of the product of their :math:`e_j`. It is Berrada's
+    :math:`\tau \log \sum_S e^{(\Delta_S + \bar s_S) / \tau}
+    - \tau \log \sum_{S \ni y} e^{\bar s_S / \tau}` over the sets S of k classes, with
+    :math:`\bar s_S` the mean score of a set and :math:`\Delta_S = \alpha` for a set without y.
+
+    Args:
+      scores: floating ``[..., L]``.
+      labels: integer class ids ``[...]``, each in 0..L-1.
+      k: how many guesses, a Python integer in 1..L; k = L is 0.
+      tau: temperature, above 0.
+      margin: α, at least 0.
+
+    Returns:
+      ``[...]``, one loss per example.
+
+    Raises:
+      TypeError: scores are not floating-point, or labels are not integers.
+      ValueError: shapes differ, ``k``, ``tau`` or ``margin`` is out of range or, in eager code, a
+        label is out of range; under jit such an example is NaN.
+
+    Value and gradient are exact for every k and tau, in O(kL); the authors' code falls back to the
+    hard loss where scores are far apart, truncates its gradient at small tau, and has a wrong
+    gradient at k = 1. As tau falls to 0 it becomes
+    :math:`\max(0, \alpha + (s_{\setminus y, [k]} - s_y) / k)`; k = 1 with margin 0 and tau 1 is
+    :func:`softmax_cross_entropy`. Note the 1/k on the scores: learning rates differ from those of
+    :func:`top_k_hinge`. A class at ``-inf`` is deleted, the loss is 0 where fewer than k rivals
+    are left. k rivals at ``inf`` make it ``inf`` with no slope on them; the label at ``-inf``,
+    ``inf`` with slope -1/k. Any NaN score makes its example NaN. Forward mode and second
+    derivatives work.
+
+    References:
+      Berrada, Zisserman, Kumar, `Smooth Loss Functions for Deep Top-k Classification
+      <https://arxiv.org/abs/1802.07595>`_, 2018.
+
+    Example:
+      >>> import numpy as np
+      >>> from mlc_losses import smooth_top_k_hinge
+      >>> scores, labels = np.array([[2.0, 0.5, 1.5, 1.0]]), np.array([1])
+      >>> smooth_top_k_hinge(scores, labels, 2).round(4)
+      array([1.7014])
+    """
+    tau, margin = number("tau", tau, above=0.0), number("margin", margin, low=0.0)
+    xp, scores, is_label = class_arguments(scores, labels, logits_name="scores")
+    k = positive_integer("k", k, shape_of(scores)[-1])
+    kth, log_ratio = symmetric_ratio(xp.where(is_label, -xp.inf, scores), k, k * tau)
+    lead = _difference(kth, label_sum(_at_label(scores, is_label))) / k
+    return _nan_of_scores(tau * softplus((margin + lead) / tau + log_ratio), scores)
+
+
+def _lead_over_label(scores: Any, is_label: Any) -> Any:
+    """`s_j - s_y`, exactly 0 at the label; -inf for a deleted class, whatever the label has."""
+    own = label_sum(_at_label(scores, is_label))[..., None]
+    return namespace(scores=scores).where(is_label, 0.0, _difference(scores, own))
+
+
+def _at_label(x: Any, is_label: Any) -> Any:
+    """`x` at the label and 0 elsewhere, to be summed."""
+    return namespace(x=x).where(is_label, x, 0.0)
+
+
+def _difference(x: Any, own: Any) -> Any:
+    """`x - own`, where two of inf differ by 0, and -inf stays -inf."""
+    xp = namespace(x=x)
+    deleted = x == -xp.inf
+    undefined = deleted | ((x == xp.inf) & (own == xp.inf))
+    difference = xp.where(undefined, 0.0, x) - xp.where(undefined, 0.0, own)
+    return xp.where(deleted, -xp.inf, difference)
+
+
+def _kth(x: Any, k: int) -> Any:
+    """The k-th largest: the least of all k values, so that XLA keeps from sorting all labels."""
+    return -label_max(-top_k(x, k).values)
+
+
+def _hinge(x: Any) -> Any:
+    """`max(0, x)`, with slope 0 at 0; NaN stays."""
+    return namespace(x=x).where(x <= 0.0, 0.0, x)
+
+
+def _nan_of_scores(loss: Any, scores: Any) -> Any:
+    """NaN where a score is: a selection may pass it over."""
+    xp = namespace(scores=scores)
+    return xp.where(label_any(xp.isnan(scores)), xp.nan, loss)

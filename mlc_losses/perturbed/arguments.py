@@ -1,0 +1,119 @@
+"""The arguments of the perturbed top-k operator, checked."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple
+
+from array_api_compat import device
+
+from mlc_losses._array.labels import label_any
+from mlc_losses._array.namespace import (
+    check_floating,
+    is_number,
+    namespace,
+    number,
+    positive_integer,
+    shape_of,
+    to_compute_dtype,
+)
+from mlc_losses._array.noise import check_key
+from mlc_losses._array.ops import stop_gradient
+
+
+class Call(NamedTuple):
+    """The arguments of a call, checked; the batch is one axis of rows."""
+
+    scores: Any  # [R, L], to compute in; 0 for NaN
+    bad: Any  # bool [R], an example with a NaN
+    k: int
+    only_last: bool  # the k-th alone, not the sum of the k largest
+    sigma: Any  # [R, 1]
+    key: Any
+    noise: Any  # [R, L, num_samples]
+    num_samples: int
+    exact: bool
+    num_candidates: int | None
+
+    @property
+    def ranks(self) -> tuple[int, ...]:
+        return (self.k,) if self.only_last else tuple(range(1, self.k + 1))
+
+
+def arguments(
+    scores: Any,
+    k: Any,
+    key: Any,
+    noise: Any,
+    num_samples: Any,
+    sigma: Any,
+    method: str,
+    num_candidates: Any,
+    only_last: bool,
+) -> Call:
+    xp = namespace(scores=scores, noise=noise)
+    check_floating(xp, "scores", scores)
+    if scores.ndim == 0:
+        raise ValueError("scores must have a label axis, got a 0-dimensional array")
+    *batch, num_labels = shape_of(scores)
+    k = positive_integer("k", k, num_labels)
+    num_samples = positive_integer("num_samples", num_samples)
+    _check_method(method, key, noise, num_candidates)
+    if key is not None:
+        check_key(scores, key)
+    if noise is not None:
+        check_floating(xp, "noise", noise)
+        if shape_of(noise)[:-1] != shape_of(scores):
+            raise ValueError(
+                "noise must have the shape of scores and one axis of samples more, "
+                f"{(*shape_of(scores), 'num_samples')}, got {shape_of(noise)}"
+            )
+        num_samples = positive_integer("the number of samples in noise", shape_of(noise)[-1])
+    if num_candidates is not None:
+        num_candidates = positive_integer("num_candidates", num_candidates)
+        if num_candidates < min(k + 1, num_labels):
+            raise ValueError(f"num_candidates must be above k = {k}, got {num_candidates}")
+    rows = math.prod(batch)
+    values = xp.reshape(to_compute_dtype(xp, scores), (rows, num_labels))
+    bad = label_any(xp.isnan(values))
+    if noise is not None:
+        noise = xp.reshape(xp.astype(noise, values.dtype), (rows, num_labels, num_samples))
+        bad = bad | xp.any(xp.isnan(noise), axis=(-2, -1))
+    values = xp.where(xp.isnan(values), 0.0, values)
+    return Call(
+        scores=values,
+        bad=bad,
+        k=k,
+        only_last=only_last,
+        sigma=_sigma(xp, sigma, values),
+        key=key,
+        noise=noise,
+        num_samples=num_samples,
+        exact=method == "exact",
+        num_candidates=num_candidates,
+    )
+
+
+def _check_method(method: str, key: Any, noise: Any, num_candidates: Any) -> None:
+    if method not in ("sample", "exact"):
+        raise ValueError(f"method must be 'sample' or 'exact', got {method!r}")
+    if method == "sample":
+        if (key is None) == (noise is None):
+            given = "neither" if key is None else "both"
+            raise ValueError(f"give exactly one of key and noise to sample with, got {given}")
+        if num_candidates is not None:
+            raise ValueError("num_candidates is for method='exact' alone")
+    elif key is not None or noise is not None:
+        raise ValueError("method='exact' draws nothing: leave out key and noise")
+
+
+def _sigma(xp: Any, sigma: Any, like: Any) -> Any:
+    """`[R, 1]`, a constant."""
+    sigma = number("sigma", sigma, low=0.0)
+    rows = shape_of(like)[:1]
+    if is_number(sigma):
+        return xp.full((*rows, 1), sigma, dtype=like.dtype, device=device(like))
+    if shape_of(sigma) != ():
+        raise ValueError(f"sigma must be one number, got an array of shape {shape_of(sigma)}")
+    sigma = stop_gradient(xp.astype(sigma, like.dtype))
+    return xp.broadcast_to(xp.reshape(sigma, (1, 1)), (*rows, 1))

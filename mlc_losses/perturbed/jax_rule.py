@@ -1,0 +1,150 @@
+"""The operator on JAX: sampled, in blocks of rows and samples, or exact; imported only when used.
+
+Which labels were picked is saved for the gradient, not the noise. The loop over samples is inside
+the loop over blocks of rows, so that memory grows with neither.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache, partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.custom_batching import custom_vmap
+
+from mlc_losses._array.labels import label_sum
+from mlc_losses._array.noise import normal_row
+from mlc_losses._array.picks import add_at, largest, values_at
+from mlc_losses.perturbed.exact import Exact, expected_sum
+
+# entries of one block of perturbed scores: small enough to stay in a cache
+_BLOCK_SIZE = 2**18
+# and of one block of samples, where a sample is smaller than that: larger ones gain nothing
+_SMALL_SIZE = 2**15
+
+
+class Plan(NamedTuple):
+    """What is static: it decides the shapes."""
+
+    k: int
+    only_last: bool
+    num_samples: int
+    num_labels: int
+    from_noise: bool  # the source is noise [R, B, L], not seeds [R, ceil(B / 2), 2]
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _sampled_mean(plan: Plan, scores: Any, sigma: Any, source: Any) -> Any:
+    """Mean `[R]` over samples of the k-th largest (or the sum of the k largest), and the labels.
+
+    scores `[R, L]`, sigma `[R]`; the labels picked are `[R, W]`, with L for those at infinity.
+    """
+    return _forward(plan, scores, sigma, source)[0]
+
+
+def _forward(plan: Plan, scores: Any, sigma: Any, source: Any) -> tuple[Any, Any]:
+    value, indices = _row_wise(plan)(*map(jax.lax.stop_gradient, (scores, sigma, source)))
+    # the value as a function of the scores, so that the gradient of a gradient is right too
+    picked = label_sum(values_at(scores, indices)) / plan.num_samples
+    value = value + (picked - jax.lax.stop_gradient(picked))
+    return (value, indices), indices
+
+
+def _backward(plan: Plan, indices: Any, cotangents: Any) -> tuple[Any, None, None]:
+    share = cotangents[0][:, None] / plan.num_samples
+    return add_at(indices, jnp.broadcast_to(share, indices.shape), plan.num_labels), None, None
+
+
+_sampled_mean.defvjp(_forward, _backward)
+sampled_mean = jax.jit(_sampled_mean, static_argnums=0)
+
+
+@cache
+def _row_wise(plan: Plan) -> Callable[..., Any]:
+    """`_picks` of the plan; under vmap the mapped examples are rows like any others."""
+    picks = custom_vmap(partial(_picks, plan))
+
+    @picks.def_vmap
+    def fold(axis_size: int, in_batched: Any, *arrays: Any) -> Any:
+        def rows(x: Any, batched: bool) -> Any:
+            x = x if batched else jnp.broadcast_to(x[None], (axis_size, *x.shape))
+            return x.reshape(-1, *x.shape[2:])
+
+        results = picks(*map(rows, arrays, in_batched))
+        apart = (axis_size, results[0].shape[0] // max(axis_size, 1))
+        return tuple(x.reshape(*apart, *x.shape[1:]) for x in results), (True, True)
+
+    return picks
+
+
+def _picks(plan: Plan, scores: Any, sigma: Any, source: Any) -> tuple[Any, Any]:
+    num_rows = scores.shape[0]
+    rows = max(1, min(num_rows, _BLOCK_SIZE // plan.num_labels))
+    draws = max(1, _SMALL_SIZE // (rows * plan.num_labels))
+    one_row = partial(_row_picks, plan, draws)
+    return _map_blocks(lambda arrays: one_row(*arrays), (scores, sigma, source), num_rows, rows)
+
+
+def _row_picks(plan: Plan, block: int, scores: Any, sigma: Any, source: Any) -> tuple[Any, Any]:
+    """One example, `[L]`."""
+
+    def pick(perturbed: Any) -> tuple[Any, Any]:
+        values, indices = largest(perturbed, plan.k, only_last=plan.only_last)
+        indices = jnp.where(jnp.isfinite(values), indices, plan.num_labels)
+        return label_sum(values), indices.astype(jnp.int32)
+
+    def one(noise: Any) -> tuple[Any, Any]:
+        return pick(scores + sigma * noise)
+
+    def pair(seed: Any) -> tuple[Any, Any]:
+        noise = normal_row(seed, plan.num_labels).astype(scores.dtype)
+        # written once and read twice; fused into both readers it would be computed twice
+        noise = jax.lax.optimization_barrier(sigma * noise)
+        (value, labels), (other, more) = pick(scores + noise), pick(scores - noise)
+        return value + other, jnp.concat([labels, more])
+
+    if plan.from_noise:
+        values, indices = _map_blocks(one, source, plan.num_samples, block)
+        return values.mean(), indices.reshape(-1)
+    pairs = plan.num_samples // 2
+    values, indices = _map_blocks(pair, source[:pairs], pairs, block)
+    total, indices = values.sum(), indices.reshape(-1)
+    if plan.num_samples % 2:
+        last, labels = one(normal_row(source[-1], plan.num_labels).astype(scores.dtype))
+        total, indices = total + last, jnp.concat([indices, labels])
+    return total / plan.num_samples, indices
+
+
+def _map_blocks(function: Callable[..., Any], arrays: Any, length: int, block: int) -> Any:
+    if length <= block:
+        return jax.vmap(function)(arrays)
+    return jax.lax.map(function, arrays, batch_size=block)
+
+
+@partial(jax.custom_jvp, nondiff_argnums=(0, 1))
+def _exact_mean(
+    ranks: tuple[int, ...], num_candidates: int | None, scores: Any, sigma: Any
+) -> tuple[Any, Any]:
+    result = expected_sum(scores, ranks, sigma, num_candidates)
+    return result.value, result.bound
+
+
+@_exact_mean.defjvp
+def _exact_jvp(
+    ranks: tuple[int, ...], num_candidates: int | None, primals: Any, tangents: Any
+) -> Any:
+    result = expected_sum(primals[0], ranks, primals[1], num_candidates)
+    slope = label_sum(result.slopes * tangents[0])
+    return (result.value, result.bound), (slope, jnp.zeros_like(result.bound))
+
+
+exact_mean = jax.jit(_exact_mean, static_argnums=(0, 1))
+
+
+@partial(jax.jit, static_argnums=(0, 1))
+def exact_result(
+    ranks: tuple[int, ...], num_candidates: int | None, scores: Any, sigma: Any
+) -> Exact:
+    return expected_sum(scores, ranks, sigma, num_candidates)

@@ -50,6 +50,8 @@ if TYPE_CHECKING:
         softmax_focal,
     )
     from mlc_losses.losses.zlpr import r_drop, zlpr, zlpr_kl
+    from mlc_losses.scale.linear import linear_loss
+    from mlc_losses.scale.predict import predict_linear_top_k
     from mlc_losses.targets import check_targets, label_ids, masked_mean, multi_hot, smooth_targets
 
 _ROOMS = {
@@ -64,6 +66,8 @@ _ROOMS = {
     "losses.sequence": "label_sequence label_set_sequence order_labels",
     "losses.softmax": "ldam multilabel_softmax softmax_cross_entropy softmax_focal",
     "losses.zlpr": "r_drop zlpr zlpr_kl",
+    "scale.linear": "linear_loss",
+    "scale.predict": "predict_linear_top_k",
     "targets": "check_targets label_ids masked_mean multi_hot smooth_targets",
 }
 _ROOM_OF = {name: room for room, names in _ROOMS.items() for name in names.split()}
@@ -89,6 +93,7 @@ __all__ = [
     "label_set_sequence",
     "ldam",
     "ldam_margins",
+    "linear_loss",
     "logit_adjust",
     "lsep",
     "masked_mean",
@@ -101,6 +106,7 @@ __all__ = [
     "pairwise_hinge",
     "poly",
     "predict_average_k",
+    "predict_linear_top_k",
     "predict_threshold",
     "predict_top_k",
     "r_drop",

@@ -43,7 +43,7 @@ def class_arguments(
             "labels must have the shape of logits without the label axis, "
             f"{tuple(batch)}, got {shape_of(labels)}"
         )
-    _check_in_range(labels, num_labels)
+    check_class_ids(labels, num_labels)
     # a narrow integer may not hold num_labels
     labels = xp.astype(labels, default_integer(xp))
     is_label = labels[..., None] == label_numbers(logits)
@@ -57,7 +57,8 @@ def class_arguments(
     return xp, scores, is_label
 
 
-def _check_in_range(labels: Any, num_labels: int) -> None:
+def check_class_ids(labels: Any, num_labels: int) -> None:
+    """Raises for a label out of range, if values can be looked at."""
     if not is_concrete(labels):
         return
     values = to_host("labels", labels)

@@ -123,6 +123,16 @@ def check_integer(xp: Any, name: str, x: Any) -> None:
         raise TypeError(f"{name} must be integers, got dtype {x.dtype}")
 
 
+def check_jax(caller: str, **arrays: Any) -> None:
+    """Raises for an array that is not JAX's; None is no array."""
+    for name, x in arrays.items():
+        if x is not None and not is_jax_array(x):
+            raise TypeError(
+                f"{caller} works on JAX arrays, got {name} of {type(x).__module__}; "
+                "convert it by jax.numpy.asarray"
+            )
+
+
 def check_same_shape(name: str, x: Array, other_name: str, other: Array) -> None:
     if shape_of(x) != shape_of(other):
         raise ValueError(

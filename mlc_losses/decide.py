@@ -100,9 +100,9 @@ def predict_average_k(scores: ArrayT, threshold: float | Array) -> ArrayT:
 
     Args:
       scores: floating ``[..., L]``.
-      threshold: a number, chosen on validation data so that the sets hold k classes on average.
-        Choose it on logits or log-probabilities: many probabilities saturate at 0 and 1, and a
-        threshold between them is met by all of those at once.
+      threshold: a number, chosen on validation data so that the sets hold k classes on average,
+        by :func:`average_k_threshold`. Choose it on log-probabilities: many probabilities saturate
+        at 0 and 1, and a threshold between them is met by all of those at once.
 
     Returns:
       bool ``[..., L]``; sets differ in size. A NaN score is not predicted.

@@ -19,7 +19,7 @@ from mlc_losses._array.namespace import (
 
 
 def class_arguments(
-    logits: Any, labels: Any, where: Any = None, axis: int = -1
+    logits: Any, labels: Any, where: Any = None, axis: int = -1, *, logits_name: str = "logits"
 ) -> tuple[Any, Any, Any]:
     """`(xp, scores, is_label)` of a loss, checked, both `[..., L]` with the label axis last.
 
@@ -27,20 +27,20 @@ def class_arguments(
     nowhere if that class is left out. An example whose label is out of range, which raises in
     eager code, is NaN under a trace.
     """
-    xp = namespace(logits=logits, labels=labels, where=where)
-    check_floating(xp, "logits", logits)
+    xp = namespace(**{logits_name: logits, "labels": labels, "where": where})
+    check_floating(xp, logits_name, logits)
     check_integer(xp, "labels", labels)
     if where is not None:
-        check_same_shape("logits", logits, "where", where)
+        check_same_shape(logits_name, logits, "where", where)
     if logits.ndim == 0:
-        raise ValueError("logits must have a label axis, got a 0-dimensional array")
+        raise ValueError(f"{logits_name} must have a label axis, got a 0-dimensional array")
     if axis not in (-1, logits.ndim - 1):
         logits = xp.moveaxis(logits, axis, -1)
         where = None if where is None else xp.moveaxis(where, axis, -1)
     *batch, num_labels = shape_of(logits)
     if shape_of(labels) != tuple(batch):
         raise ValueError(
-            "labels must have the shape of logits without the label axis, "
+            f"labels must have the shape of {logits_name} without the label axis, "
             f"{tuple(batch)}, got {shape_of(labels)}"
         )
     check_class_ids(labels, num_labels)

@@ -43,6 +43,12 @@ def label_count(mask: Any, like: Any) -> Any:
     return xp.sum(xp.astype(mask, like.dtype), axis=-1)
 
 
+def label_running_count(mask: Any) -> Any:
+    """Number of True entries among the labels up to and with each one, as integers."""
+    xp = namespace(mask=mask)
+    return xp.cumulative_sum(xp.astype(mask, default_integer(xp)), axis=-1)
+
+
 def label_any(mask: Any) -> Any:
     """Whether any entry over the labels is True."""
     return namespace(mask=mask).any(mask, axis=-1)

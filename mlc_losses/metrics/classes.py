@@ -54,11 +54,13 @@ def average_k_accuracy(scores: Array, labels: Array, threshold: float | Array) -
     Args:
       scores: floating ``[n, C]``.
       labels: integer ``[n]``, the class of each example.
-      threshold: a number, chosen on validation data for a mean set size of k; see
-        :func:`predict_average_k` and :func:`mean_set_size`.
+      threshold: a number, chosen on validation data for a mean set size of k by
+        ``average_k_threshold``.
 
     Returns:
-      a scalar in [0, 1]; 0 without examples, NaN with a NaN score.
+      a scalar in [0, 1]; 0 without examples, NaN with a NaN score. It means nothing without
+      :func:`mean_set_size` of ``predict_average_k(scores, threshold)`` beside it, which is only
+      near k on data that the threshold was not chosen on.
 
     Raises:
       TypeError: scores are not floating-point, or labels are not integers.

@@ -1,0 +1,184 @@
+"""Anchors against candidates: what the contrastive losses have in common.
+
+Every reduction over candidates, and every look at examples other than one's own, goes through
+these functions and nowhere else, so this is the one place where the batch can be split over
+devices. An anchor's row of similarities is complete in itself; many anchors are taken in blocks of
+rows, so that memory is the block's times the number of candidates, never that of all pairs.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from array_api_compat import device, is_jax_namespace, is_torch_namespace
+
+from mlc_losses._array.namespace import default_integer, namespace, shape_of
+from mlc_losses._array.ops import matmul, stop_gradient
+
+# entries of one block of pairs: 16 MiB in float32
+_BLOCK_SIZE = 2**22
+
+
+class Anchors(NamedTuple):
+    """Rows of the loss, some of the candidates or none of them."""
+
+    embeddings: Any  # [A, D], unit vectors
+    about: Any  # [A, ...], from which the weights of a row are made: its labels, or the weights
+    numbers: Any  # [A], which candidate is the anchor itself; -1 for none
+
+
+class Candidates(NamedTuple):
+    """Whom the anchors are compared with."""
+
+    embeddings: Any  # [C, D], unit vectors
+    present: Any = None  # bool [C]; None is all
+    denominator: Any = None  # [C], factor in the sum of exponentials; None is 1
+
+
+def whole_batch(x: Any) -> Any:
+    """The rows of all examples of the batch, to be candidates."""
+    return x
+
+
+def row_numbers(x: Any) -> Any:
+    """The places of the rows of `x` in the whole batch."""
+    return namespace(x=x).arange(shape_of(x)[0], device=device(x))
+
+
+def candidate_numbers(x: Any) -> Any:
+    """0..C-1, for candidates `x` `[C, ...]`."""
+    return namespace(x=x).arange(shape_of(x)[0], device=device(x))
+
+
+def no_numbers(x: Any) -> Any:
+    """For rows that are no candidates."""
+    xp = namespace(x=x)
+    return xp.full((shape_of(x)[0],), -1, dtype=default_integer(xp), device=device(x))
+
+
+def unit_vectors(x: Any) -> Any:
+    """`x / |x|` over the last axis; a zero vector stays zero, with gradient 0.
+
+    The norm is that of `x / max |x|`, whose squares neither overflow nor all underflow.
+    """
+    xp = namespace(x=x)
+    if shape_of(x)[-1] == 0:
+        return x
+    peak = xp.max(xp.abs(stop_gradient(x)), axis=-1)[..., None]
+    zero = peak == 0
+    scaled = x / xp.where(zero, 1.0, peak)
+    square = xp.sum(scaled * scaled, axis=-1)[..., None]
+    return xp.where(zero, 0.0, scaled / xp.sqrt(xp.where(zero, 1.0, square)))
+
+
+def products(a: Any, b: Any) -> Any:
+    """Inner products of the rows of `a` `[A, D]` with those of `b` `[C, D]`: `[A, C]`."""
+    return matmul(a, namespace(b=b).permute_dims(b, (1, 0)))
+
+
+def candidate_sum(x: Any) -> Any:
+    """Sum over the candidates, the last axis."""
+    return namespace(x=x).sum(x, axis=-1)
+
+
+def candidate_counts(weights: Any, targets: Any) -> Any:
+    """`Σ_j w_ij y_jl`: `weights` `[A, C]` with `targets` `[C, L]` to `[A, L]`."""
+    return matmul(weights, targets)
+
+
+def candidate_logsumexp(x: Any) -> Any:
+    """`log Σ e^x` over the candidates; -inf, with gradient 0, where there is none."""
+    xp = namespace(x=x)
+    if shape_of(x)[-1] == 0:
+        return candidate_sum(x) - math.inf
+    peak = xp.max(stop_gradient(x), axis=-1)
+    peak = xp.where(peak == -math.inf, 0.0, peak)
+    total = candidate_sum(xp.exp(x - peak[..., None]))
+    none = total == 0
+    return xp.where(none, -math.inf, xp.log(xp.where(none, 1.0, total))) + peak
+
+
+def allowed_pairs(numbers: Any, candidates: Candidates) -> Any:
+    """Bool `[A, C]`: the pairs of an anchor and a candidate that is there and not the anchor."""
+    others = numbers[:, None] != candidate_numbers(candidates.embeddings)[None, :]
+    return others if candidates.present is None else others & candidates.present[None, :]
+
+
+def soft_target_loss(
+    anchors: Anchors,
+    candidates: Candidates,
+    weights_of: Callable[[Any, Any], Any],
+    temperature: Any,
+    *,
+    attract_only: bool = False,
+) -> Any:
+    """`-Σ_a q_ia [s_ia / τ - log Σ_b β_b e^(s_ib / τ)]` for each anchor, `[A]`.
+
+    `weights_of(about, allowed)` gives the q of a block of rows, 0 where a pair is not allowed.
+    With `attract_only` a positive whose softmax exceeds its weight has gradient 0, not repulsion.
+    """
+    xp = namespace(x=anchors.embeddings)
+
+    def rows(embeddings: Any, about: Any, numbers: Any) -> Any:
+        scores = products(embeddings / temperature, candidates.embeddings)
+        allowed = allowed_pairs(numbers, candidates)
+        weights = weights_of(about, allowed)
+        exponents = scores
+        if candidates.denominator is not None:
+            allowed = allowed & (candidates.denominator > 0)[None, :]
+            factor = xp.where(candidates.denominator > 0, candidates.denominator, 1.0)
+            exponents = scores + xp.log(factor)[None, :]
+        exponents = xp.where(allowed, exponents, -math.inf)
+        total = candidate_logsumexp(exponents)
+        total = xp.where(total == -math.inf, 0.0, total)[:, None]
+        # a positive alone counts: without one not even a total that is NaN does
+        positive = weights != 0
+        loss = candidate_sum(xp.where(positive, weights * (total - scores), 0.0))
+        if attract_only:
+            share = xp.exp(exponents - total)
+            excess = stop_gradient(xp.where(share > weights, share - weights, 0.0))
+            loss = loss - candidate_sum(xp.where(positive, excess * scores, 0.0))
+        return loss
+
+    return by_anchor_blocks(rows, shape_of(candidates.embeddings)[0], *anchors)
+
+
+def by_anchor_blocks(rows: Callable[..., Any], candidates: int, *arrays: Any) -> Any:
+    """`rows(*arrays)` `[A]`, for arrays `[A, ...]`; in blocks of rows if the pairs are many.
+
+    Differentiating a block computes it again instead of keeping it.
+    """
+    xp = namespace(x=arrays[0])
+    count = shape_of(arrays[0])[0]
+    length = max(1, _BLOCK_SIZE // max(1, candidates))
+    if count <= length:
+        return rows(*arrays)
+    if is_jax_namespace(xp):
+        return _map_blocks(rows, length, *arrays)
+    if is_torch_namespace(xp):
+        rows = _recomputed(rows)
+    starts = range(0, count, length)
+    return xp.concat([rows(*(x[i : min(i + length, count), ...] for x in arrays)) for i in starts])
+
+
+def _recomputed(rows: Callable[..., Any]) -> Callable[..., Any]:
+    from torch.utils.checkpoint import checkpoint
+
+    return lambda *block: checkpoint(rows, *block, use_reentrant=False)
+
+
+def _map_blocks(rows: Callable[..., Any], length: int, *arrays: Any) -> Any:
+    """The same on JAX, as a loop that holds one block in memory."""
+    import jax
+
+    count = arrays[0].shape[0]
+    blocks = -(-count // length)
+
+    def cut(x: Any) -> Any:
+        padding = [(0, blocks * length - count)] + [(0, 0)] * (x.ndim - 1)
+        return jax.numpy.pad(x, padding).reshape(blocks, length, *x.shape[1:])
+
+    done = jax.lax.map(lambda block: jax.checkpoint(rows)(*block), [cut(x) for x in arrays])
+    return done.reshape(-1)[:count]

@@ -1,0 +1,90 @@
+"""Arguments of the losses on embeddings `[B, D]`: checked, and in the dtype to compute in."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from array_api_compat import device
+
+from mlc_losses._array.namespace import (
+    check_floating,
+    namespace,
+    shape_of,
+    to_compute_dtype,
+)
+
+
+def check_rows(name: str, x: Any, other_name: str, other: Any) -> None:
+    """Both `[rows, width]`, with as many rows."""
+    for each, array in ((name, x), (other_name, other)):
+        if array.ndim != 2:
+            raise ValueError(f"{each} must have two axes, rows and columns, got {shape_of(array)}")
+    if shape_of(x)[0] != shape_of(other)[0]:
+        raise ValueError(
+            f"{name} and {other_name} must have the same number of rows, "
+            f"got {shape_of(x)} and {shape_of(other)}"
+        )
+
+
+def check_width(name: str, x: Any, other_name: str, other: Any) -> None:
+    """Both `[rows, width]`, as wide."""
+    if x.ndim != 2 or shape_of(x)[1] != shape_of(other)[1]:
+        raise ValueError(
+            f"{name} must be as wide as {other_name}, [rows, {shape_of(other)[1]}], "
+            f"got {shape_of(x)}"
+        )
+
+
+def embeddings_and_targets(
+    embeddings: Any,
+    targets: Any,
+    *,
+    names: tuple[str, str] = ("embeddings", "targets"),
+    **others: Any,
+) -> tuple[Any, Any, Any]:
+    """`(xp, embeddings, labels)`, labels 0 or 1 in the dtype of the embeddings.
+
+    `others` are only checked to come from the same library.
+    """
+    xp = namespace(**{names[0]: embeddings, names[1]: targets}, **others)
+    check_floating(xp, names[0], embeddings)
+    check_rows(names[0], embeddings, names[1], targets)
+    embeddings = to_compute_dtype(xp, embeddings)
+    return xp, embeddings, binary(names[1], targets, embeddings.dtype)
+
+
+def binary(name: str, targets: Any, dtype: Any) -> Any:
+    """1 where a target is above 1/2, else 0."""
+    xp = namespace(**{name: targets})
+    if not xp.isdtype(targets.dtype, ("bool", "integral", "real floating")):
+        raise TypeError(f"{name} must be bool, integer or float, got dtype {targets.dtype}")
+    if targets.ndim != 2:
+        raise ValueError(f"{name} must have two axes, rows and labels, got {shape_of(targets)}")
+    if xp.isdtype(targets.dtype, "bool"):
+        return xp.astype(targets, dtype)
+    return xp.astype(xp.astype(targets, dtype) > 0.5, dtype)
+
+
+def unit_targets(targets: Any) -> Any:
+    """The label vectors of prototypes, `[L, L]`: each its own label, like `targets` `[B, L]`."""
+    xp = namespace(targets=targets)
+    return xp.eye(shape_of(targets)[-1], dtype=targets.dtype, device=device(targets))
+
+
+def key_labels(key_targets: Any, key_where: Any, like: Any) -> tuple[Any, Any]:
+    """Labels of the keys, and bool `[K]`, which keys are candidates; `like`: the batch's labels."""
+    xp = namespace(key_targets=key_targets, key_where=key_where, targets=like)
+    keys = binary("key_targets", key_targets, like.dtype)
+    check_width("key_targets", keys, "targets", like)
+    if key_where is None:
+        return keys, xp.ones(shape_of(keys)[:1], dtype=xp.bool, device=device(keys))
+    if not xp.isdtype(key_where.dtype, "bool"):
+        raise TypeError(
+            f"key_where must be bool (False = no candidate), got dtype {key_where.dtype}"
+        )
+    if shape_of(key_where) != shape_of(keys)[:1]:
+        raise ValueError(
+            f"key_where must have one entry per key, shape {shape_of(keys)[:1]}, "
+            f"got {shape_of(key_where)}"
+        )
+    return keys, key_where

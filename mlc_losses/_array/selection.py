@@ -1,0 +1,79 @@
+"""The largest scores of a whole batch `[n, L]`, by a selection where the backend has one."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from array_api_compat import device, is_jax_namespace, is_numpy_namespace, is_torch_namespace
+
+from mlc_losses._array.batch import batch_before, batch_sum
+from mlc_losses._array.labels import label_running_count, label_sum
+from mlc_losses._array.namespace import default_integer, namespace, shape_of
+from mlc_losses._array.ops import stop_gradient
+
+
+def kth_largest(x: Any, rank: int) -> Any:
+    """The entry of that rank, 1 for the largest, over all of `x` `[n, L]`: exactly a value of it.
+
+    inf for the rank 0. The entries must be numbers.
+    """
+    xp = namespace(x=x)
+    x = stop_gradient(x)
+    if rank == 0:
+        return xp.asarray(math.inf, dtype=x.dtype, device=device(x))
+    if is_jax_namespace(xp):
+        return _kth_largest_by_bits(x, rank)
+    flat = xp.reshape(x, (-1,))
+    place = shape_of(flat)[0] - rank
+    if is_torch_namespace(xp):
+        return flat.kthvalue(place + 1).values
+    if is_numpy_namespace(xp):
+        return np.partition(flat, place)[place]
+    return xp.sort(flat)[place]
+
+
+def largest(x: Any, count: int, among: Any) -> Any:
+    """Bool `[n, L]`: the `count` largest of the entries `among`, ties to the lowest flat index.
+
+    NaN counts as -inf. `among` must have at least `count` True.
+    """
+    xp = namespace(x=x)
+    x = xp.where(among & ~xp.isnan(x), stop_gradient(x), -math.inf)
+    cut = kth_largest(x, count)
+    above, tied = among & (x > cut), among & (x == cut)
+    integer = default_integer(xp)
+    left = count - batch_sum(label_sum(xp.astype(above, integer)))
+    ties_before = batch_before(label_sum(xp.astype(tied, integer)))[:, None]
+    return above | (tied & (ties_before + label_running_count(tied) <= left))
+
+
+def _kth_largest_by_bits(x: Any, rank: int) -> Any:
+    """Its bits one by one, from the highest, each by counting the entries that reach so far.
+
+    Counts are all that examples have to tell one another: a batch split over devices moves one
+    number per bit. Measured on a CPU, it is 8 to 15 times faster than a sort, and beyond a rank of
+    a few percent of the entries faster than `lax.top_k` too.
+    """
+    import jax
+    import jax.numpy as jnp
+
+    integer = jnp.int64 if x.dtype == jnp.float64 else jnp.int32
+    bits = jnp.iinfo(integer).bits
+    lowest = jnp.asarray(jnp.iinfo(integer).min, integer)
+
+    def reordered(pattern: Any) -> Any:
+        """Patterns of floats to integers of the same order, and back."""
+        return pattern ^ ((pattern >> (bits - 1)) & ~lowest)
+
+    keys = reordered(jax.lax.bitcast_convert_type(x, integer))
+
+    def next_bit(step: Any, found: Any) -> Any:
+        # the highest bit is a sign: it is set in the lowest number
+        candidate = found ^ (jnp.asarray(1, integer) << (bits - 1 - step).astype(integer))
+        reached = batch_sum(label_sum((keys >= candidate).astype(jnp.int32)))
+        return jnp.where(reached >= rank, candidate, found)
+
+    found = jax.lax.fori_loop(0, bits, next_bit, lowest)
+    return jax.lax.bitcast_convert_type(reordered(found), x.dtype)

@@ -1,0 +1,251 @@
+"""One label per example, K guesses on average: the threshold, pseudo-labels, the two-head loss."""
+
+from __future__ import annotations
+
+import math
+from numbers import Real
+from typing import Any
+
+from mlc_losses._array.batch import batch_size
+from mlc_losses._array.classes import class_arguments
+from mlc_losses._array.labels import label_sum, log_softmax
+from mlc_losses._array.namespace import (
+    Array,
+    ArrayT,
+    check_floating,
+    check_same_shape,
+    namespace,
+    number,
+    shape_of,
+    to_compute_dtype,
+)
+from mlc_losses._array.ops import bernoulli_nll, softplus, stop_gradient
+from mlc_losses._array.pair_sums import log_pair_sum
+from mlc_losses._array.ranks import check_matrix, option
+from mlc_losses._array.selection import kth_largest, largest
+
+
+def average_k_threshold(scores: ArrayT, k: float) -> ArrayT:
+    r"""The threshold that keeps k classes per example on average; across the batch, no labels.
+
+    .. math:: \lambda = s_{(r)}, \qquad r = \mathrm{round}(n k)
+
+    the r-th largest of all n L scores. ``predict_average_k(scores, threshold)``, which is
+    ``scores >= threshold``, then keeps exactly r of them where scores are distinct. Where several
+    tie with the threshold all of them are kept: never more than the fewest extra that let one
+    threshold keep r.
+
+    Args:
+      scores: floating ``[n, L]``, the more the likelier. Use log-probabilities (the log of the
+        softmax, or logits of a sigmoid): probabilities saturate at 0 and 1 and tie there.
+      k: a Python number, 0 < k <= L, not necessarily an integer. The rank is Python's
+        ``round(n * k)``, at least 1.
+
+    Returns:
+      a scalar, exactly one of the scores and no midpoint, which float32 could round past a score;
+      float32 for half precision scores. A NaN score makes it NaN. No gradient flows through it.
+
+    Raises:
+      TypeError: scores are not floating-point, or ``k`` is not a Python number.
+      ValueError: scores are not ``[n, L]``, there are none, or ``k`` is out of range.
+
+    Choose it on validation data, and report :func:`mlc_losses.metrics.mean_set_size` beside every
+    result: on other data the sets hold k classes only approximately. It is found by a selection,
+    not by a sort: ``partition`` in NumPy, ``kthvalue`` in PyTorch, bit by bit in JAX, in time
+    linear in the number of scores.
+
+    Limits: with the true probabilities as scores these sets have, among all that hold k classes on
+    average, the highest probability to contain the label.
+
+    References:
+      Denis, Hebiri, `Consistency of plug-in confidence sets for classification in semi-supervised
+      learning <https://arxiv.org/abs/1608.08783>`_, 2016; Lorieul, Joly, Shasha, `Classification
+      Under Ambiguity: When Is Average-K Better Than Top-K? <https://arxiv.org/abs/2112.08851>`_,
+      2021. The code of Pl@ntNet-300K, by the first author of :func:`average_k_two_head`, uses the
+      midpoint between this score and the next one.
+
+    Example:
+      >>> import numpy as np
+      >>> from mlc_losses import average_k_threshold, predict_average_k
+      >>> scores = np.log(np.array([[0.8, 0.1, 0.1], [0.4, 0.35, 0.25]]))
+      >>> threshold = average_k_threshold(scores, 1.5)
+      >>> predict_average_k(scores, threshold)
+      array([[ True, False, False],
+             [ True,  True, False]])
+    """
+    xp = namespace(scores=scores)
+    check_floating(xp, "scores", scores)
+    check_matrix("scores", scores)
+    num_labels = shape_of(scores)[1]
+    k = _labels_per_example(k, num_labels)
+    if batch_size(scores) == 0:
+        raise ValueError(f"scores must have at least one row, got shape {shape_of(scores)}")
+    scores = to_compute_dtype(xp, scores)
+    missing = xp.isnan(scores)
+    # no number ranks below -inf
+    threshold = kth_largest(xp.where(missing, -math.inf, scores), _rank(scores, k))
+    return xp.where(xp.any(missing), math.nan, threshold)
+
+
+def average_k_pseudo_labels(
+    logits: ArrayT, labels: Array, k: float, *, rule: str = "exclude_label"
+) -> ArrayT:
+    """Label sets of k classes per example on average, across the batch; one class id per example.
+
+    The labels that a softmax would return at its own average-k threshold, the true one among them:
+    the targets of the second head of :func:`average_k_two_head`. All examples are compared with
+    one another by their log-softmax, so an ambiguous one gets more classes than a clear one.
+
+    Args:
+      logits: floating ``[n, L]``, of a softmax.
+      labels: integer class ids ``[n]``, each in 0..L-1.
+      k: a Python number, not necessarily an integer: in [1, L] for ``"exclude_label"``, else
+        above 0 and at most L.
+      rule: ``"exclude_label"``: the label, and the ``round(n * (k - 1))`` largest of all other
+        scores, so exactly k per example on average. ``"threshold"``: the ``round(n * k)`` largest
+        of all scores, at least one, and the label, so k or a little more. Which of the two the
+        paper uses is not known: the default is ours.
+
+    Returns:
+      bool ``[n, L]``; scores that tie are taken from the lowest flat index on. No gradient. Under
+      jit an example whose label is out of range gets nothing.
+
+    Raises:
+      TypeError: logits are not floating-point, labels are not integers, or ``k`` is not a Python
+        number.
+      ValueError: shapes do not match or are not ``[n, L]``, ``k`` is out of range, ``rule`` is
+        unknown or, in eager code, a label is out of range.
+
+    The batch is the whole of ``logits``: under ``jax.jit`` with examples split over devices the
+    comparison is between all of them, and only counts travel.
+
+    References:
+      see :func:`average_k_two_head`.
+
+    Example:
+      >>> import numpy as np
+      >>> from mlc_losses import average_k_pseudo_labels
+      >>> logits = np.array([[4.0, 0.0, 0.0], [0.2, 0.1, 0.0]])
+      >>> average_k_pseudo_labels(logits, np.array([0, 2]), 2).astype(int)
+      array([[1, 0, 0],
+             [1, 1, 1]])
+    """
+    _, scores, is_label = class_arguments(logits, labels)
+    check_matrix("logits", scores)
+    return _pseudo_labels(scores, is_label, k, rule)
+
+
+def average_k_two_head(
+    softmax_logits: ArrayT,
+    multilabel_logits: ArrayT,
+    labels: Array,
+    k: float,
+    *,
+    rule: str = "exclude_label",
+    positive_weight: float = 1.0,
+    pseudo_weight: float = 1.0,
+    negative_weight: float = 1.0,
+    head_weight: float = 1.0,
+) -> ArrayT:
+    r"""Two-head loss for average-k classification, across the batch; one class id per example.
+
+    .. math:: -\log \mathrm{softmax}(s)_y + \beta \sum_l w_l \bigl[z_l \log(1 + e^{-t_l})
+              + (1 - z_l) \log(1 + e^{t_l})\bigr]
+
+    A softmax head s learns the label; what it finds plausible across the batch, k classes per
+    example, becomes the pseudo-labels z of a multi-label head t on the same trunk.
+
+    Args:
+      softmax_logits: floating ``[n, L]``, s, of the first head.
+      multilabel_logits: floating ``[n, L]``, t, of the second head.
+      labels: integer class ids ``[n]``, each in 0..L-1.
+      k: a Python number, the classes per example on average; see
+        :func:`average_k_pseudo_labels`.
+      rule: which scores become pseudo-labels; see there.
+      positive_weight: w of the label, at least 0.
+      pseudo_weight: w of the other pseudo-labels, at least 0.
+      negative_weight: w of the rest, at least 0.
+      head_weight: β, the part of the second head, at least 0.
+
+    Returns:
+      ``[n]``, one loss per example, summed over labels; float32 for half precision logits. A mean
+      over labels in the second term is ``head_weight = 1 / L``.
+
+    Raises:
+      TypeError: either array of logits is not floating-point, labels are not integers, or ``k`` is
+        not a Python number.
+      ValueError: shapes do not match or are not ``[n, L]``, ``k`` or a weight is out of range,
+        ``rule`` is unknown or, in eager code, a label is out of range.
+
+    Only the paper's abstract could be read, and no code of it was found. That the second head is
+    trained on pseudo-labels from thresholding the softmax, k per example on average, is the
+    paper's. Its order statistic, whether the label is among the candidates, the weights and the
+    reduction are not known: here the defaults of ``rule``, ``positive_weight``, ``pseudo_weight``,
+    ``negative_weight`` and ``head_weight``, and the sum over labels, are ours. So is that both
+    terms reach the trunk.
+
+    No gradient flows through the pseudo-labels: the first term trains s, the second t. At test
+    time either head can be decided by :func:`average_k_threshold`, on ``multilabel_logits`` or on
+    the log-softmax of ``softmax_logits``; which one the paper uses is not known.
+
+    Limits: ``k=1`` with the rule "exclude_label" has no pseudo-labels but the label; the second
+    term is then :func:`assume_negative`.
+
+    References:
+      Garcin, Servajean, Joly, Salmon, `A two-head loss function for deep Average-K classification
+      <https://arxiv.org/abs/2303.18118>`_, WACV 2025.
+
+    Example:
+      >>> import numpy as np
+      >>> from mlc_losses import average_k_two_head
+      >>> softmax_logits = np.array([[4.0, 0.0, 0.0], [0.2, 0.1, 0.0]])
+      >>> multilabel_logits = np.array([[2.0, -1.0, 0.5], [0.0, 0.0, 0.0]])
+      >>> average_k_two_head(softmax_logits, multilabel_logits, np.array([0, 2]), 2).round(4)
+      array([1.4502, 3.2814])
+    """
+    positive_weight = number("positive_weight", positive_weight, low=0.0)
+    pseudo_weight = number("pseudo_weight", pseudo_weight, low=0.0)
+    negative_weight = number("negative_weight", negative_weight, low=0.0)
+    head_weight = number("head_weight", head_weight, low=0.0)
+    namespace(softmax_logits=softmax_logits, multilabel_logits=multilabel_logits)
+    xp, scores, is_label = class_arguments(softmax_logits, labels, logits_name="softmax_logits")
+    check_floating(xp, "multilabel_logits", multilabel_logits)
+    check_same_shape("softmax_logits", scores, "multilabel_logits", multilabel_logits)
+    check_matrix("softmax_logits", scores)
+    pseudo = _pseudo_labels(scores, is_label, k, rule)
+    of_label, of_pseudo, of_rest = (
+        xp.astype(mask, scores.dtype) for mask in (is_label, pseudo & ~is_label, ~pseudo)
+    )
+    positive = positive_weight * of_label + pseudo_weight * of_pseudo
+    negative = negative_weight * of_rest
+    other_head = bernoulli_nll(xp.astype(multilabel_logits, scores.dtype), positive, negative)
+    return softplus(log_pair_sum(scores, is_label)) + head_weight * label_sum(other_head)
+
+
+def _pseudo_labels(scores: Any, is_label: Any, k: Any, rule: str) -> Any:
+    """The two rules, for scores `[n, L]` with their labels as a mask."""
+    exclude_label = option("rule", rule, {"exclude_label": True, "threshold": False})
+    num_labels = shape_of(scores)[1]
+    scores = log_softmax(stop_gradient(scores))
+    if exclude_label:
+        k = _labels_per_example(k, num_labels, least=1.0)
+        return is_label | largest(scores, round(batch_size(scores) * (k - 1)), ~is_label)
+    k = _labels_per_example(k, num_labels)
+    return is_label | largest(scores, _rank(scores, k), is_label | ~is_label)
+
+
+def _rank(scores: Any, k: float) -> int:
+    """How many of the scores `[n, L]` are k per example: at least one of them, if there is one."""
+    n, num_labels = batch_size(scores), shape_of(scores)[1]
+    return min(max(round(n * k), 1), n * num_labels)
+
+
+def _labels_per_example(k: Any, num_labels: int, least: float = 0.0) -> float:
+    """`k` as a float, checked; not an array, as its value decides what is compiled."""
+    if not isinstance(k, Real):
+        raise TypeError(f"k must be a Python number, got {type(k).__name__}")
+    k = float(k)
+    if not (k > 0 and least <= k <= num_labels):
+        limits = f"in [{least:g}, {num_labels}]" if least else f"above 0 and at most {num_labels}"
+        raise ValueError(f"k must be {limits}, got {k:g}")
+    return k

@@ -1,0 +1,289 @@
+"""Few positives seen and no negative: losses of one example that make the best of the unseen."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from mlc_losses._array.labels import label_count, label_sum
+from mlc_losses._array.namespace import Array, ArrayT, is_number, label_arguments, namespace, number
+from mlc_losses._array.ops import bernoulli_nll, magnitude, sigmoid_power, softplus
+
+# Beyond it an entropy is 0 in every dtype; a larger logit would only make inf * 0.
+_DECIDED = 1e30
+
+
+def assume_negative(
+    logits: ArrayT, targets: Array, *, where: Array | None = None, axis: int = -1
+) -> ArrayT:
+    r"""Every label not seen is taken for a negative (AN); targets 1 = seen positive, 0 = not seen.
+
+    .. math:: \sum_l y_l \log(1 + e^{-s_l}) + (1 - y_l) \log(1 + e^{s_l})
+
+    :func:`binary_cross_entropy` under the name that it has as the baseline of this family.
+
+    Args:
+      logits: floating ``[..., L]``.
+      targets: ``[..., L]``, bool, integer or float; seen where above 1/2.
+      where: bool ``[..., L]``; False leaves a label out, in value and gradient.
+      axis: the label axis.
+
+    Returns:
+      ``[...]``, the sum over labels; float32 for half precision logits. Its mean divided by L is
+      the authors' value but for their 1e-5 inside each logarithm: an unseen label at s = 50 has
+      here its slope 1, there 0 in float32.
+
+    Raises:
+      TypeError: logits are not floating-point.
+      ValueError: shapes differ.
+
+    A right label at infinity adds 0, a wrong one ``inf`` with slope 1.
+
+    References:
+      Cole, Mac Aodha, Lorieul, Perona, Morris, Jojic, `Multi-Label Learning from Single Positive
+      Labels <https://arxiv.org/abs/2106.09708>`_, 2021.
+
+    Example:
+      >>> import numpy as np
+      >>> from mlc_losses import assume_negative
+      >>> assume_negative(np.array([1.5, -0.5, 2.0]), np.array([1, 0, 0])).round(4)
+      np.float64(2.8024)
+    """
+    xp, logits, targets, where = label_arguments(logits, targets, where, axis)
+    seen = xp.astype(targets > 0.5, logits.dtype)
+    return label_sum(bernoulli_nll(logits, seen, 1.0 - seen), where)
+
+
+def weak_assume_negative(
+    logits: ArrayT,
+    targets: Array,
+    *,
+    weight: float | None = None,
+    where: Array | None = None,
+    axis: int = -1,
+) -> ArrayT:
+    r"""Unseen labels are weak negatives (WAN); targets 1 = seen positive, 0 = not seen.
+
+    .. math:: \sum_l y_l \log(1 + e^{-s_l}) + w (1 - y_l) \log(1 + e^{s_l})
+
+    Args:
+      logits: floating ``[..., L]``.
+      targets: ``[..., L]``, bool, integer or float; seen where above 1/2.
+      weight: w, at least 0; None is the authors' 1 / (L - 1), which makes all unseen labels count
+        as much as the one that is seen. L is the number of known labels; L = 1 takes 1.
+      where: bool ``[..., L]``; False leaves a label out, of the sum and of L.
+      axis: the label axis.
+
+    Returns:
+      ``[...]``, the sum over labels. Its mean divided by L is the authors' value, but for the
+      1e-5 that :func:`assume_negative` describes.
+
+    Raises:
+      TypeError: logits are not floating-point.
+      ValueError: shapes differ, or ``weight`` is negative.
+
+    Slopes at infinity are those of :func:`assume_negative`, which ``weight=1`` is, times w.
+
+    References:
+      Cole et al., `Multi-Label Learning from Single Positive Labels
+      <https://arxiv.org/abs/2106.09708>`_, 2021.
+
+    Example:
+      >>> import numpy as np
+      >>> from mlc_losses import weak_assume_negative
+      >>> weak_assume_negative(np.array([1.5, -0.5, 2.0]), np.array([1, 0, 0])).round(4)
+      np.float64(1.5019)
+    """
+    xp, logits, targets, where = label_arguments(logits, targets, where, axis)
+    seen = xp.astype(targets > 0.5, logits.dtype)
+    if weight is None:
+        known = xp.ones_like(logits, dtype=xp.bool) if where is None else where
+        others = label_count(known, logits)[..., None] - 1.0
+        unseen = (1.0 - seen) / xp.where(others > 1.0, others, 1.0)
+    else:
+        unseen = number("weight", weight, low=0.0) * (1.0 - seen)
+    return label_sum(bernoulli_nll(logits, seen, unseen), where)
+
+
+def assume_negative_smoothed(
+    logits: ArrayT,
+    targets: Array,
+    *,
+    epsilon: float = 0.1,
+    where: Array | None = None,
+    axis: int = -1,
+) -> ArrayT:
+    r"""Unseen labels are negatives, with smoothed targets (AN-LS); 1 = seen positive, 0 = not seen.
+
+    .. math:: \sum_l t_l \log(1 + e^{-s_l}) + (1 - t_l) \log(1 + e^{s_l}), \qquad
+              t = (1 - \epsilon) y + \epsilon (1 - y)
+
+    Args:
+      logits: floating ``[..., L]``.
+      targets: ``[..., L]``, bool, integer or float; seen where above 1/2.
+      epsilon: ε in [0, 1], the whole of it on the other side, as in the authors' code (and twice
+        that of ``smooth_targets``).
+      where: bool ``[..., L]``; False leaves a label out.
+      axis: the label axis.
+
+    Returns:
+      ``[...]``, the sum over labels. Its mean divided by L is the authors' value, but for the
+      1e-5 that :func:`assume_negative` describes.
+
+    Raises:
+      TypeError: logits are not floating-point.
+      ValueError: shapes differ, or ``epsilon`` is outside [0, 1].
+
+    With ε > 0 a label at infinity on either side is ``inf``, with slope 1 - ε or ε. ``epsilon=0``
+    is :func:`assume_negative`.
+
+    References:
+      Cole et al., `Multi-Label Learning from Single Positive Labels
+      <https://arxiv.org/abs/2106.09708>`_, 2021.
+
+    Example:
+      >>> import numpy as np
+      >>> from mlc_losses import assume_negative_smoothed
+      >>> assume_negative_smoothed(np.array([1.5, -0.5, 2.0]), np.array([1, 0, 0])).round(4)
+      np.float64(2.8024)
+    """
+    epsilon = number("epsilon", epsilon, low=0.0, high=1.0)
+    xp, logits, targets, where = label_arguments(logits, targets, where, axis)
+    seen = targets > 0.5
+    more, less = (xp.ones_like(logits) * share for share in (1.0 - epsilon, epsilon))
+    nll = bernoulli_nll(logits, xp.where(seen, more, less), xp.where(seen, less, more))
+    return label_sum(nll, where)
+
+
+def entropy_maximization(
+    logits: ArrayT,
+    targets: Array,
+    *,
+    alpha: float = 0.1,
+    where: Array | None = None,
+    axis: int = -1,
+) -> ArrayT:
+    r"""Entropy maximization (EM) on what was not seen; targets 1 = seen positive, 0 = not seen.
+
+    .. math:: \sum_l y_l \log(1 + e^{-s_l}) - \alpha (1 - y_l) H(\sigma(s_l)), \qquad
+              H(p) = -p \log p - (1 - p) \log(1 - p)
+
+    An unseen label is neither positive nor negative: it is pulled towards the logit 0, the more
+    gently the closer it is to 0 or the farther from it.
+
+    Args:
+      logits: floating ``[..., L]``.
+      targets: ``[..., L]``, bool, integer or float; seen where above 1/2.
+      alpha: α, at least 0; the authors take 0.01 to 0.2 by data set.
+      where: bool ``[..., L]``; False leaves a label out.
+      axis: the label axis.
+
+    Returns:
+      ``[...]``, the sum over labels, down to ``-α L log 2``: it may be negative. Its mean divided
+      by L is the authors' value, but for the 1e-5 that :func:`assume_negative` describes.
+
+    Raises:
+      TypeError: logits are not floating-point.
+      ValueError: shapes differ, or ``alpha`` is negative.
+
+    The slope of an unseen label is ``α s σ(s) σ(-s)``. At infinity it adds 0 with slope 0, as a
+    seen label at ``inf`` does; a seen one at ``-inf`` is ``inf`` with slope -1. Since unseen
+    labels stay near 0, the authors decide at the probability 0.75, not 0.5; their asymmetric
+    pseudo-labels, which are states of a training run, are not part of this function.
+
+    References:
+      Zhou, Chen, Wang, Chen, Heng, `Acknowledging the Unknown for Multi-label Learning with Single
+      Positive Labels <https://arxiv.org/abs/2203.16219>`_, 2022.
+
+    Example:
+      >>> import numpy as np
+      >>> from mlc_losses import entropy_maximization
+      >>> entropy_maximization(np.array([1.5, -0.5, 2.0]), np.array([1, 0, 0])).round(4)
+      np.float64(0.0986)
+    """
+    alpha = number("alpha", alpha, low=0.0)
+    xp, logits, targets, where = label_arguments(logits, targets, where, axis)
+    seen = targets > 0.5
+    positive = softplus(xp.where(seen, -logits, 0.0))
+    entropy = _entropy(xp, xp.where(seen, 0.0, logits))
+    return label_sum(xp.where(seen, positive, -alpha * entropy), where)
+
+
+def _entropy(xp: Any, logits: Any) -> Any:
+    """Of a Bernoulli variable with these logits: log(1 + e^-|s|) + |s| σ(-|s|)."""
+    size = magnitude(logits)
+    size = xp.where(size > _DECIDED, _DECIDED, size)
+    small = xp.exp(-size)
+    return xp.log1p(small) + size * small / (1.0 + small)
+
+
+def splc(
+    logits: ArrayT,
+    targets: Array,
+    *,
+    tau: float = 0.6,
+    margin: float = 1.0,
+    gamma: float = 2.0,
+    correct: bool = True,
+    where: Array | None = None,
+    axis: int = -1,
+) -> ArrayT:
+    r"""Self-paced loss correction (SPLC); targets 1 = seen positive, 0 = not seen.
+
+    .. math:: \sum_l \begin{cases} (1 - q)^\gamma (-\log q) & y = 1 \text{ or } \sigma(s) > \tau \\
+              q^\gamma (-\log(1 - q)) & \text{else} \end{cases}, \qquad
+              q = \sigma(s - m y)
+
+    An unseen label that the model already finds likely is taken for a positive.
+
+    Args:
+      logits: floating ``[..., L]``.
+      targets: ``[..., L]``, bool, integer or float; seen where above 1/2.
+      tau: τ in [0, 1]; compared as a logit. The authors take 0.6, or 0.65 where few are missing.
+      margin: m, by how much the logits of the seen labels are shifted down.
+      gamma: focusing exponent of both sides, at least 0.
+      correct: a Python bool; False corrects nothing, as the authors do during the first epoch.
+      where: bool ``[..., L]``; False leaves a label out.
+      axis: the label axis.
+
+    Returns:
+      ``[...]``, the sum over labels, as the authors' code before it sums the batch.
+
+    Raises:
+      TypeError: logits are not floating-point.
+      ValueError: shapes differ, ``tau`` is outside [0, 1] or ``gamma`` is negative.
+
+    The gradient flows through the focusing weight, not through the choice. A seen label at ``inf``
+    adds 0, at ``-inf`` ``inf`` with slope -1. An unseen one at ``-inf`` adds 0, and at ``inf``
+    too, unless ``correct=False`` or τ = 1: then it is ``inf`` with slope 1.
+
+    Limits: ``margin=0, correct=False`` is :func:`focal`.
+
+    References:
+      Zhang et al., `Simple and Robust Loss Design for Multi-Label Learning with Missing Labels
+      <https://arxiv.org/abs/2112.07368>`_, 2021.
+
+    Example:
+      >>> import numpy as np
+      >>> from mlc_losses import splc
+      >>> splc(np.array([1.5, -0.5, 2.0]), np.array([1, 0, 0])).round(4)
+      np.float64(0.137)
+    """
+    tau = number("tau", tau, low=0.0, high=1.0)
+    margin = number("margin", margin)
+    gamma = number("gamma", gamma, low=0.0)
+    xp, logits, targets, where = label_arguments(logits, targets, where, axis)
+    seen = targets > 0.5
+    positive = (seen | (logits > _logit(tau))) if correct else seen
+    shifted = xp.where(seen, logits - margin, logits)
+    against = xp.where(positive, -shifted, shifted)
+    return label_sum(sigmoid_power(against, gamma) * softplus(against), where)
+
+
+def _logit(share: Any) -> Any:
+    if not is_number(share):
+        xp = namespace(share=share)
+        return xp.log(share) - xp.log1p(-share)
+    if share in (0.0, 1.0):
+        return -math.inf if share == 0.0 else math.inf
+    return math.log(share) - math.log1p(-share)

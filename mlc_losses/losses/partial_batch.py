@@ -1,0 +1,196 @@
+"""Few positives seen and no negative: losses that look across the batch at what was not seen."""
+
+from __future__ import annotations
+
+import math
+from numbers import Real
+from typing import Any
+
+from mlc_losses._array.batch import batch_size, batch_sum
+from mlc_losses._array.labels import label_sum
+from mlc_losses._array.namespace import Array, ArrayT, label_arguments, number, shape_of
+from mlc_losses._array.ops import bernoulli_nll, sigmoid, softplus, stop_gradient
+from mlc_losses._array.ranks import check_matrix, option
+from mlc_losses._array.selection import kth_largest
+
+
+def expected_positive(
+    logits: ArrayT, targets: Array, expected: float, *, weight: float = 1.0
+) -> ArrayT:
+    r"""Expected positive regularisation (EPR), across the batch; targets 1 = seen, 0 = not seen.
+
+    .. math:: \sum_l y_{il} \log(1 + e^{-s_{il}}) + \frac{w}{L} (\hat k - k)^2, \qquad
+              \hat k = \frac1n \sum_{il} \sigma(s_{il})
+
+    Nothing is said of a single unseen label, only that k labels per example are positive on
+    average over the batch.
+
+    Args:
+      logits: floating ``[n, L]``.
+      targets: ``[n, L]``, bool, integer or float; seen where above 1/2.
+      expected: k, the number of positives per example, at least 0. With one label per example and
+        k guesses on average that k is the natural choice.
+      weight: w of the penalty, at least 0.
+
+    Returns:
+      ``[n]``, the positive terms of each example and the same penalty for all. Its mean divided by
+      L is the authors' value, but for the 1e-5 that :func:`assume_negative` describes.
+
+    Raises:
+      TypeError: logits are not floating-point.
+      ValueError: shapes differ or are not ``[n, L]``, or a number is negative.
+
+    A seen label at ``-inf`` is ``inf`` with slope -1; all else is bounded, with slope 0 at
+    infinity.
+
+    References:
+      Cole, Mac Aodha, Lorieul, Perona, Morris, Jojic, `Multi-Label Learning from Single Positive
+      Labels <https://arxiv.org/abs/2106.09708>`_, 2021.
+
+    Example:
+      >>> import numpy as np
+      >>> from mlc_losses import expected_positive
+      >>> logits = np.array([[1.5, -0.5, 2.0], [0.0, 1.0, -1.0]])
+      >>> expected_positive(logits, np.array([[1, 0, 0], [0, 1, 0]]), 1.5).round(4)
+      array([0.2291, 0.3409])
+    """
+    expected = number("expected", expected, low=0.0)
+    weight = number("weight", weight, low=0.0)
+    xp, logits, seen = _batch(logits, targets)
+    return _seen_nll(xp, logits, seen) + weight * _count_penalty(logits, expected)
+
+
+def role(logits: ArrayT, estimator_logits: ArrayT, targets: Array, expected: float) -> ArrayT:
+    r"""Regularised online label estimation (ROLE), across the batch; targets 1 = seen, 0 = not.
+
+    .. math:: \tfrac12 \bigl[\ell(s, \bar t) + \ell(t, \bar s)\bigr], \qquad
+              \ell(s, t) = \sum_l y_{il} \log(1 + e^{-s_{il}}) + \sum_l
+              \mathrm{BCE}(s_{il}, \sigma(t_{il})) + \frac1L (\hat k(s) - k)^2
+
+    A table of free logits t, one for each training example and label, learns what was not seen
+    together with the model s: each is the soft target of the other, which the bar keeps without
+    gradient, and both are to have k positives per example over the batch.
+
+    Args:
+      logits: floating ``[n, L]``, s, of the model.
+      estimator_logits: floating ``[n, L]``, t, the rows of the table for these examples. The
+        authors start it at the probability 0.995 where a positive was seen, and uniformly between
+        the logits of 0.4 and 0.6 elsewhere, and train it at 10 times the learning rate.
+      targets: ``[n, L]``, bool, integer or float; seen where above 1/2.
+      expected: k, the number of positives per example, at least 0.
+
+    Returns:
+      ``[n]``, one loss per example. Its mean divided by L is the authors' value, but for the 1e-5
+      that :func:`assume_negative` describes.
+
+    Raises:
+      TypeError: either array of logits is not floating-point.
+      ValueError: shapes differ or are not ``[n, L]``, or ``expected`` is negative.
+
+    The gradient flows into both arrays. :math:`\hat k` is that of :func:`expected_positive`, and
+    so is half of the value: ``role`` is the mean of ``expected_positive`` of both heads, plus the
+    mean of the two cross-entropies. The cross-entropies run over all labels, the seen ones too.
+    Where a soft target is exactly 0 or 1 the other side at that infinity adds 0.
+
+    References:
+      Cole, Mac Aodha, Lorieul, Perona, Morris, Jojic, `Multi-Label Learning from Single Positive
+      Labels <https://arxiv.org/abs/2106.09708>`_, 2021.
+
+    Example:
+      >>> import numpy as np
+      >>> from mlc_losses import role
+      >>> logits = np.array([[1.5, -0.5, 2.0], [0.0, 1.0, -1.0]])
+      >>> role(logits, np.zeros((2, 3)), np.array([[1, 0, 0], [0, 1, 0]]), 1.5).round(4)
+      array([2.902 , 2.7166])
+    """
+    expected = number("expected", expected, low=0.0)
+    xp, logits, seen = _batch(logits, targets)
+    xp, estimates, _, _ = label_arguments(estimator_logits, targets, logits_name="estimator_logits")
+    estimates = xp.astype(estimates, logits.dtype)
+
+    def half(student: Any, teacher: Any) -> Any:
+        teacher = stop_gradient(teacher)
+        agreement = label_sum(bernoulli_nll(student, sigmoid(teacher), sigmoid(-teacher)))
+        return _seen_nll(xp, student, seen) + agreement + _count_penalty(student, expected)
+
+    return 0.5 * (half(logits, estimates) + half(estimates, logits))
+
+
+def large_loss(logits: ArrayT, targets: Array, fraction: float, *, mode: str = "reject") -> ArrayT:
+    r"""Large-loss rejection or correction (LL), across the batch; targets 1 = seen, 0 = not seen.
+
+    .. math:: \sum_{l : y_l = 1} \log(1 + e^{-s_l}) + \sum_{l : y_l = 0} w_l \log(1 + e^{s_l}),
+              \qquad w_l = 0 \text{ for the largest of the batch}
+
+    :func:`assume_negative`, but the unseen labels A with the largest losses of the batch, which are
+    likely to be positives that nobody marked, are left out or, in brackets, turned into positives.
+
+    Args:
+      logits: floating ``[n, L]``.
+      targets: ``[n, L]``, bool, integer or float; seen where above 1/2.
+      fraction: a Python number in [0, 1]. The r-th largest loss of an unseen label, and all that
+        are as large or larger, are affected, with :math:`r = \lceil n L \cdot fraction \rceil`
+        (up to an error of rounding, 1e-6). In the authors' runs it grows from 0 by 0.001 to 0.005
+        per epoch.
+      mode: ``"reject"`` (LL-R): they add 0; ``"correct"`` (LL-Ct): their targets become 1. The
+        authors' third, permanent mode (LL-Cp) is to write the corrected targets back.
+
+    Returns:
+      ``[n]``, the sum over labels. Its mean divided by L is the authors' value: they divide by
+      all n L, rejected or not.
+
+    Raises:
+      TypeError: logits are not floating-point, or ``fraction`` is not a Python number.
+      ValueError: shapes differ or are not ``[n, L]``, ``fraction`` is outside [0, 1] or ``mode``
+        is unknown.
+
+    A seen positive is never rejected, whatever r is: where r exceeds the number of unseen labels,
+    all of these are affected, while the authors' code then drops the seen ones too. The loss grows
+    with the logit, so logits are what is compared: no two losses that round to the same number
+    tie. No gradient flows through the choice. ``fraction=0`` is :func:`assume_negative`.
+
+    References:
+      Kim, Kim, Akata, Lee, `Large Loss Matters in Weakly Supervised Multi-Label Classification
+      <https://arxiv.org/abs/2206.03740>`_, 2022.
+
+    Example:
+      >>> import numpy as np
+      >>> from mlc_losses import large_loss
+      >>> logits = np.array([[1.5, -0.5, 2.0], [0.0, 1.0, -1.0]])
+      >>> large_loss(logits, np.array([[1, 0, 0], [0, 1, 0]]), 0.1).round(4)
+      array([0.6755, 1.3197])
+    """
+    corrects = option("mode", mode, {"reject": False, "correct": True})
+    if not isinstance(fraction, Real):
+        raise TypeError(f"fraction must be a Python number, got {type(fraction).__name__}")
+    fraction = number("fraction", fraction, low=0.0, high=1.0)
+    xp, logits, seen = _batch(logits, targets)
+    n, num_labels = batch_size(logits), shape_of(logits)[1]
+    rank = math.ceil(round(n * num_labels * fraction, 6))
+    unseen = xp.where(seen | xp.isnan(logits), -math.inf, stop_gradient(logits))
+    # nothing reaches NaN, not even a logit of inf
+    cut = kth_largest(unseen, rank) if rank else math.nan
+    affected = ~seen & (unseen >= cut)
+    positive = xp.astype(seen | affected if corrects else seen, logits.dtype)
+    negative = xp.astype(~(seen | affected), logits.dtype)
+    return label_sum(bernoulli_nll(logits, positive, negative))
+
+
+def _batch(logits: Any, targets: Any) -> tuple[Any, Any, Any]:
+    """`(xp, logits, seen)`, both `[n, L]`."""
+    xp, logits, targets, _ = label_arguments(logits, targets)
+    check_matrix("logits", logits)
+    return xp, logits, targets > 0.5
+
+
+def _seen_nll(xp: Any, logits: Any, seen: Any) -> Any:
+    """The positive terms of each example."""
+    return label_sum(softplus(xp.where(seen, -logits, 0.0)), seen)
+
+
+def _count_penalty(logits: Any, expected: Any) -> Any:
+    """Squared distance of the mean number of positives from the expected one, over L."""
+    num_labels = shape_of(logits)[1]
+    mean_count = batch_sum(label_sum(sigmoid(logits))) / max(batch_size(logits), 1)
+    # no label at all: nothing to count
+    return (mean_count - expected) ** 2 / num_labels if num_labels else 0.0 * mean_count

@@ -56,6 +56,7 @@ def examples(session: nox.Session) -> None:
     tested = [
         "tests/test_examples.py",
         "tests/test_comparison_examples.py",
+        "tests/test_extreme.py",
         "tests/test_package.py",
     ]
     session.run("pytest", "-n", "auto", *tested, env={"ARRAY_BACKEND": "jax"})

@@ -50,8 +50,10 @@ if TYPE_CHECKING:
         softmax_focal,
     )
     from mlc_losses.losses.zlpr import r_drop, zlpr, zlpr_kl
+    from mlc_losses.scale.label_blocks import label_block_loss
     from mlc_losses.scale.linear import linear_loss
     from mlc_losses.scale.predict import predict_linear_top_k
+    from mlc_losses.scale.sharded import sharded
     from mlc_losses.targets import check_targets, label_ids, masked_mean, multi_hot, smooth_targets
 
 _ROOMS = {
@@ -66,8 +68,10 @@ _ROOMS = {
     "losses.sequence": "label_sequence label_set_sequence order_labels",
     "losses.softmax": "ldam multilabel_softmax softmax_cross_entropy softmax_focal",
     "losses.zlpr": "r_drop zlpr zlpr_kl",
+    "scale.label_blocks": "label_block_loss",
     "scale.linear": "linear_loss",
     "scale.predict": "predict_linear_top_k",
+    "scale.sharded": "sharded",
     "targets": "check_targets label_ids masked_mean multi_hot smooth_targets",
 }
 _ROOM_OF = {name: room for room, names in _ROOMS.items() for name in names.split()}
@@ -87,6 +91,7 @@ __all__ = [
     "focal",
     "hill",
     "inverse_frequency_weights",
+    "label_block_loss",
     "label_ids",
     "label_powerset",
     "label_sequence",
@@ -110,6 +115,7 @@ __all__ = [
     "predict_threshold",
     "predict_top_k",
     "r_drop",
+    "sharded",
     "sigmoid_f1",
     "smooth_targets",
     "soft_f1",

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import mlc_losses
-from mlc_losses import linear_loss, multi_hot, predict_linear_top_k, zlpr
+from mlc_losses import label_block_loss, linear_loss, multi_hot, predict_linear_top_k, zlpr
 
 if backends.NAME != "jax":
     pytest.skip("scale/ is for JAX", allow_module_level=True)
@@ -91,27 +91,6 @@ def test_padded_ids_are_multi_hot() -> None:
     check(
         lambda *layer: linear_loss(zlpr, *layer, ids, block_size=4),
         lambda *layer: zlpr(logits_of(*layer), multi_hot(ids, L)).mean(),
-        *(p["features"], p["kernel"], p["bias"]),
-    )
-
-
-def test_every_block_has_a_key_of_its_own() -> None:
-    p, key = problem(), jax.random.key(3)
-    loss = partial(mlc_losses.noised_top_k_hinge, k=2)
-
-    def dense(*layer: Any) -> Any:
-        logits = logits_of(*layer)
-        # the last block is of full size too: it begins with two rows of the one before
-        rows = [np.arange(0, 3), np.arange(3, 6), np.arange(4, 7)]
-        blocks = [
-            loss(logits[i], p["labels"][i], key=k)
-            for i, k in zip(rows, jax.random.split(key, 3), strict=True)
-        ]
-        return jnp.concat([blocks[0], blocks[1], blocks[2][2:]]).mean()
-
-    check(
-        lambda *layer: linear_loss(loss, *layer, p["labels"], key=key, block_size=3),
-        dense,
         *(p["features"], p["kernel"], p["bias"]),
     )
 
@@ -226,6 +205,55 @@ def test_wrong_arguments_are_named(changes: dict[str, Any], error: Any, message:
         linear_loss(*first, **p)
 
 
+@pytest.mark.parametrize("name", ["zlpr", "softmax_cross_entropy"])
+def test_in_blocks_of_labels_it_is_the_dense_loss(name: str) -> None:
+    """In blocks of 4, 4 and 1 labels, and of 3, 3 and 1 rows."""
+    p, loss = problem(), getattr(mlc_losses, name)
+    rest = {"where": p["where"]} if name == "zlpr" else {}
+    targets = p["targets"] if name == "zlpr" else p["labels"]
+
+    def dense(*layer: Any) -> Any:
+        values = loss(logits_of(*layer), targets, **rest)
+        return (p["weights"] * values).sum() / p["weights"].sum()
+
+    def blocked(*layer: Any) -> Any:
+        more = {"weights": p["weights"], "row_block": 3, "label_block": 4, **rest}
+        return label_block_loss(loss, *layer, targets, **more)
+
+    check(blocked, dense, p["features"], p["kernel"], p["bias"])
+
+
+def test_in_blocks_of_labels_no_row_has_all_logits() -> None:
+    n, dim, labels = 8, 4, 4096
+    shapes = [(n, dim), (dim, labels), (labels,)]
+    layer = [jax.ShapeDtypeStruct(shape, jnp.float32) for shape in shapes]
+    ids = jax.ShapeDtypeStruct((n, 3), jnp.int32)
+    # one weight per label may be given as a whole
+    weights = jnp.linspace(0.5, 2.0, labels, dtype=jnp.float32)
+    loss = partial(mlc_losses.binary_cross_entropy, pos_weight=weights)
+
+    def blocked(*arrays: Any) -> Any:
+        return label_block_loss(loss, *arrays, label_block=512)
+
+    text = jax.jit(jax.grad(blocked, 1)).lower(*layer, ids).compile().as_text()
+    assert f"[{n},{labels}]" not in text
+    assert f"[{n},512]" in text
+
+
+@pytest.mark.parametrize(
+    ("loss", "reason"),
+    [
+        (mlc_losses.pairwise_hinge, "pairwise_hinge cannot be .* sorts all the scores"),
+        (mlc_losses.calibrated_ranking, "compares every positive label with every negative one"),
+        (mlc_losses.soft_f1, "looks across the batch"),
+    ],
+)
+def test_what_blocks_of_labels_cannot_give_is_refused(loss: Any, reason: str) -> None:
+    p = problem()
+    with pytest.raises(ValueError, match=reason):
+        label_block_loss(loss, p["features"], p["kernel"], None, p["targets"], label_block=4)
+
+
 @pytest.mark.parametrize(("k", "label_block"), [(1, 1), (4, 2), (9, 4), (3, None)])
 def test_top_k_by_blocks_is_that_of_all_scores(k: int, label_block: int | None) -> None:
     p = problem()
@@ -240,7 +268,7 @@ def test_top_k_by_blocks_is_that_of_all_scores(k: int, label_block: int | None) 
     np.testing.assert_allclose(scores, wanted_scores, rtol=1e-12)
 
 
-@pytest.mark.parametrize("room", ["linear", "predict"])
+@pytest.mark.parametrize("room", ["label_blocks", "linear", "predict", "sharded"])
 def test_docstring_examples(room: str) -> None:
     module = importlib.import_module(f"mlc_losses.scale.{room}")
     with jax.enable_x64(False):

@@ -15,6 +15,8 @@ from array_api_compat import (
     is_torch_array,
 )
 
+from mlc_losses._array.axis import label_parts
+
 
 class Array(Protocol):
     """An array of any library that follows the array API standard: NumPy, JAX, PyTorch, ..."""
@@ -232,6 +234,9 @@ def per_label(name: str, weights: Any, like: Any) -> Any:
     if is_number(weights):
         raise TypeError(f"{name} must be an array of shape [L], got the number {weights}")
     xp = namespace(logits=like, **{name: weights})
+    parts = label_parts(xp)
+    if parts is not None:
+        weights = parts.entries(weights, shape_of(like)[-1])
     if shape_of(weights) != shape_of(like)[-1:]:
         raise ValueError(
             f"{name} must have one entry per label, shape {shape_of(like)[-1:]}, "

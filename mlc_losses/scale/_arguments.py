@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from importlib.util import find_spec
 from typing import Any, NamedTuple
 
@@ -59,8 +60,7 @@ def checked_head(
 
 def check_layer(caller: str, features: Any, kernel: Any, bias: Any) -> Any:
     """The namespace of a linear layer, whose arrays fit together."""
-    if find_spec("jax") is None:
-        raise ImportError(f"{caller} needs JAX: pip install 'mlc_losses[jax]'")
+    check_jax_installed(caller)
     check_jax(caller, features=features, kernel=kernel, bias=bias)
     xp = namespace(features=features, kernel=kernel, bias=bias)
     for name, x, axes in (("features", features, "[N, D]"), ("kernel", kernel, "[D, L]")):
@@ -84,6 +84,18 @@ def check_layer(caller: str, features: Any, kernel: Any, bias: Any) -> Any:
                 f"bias must have one entry per label, {shape_of(kernel)[1:]}, got {shape_of(bias)}"
             )
     return xp
+
+
+def check_jax_installed(caller: str) -> None:
+    if find_spec("jax") is None:
+        raise ImportError(f"{caller} needs JAX: pip install 'mlc_losses[jax]'")
+
+
+def name_of(loss: Any) -> str:
+    """What to call a loss in a message."""
+    while isinstance(loss, functools.partial):
+        loss = loss.func
+    return getattr(loss, "__name__", repr(loss))
 
 
 def _targets_are_ids(xp: Any, targets: Any, rows: int, num_labels: int) -> bool:

@@ -51,18 +51,23 @@ class Plan(NamedTuple):
 
 def mean_loss(loss: Callable[..., Any], head: Head, key: Any) -> Any:
     num_rows, num_labels = head.features.shape[0], head.kernel.shape[1]
-    dtype = _wide(head.kernel.dtype)
+    dtype = wide(head.kernel.dtype)
     if num_rows == 0:
         return jnp.zeros((), dtype)
-    blocks, rows = _cut(num_rows, head.block_size or rows_within_budget(num_labels))
+    blocks, rows = cut(num_rows, head.block_size or rows_within_budget(num_labels))
     keys = None if key is None else jax.random.split(key, blocks)
-    weights = jnp.ones(num_rows, dtype) if head.weights is None else head.weights.astype(dtype)
-    total = weights.sum()
-    coefficients = lax.stop_gradient(weights / jnp.where(total == 0, 1.0, total))
-    data = Data(head.targets, head.where, coefficients, keys)
+    data = Data(head.targets, head.where, coefficients_of(head, dtype), keys)
     loss, closed_over = _closed(loss, head, rows, dtype, keys)
     plan = Plan(loss, rows, blocks, head.from_ids)
     return _weighted_sum(plan, Parameters(*head[:3], closed_over), data)
+
+
+def coefficients_of(head: Head, dtype: Any) -> Any:
+    """The weights, divided by their sum."""
+    shape = head.features.shape[:1]
+    weights = jnp.ones(shape, dtype) if head.weights is None else head.weights.astype(dtype)
+    total = weights.sum()
+    return lax.stop_gradient(weights / jnp.where(total == 0, 1.0, total))
 
 
 def rows_within_budget(num_labels: int) -> int:
@@ -73,7 +78,7 @@ def _budget() -> int:
     return _CPU_BYTES if jax.default_backend() == "cpu" else _ACCELERATOR_BYTES
 
 
-def _cut(length: int, size: int) -> tuple[int, int]:
+def cut(length: int, size: int) -> tuple[int, int]:
     """Number and size of equal blocks, of at most `size`; the last one may overlap the others."""
     blocks = -(-length // min(size, length))
     return blocks, -(-length // blocks)
@@ -127,7 +132,7 @@ def _forward(plan: Plan, parameters: Parameters, data: Data) -> tuple[Any, Any]:
         slopes = _add_products(parameters, block, by_logits, slopes._replace(closed_over=more))
         return total + _value(block.coefficients, values), slopes
 
-    zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, _wide(x.dtype)), parameters)
+    zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, wide(x.dtype)), parameters)
     start = jnp.zeros((), dtype), zeros
     total, slopes = lax.fori_loop(0, plan.blocks, add_block, start)
     return total, jax.tree.map(lambda slope, x: slope.astype(x.dtype), slopes, parameters)
@@ -135,8 +140,8 @@ def _forward(plan: Plan, parameters: Parameters, data: Data) -> tuple[Any, Any]:
 
 def _backward(plan: Plan, slopes: Parameters, cotangent: Any) -> tuple[Any, None]:
     def scaled(x: Any) -> Any:
-        wide = _wide(x.dtype)
-        return (cotangent.astype(wide) * x.astype(wide)).astype(x.dtype)
+        dtype = wide(x.dtype)
+        return (cotangent.astype(dtype) * x.astype(dtype)).astype(x.dtype)
 
     return jax.tree.map(scaled, slopes), None
 
@@ -189,7 +194,7 @@ def _add_products(parameters: Parameters, block: _Block, by_logits: Any, slopes:
     its size.
     """
     dim, num_labels = parameters.kernel.shape
-    chunks, size = _cut(max(num_labels, 1), max(128, _budget() // (16 * max(dim, 1))))
+    chunks, size = cut(max(num_labels, 1), max(128, _budget() // (16 * max(dim, 1))))
     narrow = by_logits.astype(parameters.kernel.dtype)
     own = jnp.matmul(
         narrow, parameters.kernel.T, preferred_element_type=slopes.features.dtype
@@ -217,7 +222,7 @@ def _add_products(parameters: Parameters, block: _Block, by_logits: Any, slopes:
     return slopes._replace(features=features, kernel=kernel, bias=bias)
 
 
-def _wide(dtype: Any) -> Any:
+def wide(dtype: Any) -> Any:
     """What is added up in: no half precision."""
     return jnp.dtype(jnp.float32) if is_half(jnp, dtype) else dtype
 
@@ -232,7 +237,7 @@ def top_k_by_blocks(
 
     def block(start: Any, length: int) -> tuple[Any, Any]:
         part = lax.dynamic_slice_in_dim(kernel, start, length, axis=1)
-        scores = jnp.matmul(features, part, preferred_element_type=_wide(kernel.dtype))
+        scores = jnp.matmul(features, part, preferred_element_type=wide(kernel.dtype))
         if bias is not None:
             offset = lax.dynamic_slice_in_dim(bias, start, length)
             scores = scores + offset.astype(scores.dtype)[None, :]

@@ -120,6 +120,10 @@ def slope(labels: list[int], values: list[float]) -> float:
     return float(rise) if len(labels) > 1 else float("nan")
 
 
+def short(value: float) -> str:
+    return f"{value:,.0f}" if value >= 1000 else f"{value:.3g}"
+
+
 def report(path: Path, page: Path) -> None:
     points = json.loads(path.read_text())
     sizes = {m: [n for n in LABELS if f"{m} {n}" in points] for m in METHODS}
@@ -135,7 +139,7 @@ def report(path: Path, page: Path) -> None:
         text += [f"**{title}**", "", f"| |{heads} slope |", "|---|" + "---:|" * (len(numbers) + 1)]
         for method, name in METHODS.items():
             values = {n: points[f"{method} {n}"][column] for n in sizes[method]}
-            cells = "".join(f" {values[n]:.3g} |" if n in values else " |" for n in numbers)
+            cells = "".join(f" {short(values[n])} |" if n in values else " |" for n in numbers)
             text.append(f"| {name} |{cells} {slope(list(values), list(values.values())):.2f} |")
         text.append("")
     body = "\n".join(text)

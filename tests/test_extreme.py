@@ -37,7 +37,7 @@ def test_devices_change_nothing(tmp_path: Path) -> None:
     four = run(tmp_path / "four.json", "--steps", "12", "--devices", "4")
     np.testing.assert_allclose(one["losses"], four["losses"], rtol=1e-4)
     assert one["losses"][-1] < one["losses"][0]
-    assert one["P@1"] > 0.2  # the most frequent label alone is right for one example in six
+    np.testing.assert_allclose(one["P@5"], four["P@5"], atol=0.02)
 
 
 def test_it_goes_on_after_a_kill(tmp_path: Path) -> None:

@@ -74,8 +74,8 @@ def from_file(path: Path) -> ManyLabels:
     num_labels = int(data["Y_shape"][1])
     values = data.get("X_data", np.ones(len(data["X_indices"]), np.float32)).astype(np.float32)
     starts, columns = data["X_indptr"], data["X_indices"]
-    # rows of length 1, as the words of a text are many or few
-    lengths = np.sqrt(np.add.reduceat(np.append(values, 0) ** 2, starts[:-1]))
+    # rows of one length, as the words of a text are many or few: the mean square of a feature is 1
+    lengths = np.sqrt(np.add.reduceat(np.append(values, 0) ** 2, starts[:-1]) / num_features)
     most = int(np.diff(data["Y_indptr"]).max())
 
     def rows(numbers: np.ndarray) -> Batch:

@@ -78,6 +78,10 @@ if TYPE_CHECKING:
         perturbed_top_k_mask,
         perturbed_top_k_sum,
     )
+    from mlc_losses.scale.label_blocks import label_block_loss
+    from mlc_losses.scale.linear import linear_loss
+    from mlc_losses.scale.predict import predict_linear_top_k
+    from mlc_losses.scale.sharded import sharded
     from mlc_losses.targets import check_targets, label_ids, masked_mean, multi_hot, smooth_targets
 
 _ROOMS = {
@@ -103,6 +107,10 @@ _ROOMS = {
     "losses.top_k": "noised_top_k_hinge smooth_top_k_hinge top_k_hinge",
     "losses.zlpr": "r_drop zlpr zlpr_kl",
     "perturbed.operator": "perturbed_kth_largest perturbed_top_k_mask perturbed_top_k_sum",
+    "scale.label_blocks": "label_block_loss",
+    "scale.linear": "linear_loss",
+    "scale.predict": "predict_linear_top_k",
+    "scale.sharded": "sharded",
     "targets": "check_targets label_ids masked_mean multi_hot smooth_targets",
 }
 _ROOM_OF = {name: room for room, names in _ROOMS.items() for name in names.split()}
@@ -133,6 +141,7 @@ __all__ = [
     "init_queue",
     "inverse_frequency_weights",
     "jaccard_weights",
+    "label_block_loss",
     "label_ids",
     "label_powerset",
     "label_sequence",
@@ -141,6 +150,7 @@ __all__ = [
     "ldam",
     "ldam_margins",
     "lifted_structure",
+    "linear_loss",
     "logit_adjust",
     "lsep",
     "masked_mean",
@@ -162,12 +172,14 @@ __all__ = [
     "perturbed_top_k_sum",
     "poly",
     "predict_average_k",
+    "predict_linear_top_k",
     "predict_threshold",
     "predict_top_k",
     "prototype_contrastive",
     "queue_mask",
     "r_drop",
     "role",
+    "sharded",
     "sigmoid_f1",
     "smooth_targets",
     "smooth_top_k_hinge",

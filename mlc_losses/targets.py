@@ -54,12 +54,17 @@ def multi_hot(ids: ArrayT, num_labels: int, *, dtype: Any = None) -> ArrayT:
     ids = xp.astype(ids, default_integer(xp))
     if ids.ndim == 0:
         raise ValueError("ids must have an axis of ids, shape [..., P], got a 0-dimensional array")
+    check_ids(ids, num_labels)
+    mask = scatter_true(ids, num_labels)
+    return mask if dtype is None else xp.astype(mask, dtype)
+
+
+def check_ids(ids: Array, num_labels: int) -> None:
+    """Raises for an id out of range, if values can be looked at."""
     if is_concrete(ids):
         values = to_host("ids", ids)
         wanted = f"ids must be in 0..{num_labels - 1}, or -1 for padding"
         _raise_at_first((values < -1) | (values >= num_labels), values, wanted)
-    mask = scatter_true(ids, num_labels)
-    return mask if dtype is None else xp.astype(mask, dtype)
 
 
 def label_ids(targets: ArrayT, max_labels: int) -> ArrayT:

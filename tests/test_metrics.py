@@ -428,3 +428,25 @@ def test_results_stay_on_the_device(name):
     given = {"scores": scores, "predictions": targets, "targets": targets}
     given["labels"] = xp.zeros(4, dtype=xp.int64, device=device)
     assert metric(given[first], given[second]).device == scores.device
+
+
+def test_propensity_scored_precision_is_the_sum_over_hits() -> None:
+    rng = np.random.default_rng(5)
+    scores, targets = rng.normal(size=(6, 8)), rng.random((6, 8)) < 0.4
+    counts = np.array([0, 1, 2, 5, 10, 50, 100, 1000])
+    c = (math.log(5000) - 1) * 2.5**0.55
+    wanted = 1 / (1 + c * (counts + 1.5) ** -0.55)
+    found = metrics.label_propensities(asarray(counts, "int64"), 5000)
+    np.testing.assert_allclose(to_numpy(found), wanted, rtol=1e-6)
+    total = 0.0
+    for row, hot in zip(scores, targets, strict=True):
+        total += sum(hot[j] / wanted[j] for j in np.argsort(-row)[:3]) / 3
+    p = asarray(wanted)
+    args = asarray(scores), asarray(targets), 3
+    value = metrics.propensity_scored_precision_at_k(*args, p)
+    np.testing.assert_allclose(to_numpy(value), total / 6, rtol=1e-12)
+    each = asarray(np.tile(wanted, (6, 1)))
+    value = metrics.propensity_scored_precision_at_k(*args, each)
+    np.testing.assert_allclose(to_numpy(value), total / 6, rtol=1e-12)
+    with pytest.raises(ValueError, match="num_examples must be at least 3, got 2"):
+        metrics.label_propensities(asarray(counts, "int64"), 2)

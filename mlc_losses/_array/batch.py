@@ -3,33 +3,47 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
-from array_api_compat import is_jax_namespace
+from array_api_compat import device, is_jax_namespace
 
+from mlc_losses._array.axis import batch_parts
 from mlc_losses._array.namespace import namespace, shape_of
 
 
 def batch_sum(x: Any) -> Any:
     """Sum over the examples."""
-    return namespace(x=x).sum(x, axis=0)
+    xp = namespace(x=x)
+    return _whole_sum(xp, xp.sum(x, axis=0))
+
+
+def _whole_sum(xp: Any, own: Any) -> Any:
+    """The sum over all examples from that over the examples that are here."""
+    parts = batch_parts(xp)
+    return own if parts is None else parts.sum(own)
 
 
 def batch_max(x: Any) -> Any:
     """Largest entry over the examples; -inf where there is none."""
     if shape_of(x)[0] == 0:
         return batch_sum(x) - math.inf
-    return namespace(x=x).max(x, axis=0)
+    xp = namespace(x=x)
+    parts = batch_parts(xp)
+    return xp.max(x, axis=0) if parts is None else parts.max(x, 0)
 
 
 def batch_any(mask: Any) -> Any:
     """Whether any entry over the examples is True."""
-    return namespace(mask=mask).any(mask, axis=0)
+    xp = namespace(mask=mask)
+    own = xp.any(mask, axis=0)
+    return own if batch_parts(xp) is None else _whole_sum(xp, xp.astype(own, xp.int32)) > 0
 
 
 def batch_size(x: Any) -> int:
     """How many examples there are, a static number."""
-    return shape_of(x)[0]
+    parts, own = batch_parts(namespace(x=x)), shape_of(x)[0]
+    return own if parts is None else parts.total(own)
 
 
 def batch_before(counts: Any) -> Any:
@@ -37,6 +51,9 @@ def batch_before(counts: Any) -> Any:
     xp = namespace(counts=counts)
     if not is_jax_namespace(xp):
         return xp.cumulative_sum(counts, axis=0) - counts
+    parts = batch_parts(xp)
+    if parts is not None:
+        return xp.cumulative_sum(counts, axis=0) - counts + parts.before(xp.sum(counts, axis=0))
     import jax
 
     split = jax.typeof(counts).sharding
@@ -45,3 +62,31 @@ def batch_before(counts: Any) -> Any:
         counts = jax.sharding.reshard(counts, everywhere)
         return jax.sharding.reshard(xp.cumulative_sum(counts, axis=0) - counts, split)
     return xp.cumulative_sum(counts, axis=0) - counts
+
+
+def whole_batch(x: Any) -> Any:
+    """The rows of all examples of the batch, of which `x` holds those that are here."""
+    parts = batch_parts(namespace(x=x))
+    return x if parts is None else parts.rows(x)
+
+
+def row_numbers(x: Any) -> Any:
+    """The places of the rows of `x` in the whole batch."""
+    xp = namespace(x=x)
+    numbers = xp.arange(shape_of(x)[0], device=device(x))
+    parts = batch_parts(xp)
+    if parts is None:
+        return numbers
+    return numbers + xp.astype(xp.asarray(parts.start(shape_of(x)[0])), numbers.dtype)
+
+
+def own_rows(make: Callable[[int], Any], num_rows: int) -> Any:
+    """Of what `make` makes for so many rows of JAX, the whole batch's, those that are here."""
+    import jax
+
+    parts = batch_parts(jax.numpy)
+    if parts is None:
+        return make(num_rows)
+    return jax.lax.dynamic_slice_in_dim(
+        make(parts.total(num_rows)), parts.start(num_rows), num_rows
+    )

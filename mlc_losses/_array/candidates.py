@@ -14,6 +14,8 @@ from typing import Any, NamedTuple
 
 from array_api_compat import device, is_jax_namespace, is_torch_namespace
 
+from mlc_losses._array.batch import row_numbers as row_numbers
+from mlc_losses._array.batch import whole_batch as whole_batch
 from mlc_losses._array.namespace import default_integer, namespace, shape_of
 from mlc_losses._array.ops import matmul, stop_gradient
 
@@ -35,16 +37,6 @@ class Candidates(NamedTuple):
     embeddings: Any  # [C, D], unit vectors
     present: Any = None  # bool [C]; None is all
     denominator: Any = None  # [C], factor in the sum of exponentials; None is 1
-
-
-def whole_batch(x: Any) -> Any:
-    """The rows of all examples of the batch, to be candidates."""
-    return x
-
-
-def row_numbers(x: Any) -> Any:
-    """The places of the rows of `x` in the whole batch."""
-    return namespace(x=x).arange(shape_of(x)[0], device=device(x))
 
 
 def candidate_numbers(x: Any) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from mlc_losses._array.host import first_index, to_host
-from mlc_losses._array.labels import label_numbers
+from mlc_losses._array.labels import label_numbers, num_labels
 from mlc_losses._array.namespace import (
     check_floating,
     check_integer,
@@ -37,33 +37,34 @@ def class_arguments(
     if axis not in (-1, logits.ndim - 1):
         logits = xp.moveaxis(logits, axis, -1)
         where = None if where is None else xp.moveaxis(where, axis, -1)
-    *batch, num_labels = shape_of(logits)
-    if shape_of(labels) != tuple(batch):
+    batch, count = shape_of(logits)[:-1], num_labels(logits)
+    if shape_of(labels) != batch:
         raise ValueError(
             f"labels must have the shape of {logits_name} without the label axis, "
-            f"{tuple(batch)}, got {shape_of(labels)}"
+            f"{batch}, got {shape_of(labels)}"
         )
-    _check_in_range(labels, num_labels)
-    # a narrow integer may not hold num_labels
+    check_class_ids(labels, count)
+    # a narrow integer may not hold so many
     labels = xp.astype(labels, default_integer(xp))
     is_label = labels[..., None] == label_numbers(logits)
     xp, scores, _, where = label_arguments(logits, is_label, where)
     if not is_concrete(labels):
         # nobody has looked at them: one out of range is not to pass for a loss of 0
-        exists = (labels >= 0) & (labels < num_labels)
+        exists = (labels >= 0) & (labels < count)
         scores = xp.where(exists[..., None], scores, xp.nan)
     if where is not None:
         scores, is_label = xp.where(where, scores, -xp.inf), is_label & where
     return xp, scores, is_label
 
 
-def _check_in_range(labels: Any, num_labels: int) -> None:
+def check_class_ids(labels: Any, count: int) -> None:
+    """Raises for a label out of range, if values can be looked at."""
     if not is_concrete(labels):
         return
     values = to_host("labels", labels)
-    bad = (values < 0) | (values >= num_labels)
+    bad = (values < 0) | (values >= count)
     if bad.any():
         index = first_index(bad)
         raise ValueError(
-            f"labels must be in 0..{num_labels - 1}, got {int(values[index])} at index {index}"
+            f"labels must be in 0..{count - 1}, got {int(values[index])} at index {index}"
         )

@@ -15,6 +15,8 @@ from jax import lax
 from jax.custom_derivatives import SymbolicZero
 
 from mlc_losses._array import pairs, two_sided
+from mlc_losses._array.axis import Layout, current_layout, label_parts, laid_out
+from mlc_losses._array.jax_axes import varying_like
 from mlc_losses._array.labels import label_sum
 
 # 4 to 12 are equal; at 16 XLA stops unrolling the loop and loses a factor of 3
@@ -53,10 +55,15 @@ def _reduce_pair(
     return [combine(finish(a), finish(b)) for a, b in zip(partials, rest, strict=True)]
 
 
-@jax.custom_jvp
 def two_sided_parts(logits: Any, targets: Any, bound: Any) -> two_sided.Parts:
-    if bound is None:
-        return _shifted_by_peaks(logits, targets, bound)
+    return _two_sided_parts(current_layout(), logits, targets, bound)
+
+
+@partial(jax.custom_jvp, nondiff_argnums=(0,))
+def _two_sided_parts(layout: Layout, logits: Any, targets: Any, bound: Any) -> two_sided.Parts:
+    if bound is None or layout.labels is not None:
+        with laid_out(layout):
+            return _shifted_by_peaks(logits, targets, bound)
     # elsewhere a branch would make the host wait for the device
     return lax.platform_dependent(
         logits, targets, bound, cpu=_shifted_by_bound, default=_shifted_by_peaks
@@ -73,6 +80,7 @@ def _shifted_by_bound(logits: Any, targets: Any, bound: Any) -> two_sided.Parts:
         logits, targets, bound, largest=lambda *_: [no_peak, no_peak], total=_totals
     )
     finite = jax.numpy.isfinite(parts.negative_log + parts.positive_log).all()
+    parts = two_sided.Parts(*varying_like(tuple(parts)))
     return lax.cond(
         finite,
         lambda *_: parts,
@@ -82,18 +90,27 @@ def _shifted_by_bound(logits: Any, targets: Any, bound: Any) -> two_sided.Parts:
 
 
 def _shifted_by_peaks(logits: Any, targets: Any, bound: Any) -> two_sided.Parts:
-    largest = partial(_reduce_pair, lax.max, -math.inf)
-    return two_sided.two_sided_parts(logits, targets, bound, largest=largest, total=_totals)
+    return two_sided.two_sided_parts(logits, targets, bound, largest=_peaks, total=_totals)
 
 
-_totals = partial(_reduce_pair, lax.add, 0.0)
+def _peaks(*arrays: Any) -> list[Any]:
+    own = _reduce_pair(lax.max, -math.inf, *arrays)
+    parts = label_parts(jax.numpy)
+    return own if parts is None else [parts.peak(side) for side in own]
 
 
-@partial(two_sided_parts.defjvp, symbolic_zeros=True)
-def _two_sided_jvp(primals: Any, tangents: Any) -> Any:
-    parts = two_sided_parts(*primals)
+def _totals(*arrays: Any) -> list[Any]:
+    own = _reduce_pair(lax.add, 0.0, *arrays)
+    parts = label_parts(jax.numpy)
+    return own if parts is None else [parts.sum(side) for side in own]
+
+
+@partial(_two_sided_parts.defjvp, symbolic_zeros=True)
+def _two_sided_jvp(layout: Layout, primals: Any, tangents: Any) -> Any:
+    parts = _two_sided_parts(layout, *primals)
     dots = [None if isinstance(dot, SymbolicZero) else dot for dot in tangents]
-    return parts, two_sided.tangents(primals, parts, dots)
+    with laid_out(layout):
+        return parts, two_sided.tangents(primals, parts, dots)
 
 
 @jax.custom_jvp

@@ -8,6 +8,8 @@ import jax
 from jax import lax
 from jax import numpy as jnp
 
+from mlc_losses._array.jax_axes import varying_like
+
 # labels that the reverse pass computes anew at a time, from the state kept before them
 _BLOCK = 32
 
@@ -21,7 +23,7 @@ def ratio_by_scan(weights: Any, k: int) -> Any:
     """
     *batch, labels = weights.shape
     entries = weights.reshape(-1, labels).T
-    ratios = jnp.zeros((k, entries.shape[1]), weights.dtype)
+    ratios = varying_like(jnp.zeros((k, entries.shape[1]), weights.dtype), entries)
     cut = labels - labels % _BLOCK
     if cut:
         blocks = entries[:cut].reshape(-1, _BLOCK, entries.shape[1])

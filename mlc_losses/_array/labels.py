@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from array_api_compat import device, is_jax_namespace, is_torch_namespace
 
+from mlc_losses._array.axis import label_parts, needs_all_labels
 from mlc_losses._array.namespace import default_integer, namespace, shape_of
 from mlc_losses._array.ops import stop_gradient
 
@@ -25,7 +26,13 @@ class TopK(NamedTuple):
 def label_sum(x: Any, where: Any = None) -> Any:
     """Sum over the labels; those where `where` is False add nothing, in value and gradient."""
     xp = namespace(x=x)
-    return xp.sum(x if where is None else xp.where(where, x, 0.0), axis=-1)
+    return _whole_sum(xp, xp.sum(x if where is None else xp.where(where, x, 0.0), axis=-1))
+
+
+def _whole_sum(xp: Any, own: Any) -> Any:
+    """The sum over all labels from that over the labels that are here."""
+    parts = label_parts(xp)
+    return own if parts is None else parts.sum(own)
 
 
 def label_max(x: Any, where: Any = None) -> Any:
@@ -34,24 +41,35 @@ def label_max(x: Any, where: Any = None) -> Any:
     x = x if where is None else xp.where(where, x, -math.inf)
     if shape_of(x)[-1] == 0:
         return label_sum(x) - math.inf
-    return xp.max(x, axis=-1)
+    parts = label_parts(xp)
+    return xp.max(x, axis=-1) if parts is None else parts.max(x, -1)
 
 
 def label_count(mask: Any, like: Any) -> Any:
     """Number of True entries over the labels, in the dtype of `like`."""
     xp = namespace(mask=mask)
-    return xp.sum(xp.astype(mask, like.dtype), axis=-1)
+    return _whole_sum(xp, xp.sum(xp.astype(mask, like.dtype), axis=-1))
 
 
 def label_running_count(mask: Any) -> Any:
     """Number of True entries among the labels up to and with each one, as integers."""
     xp = namespace(mask=mask)
-    return xp.cumulative_sum(xp.astype(mask, default_integer(xp)), axis=-1)
+    counts = xp.cumulative_sum(xp.astype(mask, default_integer(xp)), axis=-1)
+    parts = label_parts(xp)
+    return counts if parts is None else counts + parts.before(counts[..., -1])[..., None]
 
 
 def label_any(mask: Any) -> Any:
     """Whether any entry over the labels is True."""
-    return namespace(mask=mask).any(mask, axis=-1)
+    xp = namespace(mask=mask)
+    own = xp.any(mask, axis=-1)
+    return own if label_parts(xp) is None else _whole_sum(xp, xp.astype(own, xp.int32)) > 0
+
+
+def num_labels(like: Any) -> int:
+    """L, of `like` `[..., L]`; a part of it may be all that is here."""
+    parts, width = label_parts(namespace(like=like)), shape_of(like)[-1]
+    return width if parts is None else parts.total(width)
 
 
 def log_softmax(x: Any, where: Any = None) -> Any:
@@ -73,15 +91,22 @@ def label_numbers(like: Any) -> Any:
     """0..L-1, shaped to compare with `like` `[..., L]`."""
     xp = namespace(like=like)
     numbers = xp.arange(shape_of(like)[-1], device=device(like))
+    parts = label_parts(xp)
+    if parts is not None:
+        numbers = numbers + xp.astype(parts.start(shape_of(like)[-1]), numbers.dtype)
     return xp.reshape(numbers, (1,) * (like.ndim - 1) + (-1,))
 
 
 def top_k(x: Any, k: int, /, *, axis: int = -1, mode: str = "largest") -> TopK:
     """The k largest (or smallest) entries along `axis`, in the coming standard's form.
 
-    The order of the results, and which of tied entries are taken, is the backend's own.
+    The order of the results, and which of tied entries are taken, is the backend's own. Over a
+    label axis in parts, of which k labels of each are looked at, the indices count all labels.
     """
     xp = namespace(x=x)
+    parts = label_parts(xp)
+    if parts is not None:
+        return _top_k_of_parts(parts, x, k, 1 if mode == "largest" else -1)
     if hasattr(xp, "top_k"):
         return TopK(*xp.top_k(x, k, axis=axis, mode=mode))
     if is_torch_namespace(xp):
@@ -99,12 +124,38 @@ def top_k(x: Any, k: int, /, *, axis: int = -1, mode: str = "largest") -> TopK:
     return TopK(xp.take_along_axis(x, indices, axis=axis), indices)
 
 
+def _top_k_of_parts(parts: Any, x: Any, k: int, sign: int) -> TopK:
+    import jax
+
+    width = shape_of(x)[-1]
+    values, places = jax.lax.top_k(sign * x, min(k, width))
+    numbers = places + parts.start(width).astype(places.dtype)
+    values, indices = parts.top_k(values, numbers, k)
+    return TopK(sign * values, indices)
+
+
+def picks_sum(values: Any) -> Any:
+    """Sum over the k entries `[..., k]` that `top_k` has found: all are here."""
+    return namespace(values=values).sum(values, axis=-1)
+
+
+def picks_min(values: Any) -> Any:
+    """The least of them, the k-th largest."""
+    return namespace(values=values).min(values, axis=-1)
+
+
+def picks_any(mask: Any) -> Any:
+    """Whether any of them is True."""
+    return namespace(mask=mask).any(mask, axis=-1)
+
+
 def scatter_true(ids: Any, num_labels: int) -> Any:
     """Bool `[..., num_labels]`, True at the ids `[..., P]`; an id out of range sets nothing.
 
     Never a `[..., P, L]` array: one write per id where the backend has a scatter.
     """
     xp = namespace(ids=ids)
+    needs_all_labels(xp, "makes a row of all labels")
     # one column more takes the ids that set nothing
     ids = xp.where((ids >= 0) & (ids < num_labels), ids, num_labels)
     shape = (*shape_of(ids)[:-1], num_labels + 1)
@@ -135,6 +186,7 @@ def padded(ids: Any, padding: int, length: int) -> Any:
 def first_positions(ids: Any, num_labels: int) -> Any:
     """Where each label first stands in the ids `[..., P]`: `[..., num_labels]`, P if nowhere."""
     xp = namespace(ids=ids)
+    needs_all_labels(xp, "makes a row of all labels")
     *batch, length = shape_of(ids)
     # one column more takes the ids that are no label
     ids = xp.where((ids >= 0) & (ids < num_labels), ids, num_labels)

@@ -25,7 +25,9 @@ def scan(
     if is_jax_namespace(xp):
         import jax
 
-        return jax.lax.scan(step, carry, arrays, reverse=reverse)
+        from mlc_losses._array.jax_axes import varying_like
+
+        return jax.lax.scan(step, varying_like(carry, arrays), arrays, reverse=reverse)
     length = shape_of(arrays[0])[0]
     kept = []
     for i in reversed(range(length)) if reverse else range(length):

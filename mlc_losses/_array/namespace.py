@@ -15,6 +15,8 @@ from array_api_compat import (
     is_torch_array,
 )
 
+from mlc_losses._array.axis import label_parts
+
 
 class Array(Protocol):
     """An array of any library that follows the array API standard: NumPy, JAX, PyTorch, ..."""
@@ -123,6 +125,16 @@ def check_integer(xp: Any, name: str, x: Any) -> None:
         raise TypeError(f"{name} must be integers, got dtype {x.dtype}")
 
 
+def check_jax(caller: str, **arrays: Any) -> None:
+    """Raises for an array that is not JAX's; None is no array."""
+    for name, x in arrays.items():
+        if x is not None and not is_jax_array(x):
+            raise TypeError(
+                f"{caller} works on JAX arrays, got {name} of {type(x).__module__}; "
+                "convert it by jax.numpy.asarray"
+            )
+
+
 def check_same_shape(name: str, x: Array, other_name: str, other: Array) -> None:
     if shape_of(x) != shape_of(other):
         raise ValueError(
@@ -222,6 +234,9 @@ def per_label(name: str, weights: Any, like: Any) -> Any:
     if is_number(weights):
         raise TypeError(f"{name} must be an array of shape [L], got the number {weights}")
     xp = namespace(logits=like, **{name: weights})
+    parts = label_parts(xp)
+    if parts is not None:
+        weights = parts.entries(weights, shape_of(like)[-1])
     if shape_of(weights) != shape_of(like)[-1:]:
         raise ValueError(
             f"{name} must have one entry per label, shape {shape_of(like)[-1:]}, "

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from array_api_compat import device, is_jax_array, is_jax_namespace, is_torch_namespace
 
+from mlc_losses._array.batch import own_rows
 from mlc_losses._array.host import constant
 from mlc_losses._array.namespace import is_concrete, namespace, shape_of
 
@@ -93,7 +94,9 @@ def jax_seeds(key: Any, num_rows: int, num_draws: int) -> Any:
     """Seeds `[num_rows, num_draws, 2]` for `normal_row`."""
     import jax
 
-    return jax.random.bits(key, (num_rows, num_draws, 2), dtype=np.uint32)
+    return own_rows(
+        lambda rows: jax.random.bits(key, (rows, num_draws, 2), dtype=np.uint32), num_rows
+    )
 
 
 def hashed_bits(seed: Any, numbers: Any) -> Any:
@@ -122,8 +125,8 @@ def normal_from_bits(xp: Any, bits: Any) -> Any:
     return xp.where((bits & np.uint32(1)) == 1, -size, size)
 
 
-def normal_row(seed: Any, num_labels: int) -> Any:
-    """Standard normal noise `[num_labels]` on JAX; under vmap one row per seed."""
+def normal_row(seed: Any, numbers: Any) -> Any:
+    """Standard normal noise for the labels of these numbers on JAX; under vmap a row per seed."""
     import jax.numpy as jnp
 
-    return normal_from_bits(jnp, hashed_bits(seed, jnp.arange(num_labels, dtype=jnp.uint32)))
+    return normal_from_bits(jnp, hashed_bits(seed, numbers.astype(jnp.uint32)))

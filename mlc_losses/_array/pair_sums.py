@@ -12,6 +12,7 @@ from typing import Any
 from array_api_compat import is_jax_namespace, is_torch_namespace
 
 from mlc_losses._array import pairs
+from mlc_losses._array.axis import label_parts, needs_all_labels
 from mlc_losses._array.batch import batch_max, batch_sum
 from mlc_losses._array.namespace import namespace
 from mlc_losses._array.ops import stop_gradient
@@ -83,6 +84,7 @@ def pair_logistic(scores: Any, positive: Any, negative: Any) -> Any:
     A label right at infinity makes no pair: the other one of a pair may be wrong at infinity.
     """
     xp = namespace(scores=scores)
+    needs_all_labels(xp, "compares every positive label with every negative one")
     # written so that NaN makes a pair
     positive = positive & ~(scores == math.inf)
     negative = negative & ~(scores == -math.inf)
@@ -91,7 +93,8 @@ def pair_logistic(scores: Any, positive: Any, negative: Any) -> Any:
 
 def _rule(xp: Any, name: str) -> Callable[..., Any]:
     """The function of that name with its gradient rule, or, without differentiation, without."""
-    if is_jax_namespace(xp):
+    parts = label_parts(xp)
+    if is_jax_namespace(xp) and (parts is None or parts.has_rules):
         from mlc_losses._array import jax_rules
 
         return getattr(jax_rules, name)

@@ -12,6 +12,7 @@ from typing import Any
 
 from array_api_compat import is_jax_namespace, is_numpy_namespace, is_torch_namespace
 
+from mlc_losses._array.axis import needs_all_labels
 from mlc_losses._array.labels import label_count, label_max, label_sum
 from mlc_losses._array.namespace import label_arguments, namespace, shape_of
 from mlc_losses._array.ops import sigmoid, softplus, stop_gradient
@@ -50,6 +51,7 @@ def pair_hinge(
     are counts: neither loses digits, however many labels there are.
     """
     xp = namespace(scores=scores)
+    needs_all_labels(xp, "sorts all the scores of an example")
     if shape_of(scores)[-1] == 0:
         return label_sum(scores)
     keys = xp.where(negative, scores + margin, scores)

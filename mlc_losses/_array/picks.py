@@ -12,6 +12,7 @@ from typing import Any
 
 from array_api_compat import device, is_jax_namespace, is_numpy_namespace, is_torch_namespace
 
+from mlc_losses._array.axis import label_parts
 from mlc_losses._array.labels import TopK, label_max, label_numbers, top_k
 from mlc_losses._array.namespace import default_integer, namespace, shape_of
 
@@ -29,6 +30,10 @@ def largest(x: Any, k: int, *, only_last: bool) -> TopK:
     The entries must be numbers or infinite. Which of tied entries is taken is left open.
     """
     xp = namespace(x=x)
+    parts = label_parts(xp)
+    if parts is not None:
+        found = top_k(x, k)
+        return TopK(*(y[..., -1:] for y in found)) if only_last else found
     if is_jax_namespace(xp):
         return _kth_on_jax(x, k) if only_last else _top_k_on_jax(x, k)
     if is_numpy_namespace(xp):
@@ -104,9 +109,11 @@ def _kth_by_blocks(x: Any, k: int, size: int) -> TopK:
 def add_at(indices: Any, weights: Any, num_labels: int) -> Any:
     """`[..., L]`: at each label the sum of the `weights` `[..., W]` whose `indices` name it.
 
-    An index of `num_labels` adds nothing.
+    An index of `num_labels` adds nothing. Where labels are in parts, `num_labels` is the part's
+    and the indices are those of all labels.
     """
     xp = namespace(indices=indices, weights=weights)
+    indices = _here(xp, indices, num_labels)
     *batch, width = shape_of(indices)
     rows = math.prod(batch)
     total = xp.zeros((rows, num_labels + 1), dtype=weights.dtype, device=device(weights))
@@ -128,6 +135,18 @@ def values_at(x: Any, indices: Any) -> Any:
     """The entries of `x` `[..., L]` at the `indices` `[..., W]`; 0 for an index of L."""
     xp = namespace(x=x, indices=indices)
     num_labels = shape_of(x)[-1]
+    indices = _here(xp, indices, num_labels)
     exists = indices < num_labels
     places = xp.astype(xp.where(exists, indices, 0), default_integer(xp))
-    return xp.where(exists, xp.take_along_axis(x, places, axis=-1), 0.0)
+    values = xp.where(exists, xp.take_along_axis(x, places, axis=-1), 0.0)
+    parts = label_parts(xp)
+    return values if parts is None else parts.sum(values)
+
+
+def _here(xp: Any, indices: Any, width: int) -> Any:
+    """Indices of all labels as places among those that are here; `width` for one that is not."""
+    parts = label_parts(xp)
+    if parts is None:
+        return indices
+    places = indices - xp.astype(parts.start(width), indices.dtype)
+    return xp.where((places >= 0) & (places < width), places, width)

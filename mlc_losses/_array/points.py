@@ -6,6 +6,7 @@ from typing import Any
 
 from array_api_compat import device
 
+from mlc_losses._array.batch import whole_batch
 from mlc_losses._array.namespace import (
     check_floating,
     namespace,
@@ -74,10 +75,11 @@ def unit_targets(targets: Any) -> Any:
 def key_labels(key_targets: Any, key_where: Any, like: Any) -> tuple[Any, Any]:
     """Labels of the keys, and bool `[K]`, which keys are candidates; `like`: the batch's labels."""
     xp = namespace(key_targets=key_targets, key_where=key_where, targets=like)
-    keys = binary("key_targets", key_targets, like.dtype)
+    keys = binary("key_targets", whole_batch(key_targets), like.dtype)
     check_width("key_targets", keys, "targets", like)
     if key_where is None:
         return keys, xp.ones(shape_of(keys)[:1], dtype=xp.bool, device=device(keys))
+    key_where = whole_batch(key_where)
     if not xp.isdtype(key_where.dtype, "bool"):
         raise TypeError(
             f"key_where must be bool (False = no candidate), got dtype {key_where.dtype}"

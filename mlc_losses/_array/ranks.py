@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from array_api_compat import device, is_jax_namespace, is_numpy_namespace, is_torch_namespace
 
+from mlc_losses._array.axis import needs_all_labels
 from mlc_losses._array.labels import label_numbers
 from mlc_losses._array.namespace import Array, namespace, shape_of
 
@@ -27,6 +28,7 @@ class Ranking(NamedTuple):
 def ranking(scores: Any) -> Ranking:
     """Rank the scores of each row."""
     xp = namespace(scores=scores)
+    needs_all_labels(xp, "ranks all the scores of an example")
     order = xp.argsort(scores, axis=-1, descending=True, stable=True)
     falling = xp.take_along_axis(scores, order, axis=-1)
     places = label_numbers(falling)

@@ -11,7 +11,8 @@ from typing import Any, NamedTuple
 
 from array_api_compat import is_jax_namespace
 
-from mlc_losses._array.labels import label_max, scatter_true, top_k
+from mlc_losses._array.axis import needs_all_labels
+from mlc_losses._array.labels import picks_min, scatter_true, top_k
 from mlc_losses._array.namespace import namespace, shape_of
 from mlc_losses._array.ops import stop_gradient
 
@@ -33,8 +34,9 @@ def symmetric_ratio(x: Any, k: int, temperature: Any) -> SymmetricRatio:
     Entries of -inf are left out. One of inf counts as very large.
     """
     xp = namespace(x=x)
+    needs_all_labels(xp, "goes through the labels one by one")
     largest = top_k(stop_gradient(x), k)
-    kth = -label_max(-largest.values)
+    kth = picks_min(largest.values)
     # An entry further than this from the k-th adds less than e^-reach to the value: it may stand
     # at this distance, where nothing overflows even when squared.
     reach = 30.0 if xp.finfo(x.dtype).bits == 32 else 80.0

@@ -6,9 +6,9 @@ import math
 from numbers import Real
 from typing import Any
 
-from mlc_losses._array.batch import batch_size
+from mlc_losses._array.batch import batch_any, batch_size
 from mlc_losses._array.classes import class_arguments
-from mlc_losses._array.labels import label_sum, log_softmax
+from mlc_losses._array.labels import label_any, label_sum, log_softmax, num_labels
 from mlc_losses._array.namespace import (
     Array,
     ArrayT,
@@ -76,15 +76,14 @@ def average_k_threshold(scores: ArrayT, k: float) -> ArrayT:
     xp = namespace(scores=scores)
     check_floating(xp, "scores", scores)
     check_matrix("scores", scores)
-    num_labels = shape_of(scores)[1]
-    k = _labels_per_example(k, num_labels)
+    k = _labels_per_example(k, num_labels(scores))
     if batch_size(scores) == 0:
         raise ValueError(f"scores must have at least one row, got shape {shape_of(scores)}")
     scores = to_compute_dtype(xp, scores)
     missing = xp.isnan(scores)
     # no number ranks below -inf
     threshold = kth_largest(xp.where(missing, -math.inf, scores), _rank(scores, k))
-    return xp.where(xp.any(missing), math.nan, threshold)
+    return xp.where(batch_any(label_any(missing)), math.nan, threshold)
 
 
 def average_k_pseudo_labels(
@@ -225,27 +224,26 @@ def average_k_two_head(
 def _pseudo_labels(scores: Any, is_label: Any, k: Any, rule: str) -> Any:
     """The two rules, for scores `[n, L]` with their labels as a mask."""
     exclude_label = option("rule", rule, {"exclude_label": True, "threshold": False})
-    num_labels = shape_of(scores)[1]
     scores = log_softmax(stop_gradient(scores))
     if exclude_label:
-        k = _labels_per_example(k, num_labels, least=1.0)
+        k = _labels_per_example(k, num_labels(scores), least=1.0)
         return is_label | largest(scores, round(batch_size(scores) * (k - 1)), ~is_label)
-    k = _labels_per_example(k, num_labels)
+    k = _labels_per_example(k, num_labels(scores))
     return is_label | largest(scores, _rank(scores, k), is_label | ~is_label)
 
 
 def _rank(scores: Any, k: float) -> int:
     """How many of the scores `[n, L]` are k per example: at least one of them, if there is one."""
-    n, num_labels = batch_size(scores), shape_of(scores)[1]
-    return min(max(round(n * k), 1), n * num_labels)
+    n = batch_size(scores)
+    return min(max(round(n * k), 1), n * num_labels(scores))
 
 
-def _labels_per_example(k: Any, num_labels: int, least: float = 0.0) -> float:
+def _labels_per_example(k: Any, most: int, least: float = 0.0) -> float:
     """`k` as a float, checked; not an array, as its value decides what is compiled."""
     if not isinstance(k, Real):
         raise TypeError(f"k must be a Python number, got {type(k).__name__}")
     k = float(k)
-    if not (k > 0 and least <= k <= num_labels):
-        limits = f"in [{least:g}, {num_labels}]" if least else f"above 0 and at most {num_labels}"
+    if not (k > 0 and least <= k <= most):
+        limits = f"in [{least:g}, {most}]" if least else f"above 0 and at most {most}"
         raise ValueError(f"k must be {limits}, got {k:g}")
     return k

@@ -248,7 +248,7 @@ def _among_examples(
         check_width("keys", keys, "embeddings", embeddings)
         more, among = key_labels(key_targets, key_where, labels)
         # whatever stands in an empty slot
-        keys = xp.where(among[:, None], xp.astype(keys, x.dtype), 0.0)
+        keys = xp.where(among[:, None], xp.astype(whole_batch(keys), x.dtype), 0.0)
         present = xp.concat([candidate_numbers(others) >= 0, among])
         others = xp.concat([others, unit_vectors(keys)])
         other_labels = xp.concat([other_labels, more])

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from mlc_losses._array.host import first_index, to_host
-from mlc_losses._array.labels import label_max, label_sum, log_softmax
+from mlc_losses._array.labels import label_max, label_sum, log_softmax, num_labels
 from mlc_losses._array.namespace import (
     Array,
     ArrayT,
@@ -106,7 +106,7 @@ def inverse_frequency_weights(counts: Array, *, power: float = 1.0) -> Any:
     power = number("power", power, low=0.0)
     xp, counts = _counts(counts)
     shares = xp.exp(log_softmax(-power * xp.log(_seen(xp, counts))))
-    return shape_of(counts)[0] * shares
+    return num_labels(counts) * shares
 
 
 def balanced_pos_weights(
@@ -371,5 +371,5 @@ def _seen(xp: Any, counts: Any) -> Any:
 
 
 def _mean_one(weights: Any) -> Any:
-    mean = label_sum(weights) / max(shape_of(weights)[0], 1)
+    mean = label_sum(weights) / max(num_labels(weights), 1)
     return weights / mean

@@ -7,8 +7,8 @@ from numbers import Real
 from typing import Any
 
 from mlc_losses._array.batch import batch_size, batch_sum
-from mlc_losses._array.labels import label_sum
-from mlc_losses._array.namespace import Array, ArrayT, label_arguments, number, shape_of
+from mlc_losses._array.labels import label_sum, num_labels
+from mlc_losses._array.namespace import Array, ArrayT, label_arguments, number
 from mlc_losses._array.ops import bernoulli_nll, sigmoid, softplus, stop_gradient
 from mlc_losses._array.ranks import check_matrix, option
 from mlc_losses._array.selection import kth_largest
@@ -165,8 +165,7 @@ def large_loss(logits: ArrayT, targets: Array, fraction: float, *, mode: str = "
         raise TypeError(f"fraction must be a Python number, got {type(fraction).__name__}")
     fraction = number("fraction", fraction, low=0.0, high=1.0)
     xp, logits, seen = _batch(logits, targets)
-    n, num_labels = batch_size(logits), shape_of(logits)[1]
-    rank = math.ceil(round(n * num_labels * fraction, 6))
+    rank = math.ceil(round(batch_size(logits) * num_labels(logits) * fraction, 6))
     unseen = xp.where(seen | xp.isnan(logits), -math.inf, stop_gradient(logits))
     # nothing reaches NaN, not even a logit of inf
     cut = kth_largest(unseen, rank) if rank else math.nan
@@ -190,7 +189,7 @@ def _seen_nll(xp: Any, logits: Any, seen: Any) -> Any:
 
 def _count_penalty(logits: Any, expected: Any) -> Any:
     """Squared distance of the mean number of positives from the expected one, over L."""
-    num_labels = shape_of(logits)[1]
+    count = num_labels(logits)
     mean_count = batch_sum(label_sum(sigmoid(logits))) / max(batch_size(logits), 1)
     # no label at all: nothing to count
-    return (mean_count - expected) ** 2 / num_labels if num_labels else 0.0 * mean_count
+    return (mean_count - expected) ** 2 / count if count else 0.0 * mean_count

@@ -10,7 +10,15 @@ from __future__ import annotations
 from typing import Any, Literal
 
 from mlc_losses._array.classes import class_arguments
-from mlc_losses._array.labels import label_any, label_max, label_sum, top_k
+from mlc_losses._array.labels import (
+    label_any,
+    label_sum,
+    num_labels,
+    picks_any,
+    picks_min,
+    picks_sum,
+    top_k,
+)
 from mlc_losses._array.namespace import (
     Array,
     ArrayT,
@@ -18,7 +26,6 @@ from mlc_losses._array.namespace import (
     number,
     per_label,
     positive_integer,
-    shape_of,
 )
 from mlc_losses._array.ops import softplus
 from mlc_losses._array.symmetric import symmetric_ratio
@@ -84,7 +91,7 @@ def top_k_hinge(
         raise ValueError(f"kind must be one of {', '.join(KINDS)}, got {kind!r}")
     xp, scores, is_label = class_arguments(scores, labels, logits_name="scores")
     whole = kind in ("convex", "convex_beta")
-    k = positive_integer("k", k, shape_of(scores)[-1] - (0 if whole else 1))
+    k = positive_integer("k", k, num_labels(scores) - (0 if whole else 1))
     lead = _lead_over_label(scores, is_label)
     if kind == "calibrated":
         loss = _hinge(1.0 + _kth(lead, k + 1))
@@ -94,10 +101,10 @@ def top_k_hinge(
         largest = top_k(xp.where(is_label, 0.0, lead + 1.0), k).values
         if kind == "convex":
             # not a sum that holds inf and -inf
-            enough = ~label_any(largest == -xp.inf)
-            loss = _hinge(label_sum(xp.where(enough[..., None], largest, 0.0)) / k)
+            enough = ~picks_any(largest == -xp.inf)
+            loss = _hinge(picks_sum(xp.where(enough[..., None], largest, 0.0)) / k)
         else:
-            loss = label_sum(_hinge(largest)) / k
+            loss = picks_sum(_hinge(largest)) / k
     return _nan_of_scores(loss, scores)
 
 
@@ -166,7 +173,7 @@ def noised_top_k_hinge(
     """
     scale = number("scale", scale, above=0.0)
     xp, checked, is_label = class_arguments(scores, labels, logits_name="scores")
-    k = positive_integer("k", k, shape_of(checked)[-1] - 1)
+    k = positive_integer("k", k, num_labels(checked) - 1)
     # noise is added to differences, as large scores would lose its digits
     own = label_sum(_at_label(checked, is_label))
     finite = xp.isfinite(own)
@@ -240,7 +247,7 @@ def smooth_top_k_hinge(
     """
     tau, margin = number("tau", tau, above=0.0), number("margin", margin, low=0.0)
     xp, scores, is_label = class_arguments(scores, labels, logits_name="scores")
-    k = positive_integer("k", k, shape_of(scores)[-1])
+    k = positive_integer("k", k, num_labels(scores))
     kth, log_ratio = symmetric_ratio(xp.where(is_label, -xp.inf, scores), k, k * tau)
     lead = _difference(kth, label_sum(_at_label(scores, is_label))) / k
     return _nan_of_scores(tau * softplus((margin + lead) / tau + log_ratio), scores)
@@ -268,7 +275,7 @@ def _difference(x: Any, own: Any) -> Any:
 
 def _kth(x: Any, k: int) -> Any:
     """The k-th largest: the least of all k values, so that XLA keeps from sorting all labels."""
-    return -label_max(-top_k(x, k).values)
+    return picks_min(top_k(x, k).values)
 
 
 def _hinge(x: Any) -> Any:

@@ -7,7 +7,8 @@ from typing import Any, NamedTuple
 
 from array_api_compat import device
 
-from mlc_losses._array.labels import label_any
+from mlc_losses._array.axis import needs_all_labels
+from mlc_losses._array.labels import label_any, num_labels
 from mlc_losses._array.namespace import (
     check_floating,
     is_number,
@@ -55,10 +56,12 @@ def arguments(
     check_floating(xp, "scores", scores)
     if scores.ndim == 0:
         raise ValueError("scores must have a label axis, got a 0-dimensional array")
-    *batch, num_labels = shape_of(scores)
-    k = positive_integer("k", k, num_labels)
+    *batch, width = shape_of(scores)
+    k = positive_integer("k", k, num_labels(scores))
     num_samples = positive_integer("num_samples", num_samples)
     _check_method(method, key, noise, num_candidates)
+    if method == "exact":
+        needs_all_labels(xp, "integrates over all scores; sample instead")
     if key is not None:
         check_key(scores, key)
     if noise is not None:
@@ -71,14 +74,14 @@ def arguments(
         num_samples = positive_integer("the number of samples in noise", shape_of(noise)[-1])
     if num_candidates is not None:
         num_candidates = positive_integer("num_candidates", num_candidates)
-        if num_candidates < min(k + 1, num_labels):
+        if num_candidates < min(k + 1, width):
             raise ValueError(f"num_candidates must be above k = {k}, got {num_candidates}")
     rows = math.prod(batch)
-    values = xp.reshape(to_compute_dtype(xp, scores), (rows, num_labels))
+    values = xp.reshape(to_compute_dtype(xp, scores), (rows, width))
     bad = label_any(xp.isnan(values))
     if noise is not None:
-        noise = xp.reshape(xp.astype(noise, values.dtype), (rows, num_labels, num_samples))
-        bad = bad | xp.any(xp.isnan(noise), axis=(-2, -1))
+        noise = xp.reshape(xp.astype(noise, values.dtype), (rows, width, num_samples))
+        bad = bad | label_any(xp.any(xp.isnan(noise), axis=-1))
     values = xp.where(xp.isnan(values), 0.0, values)
     return Call(
         scores=values,

@@ -14,7 +14,8 @@ import jax
 import jax.numpy as jnp
 from jax.custom_batching import custom_vmap
 
-from mlc_losses._array.labels import label_sum
+from mlc_losses._array.axis import Layout, laid_out
+from mlc_losses._array.labels import label_numbers, label_sum, num_labels, picks_sum
 from mlc_losses._array.noise import normal_row
 from mlc_losses._array.picks import add_at, largest, values_at
 from mlc_losses.perturbed.exact import Exact, expected_sum
@@ -33,6 +34,7 @@ class Plan(NamedTuple):
     num_samples: int
     num_labels: int
     from_noise: bool  # the source is noise [R, B, L], not seeds [R, ceil(B / 2), 2]
+    layout: Layout  # where labels are in parts, num_labels is that of the part
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0,))
@@ -47,14 +49,17 @@ def _sampled_mean(plan: Plan, scores: Any, sigma: Any, source: Any) -> Any:
 def _forward(plan: Plan, scores: Any, sigma: Any, source: Any) -> tuple[Any, Any]:
     value, indices = _row_wise(plan)(*map(jax.lax.stop_gradient, (scores, sigma, source)))
     # the value as a function of the scores, so that the gradient of a gradient is right too
-    picked = label_sum(values_at(scores, indices)) / plan.num_samples
+    with laid_out(plan.layout):
+        picked = picks_sum(values_at(scores, indices)) / plan.num_samples
     value = value + (picked - jax.lax.stop_gradient(picked))
     return (value, indices), indices
 
 
 def _backward(plan: Plan, indices: Any, cotangents: Any) -> tuple[Any, None, None]:
     share = cotangents[0][:, None] / plan.num_samples
-    return add_at(indices, jnp.broadcast_to(share, indices.shape), plan.num_labels), None, None
+    with laid_out(plan.layout):
+        slopes = add_at(indices, jnp.broadcast_to(share, indices.shape), plan.num_labels)
+    return slopes, None, None
 
 
 _sampled_mean.defvjp(_forward, _backward)
@@ -64,6 +69,8 @@ sampled_mean = jax.jit(_sampled_mean, static_argnums=0)
 @cache
 def _row_wise(plan: Plan) -> Callable[..., Any]:
     """`_picks` of the plan; under vmap the mapped examples are rows like any others."""
+    if plan.layout != Layout():
+        return partial(_picks, plan)
     picks = custom_vmap(partial(_picks, plan))
 
     @picks.def_vmap
@@ -84,22 +91,26 @@ def _picks(plan: Plan, scores: Any, sigma: Any, source: Any) -> tuple[Any, Any]:
     rows = max(1, min(num_rows, _BLOCK_SIZE // plan.num_labels))
     draws = max(1, _SMALL_SIZE // (rows * plan.num_labels))
     one_row = partial(_row_picks, plan, draws)
-    return _map_blocks(lambda arrays: one_row(*arrays), (scores, sigma, source), num_rows, rows)
+    arrays = (scores, sigma, source)
+    with laid_out(plan.layout):
+        return _map_blocks(lambda row: one_row(*row), arrays, num_rows, rows)
 
 
 def _row_picks(plan: Plan, block: int, scores: Any, sigma: Any, source: Any) -> tuple[Any, Any]:
     """One example, `[L]`."""
 
+    numbers = label_numbers(scores)
+
     def pick(perturbed: Any) -> tuple[Any, Any]:
         values, indices = largest(perturbed, plan.k, only_last=plan.only_last)
-        indices = jnp.where(jnp.isfinite(values), indices, plan.num_labels)
-        return label_sum(values), indices.astype(jnp.int32)
+        indices = jnp.where(jnp.isfinite(values), indices, num_labels(scores))
+        return picks_sum(values), indices.astype(jnp.int32)
 
     def one(noise: Any) -> tuple[Any, Any]:
         return pick(scores + sigma * noise)
 
     def pair(seed: Any) -> tuple[Any, Any]:
-        noise = normal_row(seed, plan.num_labels).astype(scores.dtype)
+        noise = normal_row(seed, numbers).astype(scores.dtype)
         # written once and read twice; fused into both readers it would be computed twice
         noise = jax.lax.optimization_barrier(sigma * noise)
         (value, labels), (other, more) = pick(scores + noise), pick(scores - noise)
@@ -112,7 +123,7 @@ def _row_picks(plan: Plan, block: int, scores: Any, sigma: Any, source: Any) -> 
     values, indices = _map_blocks(pair, source[:pairs], pairs, block)
     total, indices = values.sum(), indices.reshape(-1)
     if plan.num_samples % 2:
-        last, labels = one(normal_row(source[-1], plan.num_labels).astype(scores.dtype))
+        last, labels = one(normal_row(source[-1], numbers).astype(scores.dtype))
         total, indices = total + last, jnp.concat([indices, labels])
     return total / plan.num_samples, indices
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from array_api_compat import is_jax_namespace, is_torch_namespace
 
+from mlc_losses._array.axis import current_layout, needs_rules
 from mlc_losses._array.namespace import Array, ArrayT, is_concrete, namespace, shape_of
 from mlc_losses._array.noise import antithetic, jax_seeds
 from mlc_losses._array.ops import stop_gradient
@@ -247,6 +248,7 @@ def _draws(call: Call) -> Iterator[Any]:
 
 
 def _sampled_on_jax(xp: Any, call: Call) -> tuple[Any, Any]:
+    needs_rules(xp, "goes through noise samples in a loop of its own")
     from mlc_losses.perturbed import jax_rule
 
     rows, num_labels = shape_of(call.scores)
@@ -255,7 +257,12 @@ def _sampled_on_jax(xp: Any, call: Call) -> tuple[Any, Any]:
     else:
         source = xp.permute_dims(call.noise, (0, 2, 1))
     plan = jax_rule.Plan(
-        call.k, call.only_last, call.num_samples, num_labels, call.noise is not None
+        call.k,
+        call.only_last,
+        call.num_samples,
+        num_labels,
+        call.noise is not None,
+        current_layout(),
     )
     return jax_rule.sampled_mean(plan, call.scores, call.sigma[:, 0], source)
 

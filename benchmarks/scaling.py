@@ -1,0 +1,177 @@
+"""Memory and time of a training step as the labels grow: dense head, linear_loss, sharded.
+
+    python benchmarks/scaling.py measure runs/scaling.json
+    python benchmarks/scaling.py report runs/scaling.json docs/scaling.md
+
+Every point is measured in a process of its own and kept in the file: what is there is not measured
+again, so a run that was stopped goes on.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+N, D, POSITIVES, DEVICES = 256, 64, 5, 8
+LABELS = [1_000, 10_000, 100_000, 1_000_000]
+METHODS = {
+    "dense": "dense head and zlpr",
+    "blocked": "linear_loss",
+    "sharded": f"sharded zlpr, {DEVICES} simulated devices",
+}
+MARKED = re.compile(r"(?<=<!-- measured -->\n).*?(?=<!-- end -->)", flags=re.DOTALL)
+
+
+def objective(method: str, num_labels: int) -> tuple[Callable[..., Any], Any]:
+    """The loss of (features, kernel, bias, ids), and how the last axis of the head is split."""
+    import jax
+    from jax.sharding import PartitionSpec as P
+
+    from mlc_losses import linear_loss, multi_hot, sharded, zlpr
+
+    def dense(features: Any, kernel: Any, bias: Any, ids: Any) -> Any:
+        return zlpr(features @ kernel + bias[None, :], multi_hot(ids, num_labels)).mean()
+
+    if method == "dense":
+        return dense, None
+    if method == "blocked":
+        return partial(linear_loss, zlpr), None
+    mesh = jax.make_mesh((DEVICES,), ("labels",), axis_types=(jax.sharding.AxisType.Auto,))
+    width = num_labels // DEVICES
+
+    def own_targets(ids: Any) -> Any:
+        return multi_hot(ids - jax.lax.axis_index("labels") * width, width)
+
+    def split(features: Any, kernel: Any, bias: Any, ids: Any) -> Any:
+        spec = P(None, "labels")
+        targets = jax.shard_map(own_targets, mesh=mesh, in_specs=P(), out_specs=spec)(ids)
+        loss = sharded(zlpr, mesh, labels="labels")
+        return loss(features @ kernel + bias[None, :], targets).mean()
+
+    return split, mesh
+
+
+def measure_one(method: str, num_labels: int) -> dict[str, Any]:
+    import jax
+    import jax.numpy as jnp
+    from jax.sharding import NamedSharding
+    from jax.sharding import PartitionSpec as P
+
+    if method == "sharded":
+        jax.config.update("jax_num_cpu_devices", DEVICES)
+    rng = np.random.default_rng(0)
+    loss, mesh = objective(method, num_labels)
+    kernel = rng.standard_normal((D, num_labels), np.float32) / D**0.5
+    arrays = [
+        jnp.asarray(rng.standard_normal((N, D), np.float32)),
+        jnp.asarray(kernel),
+        jnp.zeros(num_labels),
+        jnp.asarray(rng.integers(0, num_labels, (N, POSITIVES)), jnp.int32),
+    ]
+    del kernel
+    if mesh is not None:
+        specs = [P(), P(None, "labels"), P("labels"), P()]
+        places = zip(arrays, specs, strict=True)
+        arrays = [jax.device_put(x, NamedSharding(mesh, spec)) for x, spec in places]
+    step = jax.jit(jax.value_and_grad(loss, (0, 1, 2))).lower(*arrays).compile()
+    times = []
+    for _ in range(4):
+        start = time.perf_counter()
+        value, _ = jax.block_until_ready(step(*arrays))
+        times.append(time.perf_counter() - start)
+    return {
+        "temporary MiB per device": step.memory_analysis().temp_size_in_bytes / 2**20,
+        "peak MiB of the process": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10,
+        "seconds": statistics.median(times[1:]),
+        "loss": float(value),
+        "on": jax.default_backend(),
+    }
+
+
+def measure(path: Path, most: int = LABELS[-1]) -> None:
+    points = json.loads(path.read_text()) if path.exists() else {}
+    for num_labels in (n for n in LABELS if n <= most):
+        for method in METHODS:
+            name = f"{method} {num_labels}"
+            if name not in points:
+                command = [sys.executable, __file__, "one", method, str(num_labels)]
+                output = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+                points[name] = json.loads(output.stdout)
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_text(json.dumps(points, indent=1) + "\n")
+            print(name, points[name], flush=True)
+
+
+def slope(labels: list[int], values: list[float]) -> float:
+    """The exponent of growth over the last factor of 10 or more."""
+    first = max(len(labels) - 2, 0)
+    rise = np.log(values[-1] / values[first]) / np.log(labels[-1] / labels[first])
+    return float(rise) if len(labels) > 1 else float("nan")
+
+
+def short(value: float) -> str:
+    return f"{value:,.0f}" if value >= 1000 else f"{value:.3g}"
+
+
+def report(path: Path, page: Path) -> None:
+    points = json.loads(path.read_text())
+    sizes = {m: [n for n in LABELS if f"{m} {n}" in points] for m in METHODS}
+    columns = {
+        "temporary MiB per device": "Temporary memory of a step per device, MiB",
+        "peak MiB of the process": "Peak memory of the process, MiB",
+        "seconds": "Seconds per step",
+    }
+    text = []
+    for column, title in columns.items():
+        numbers = sorted({n for known in sizes.values() for n in known})
+        heads = "".join(f" L = {n:,} |" for n in numbers)
+        text += [f"**{title}**", "", f"| |{heads} slope |", "|---|" + "---:|" * (len(numbers) + 1)]
+        for method, name in METHODS.items():
+            values = {n: points[f"{method} {n}"][column] for n in sizes[method]}
+            cells = "".join(f" {short(values[n])} |" if n in values else " |" for n in numbers)
+            text.append(f"| {name} |{cells} {slope(list(values), list(values.values())):.2f} |")
+        text.append("")
+    body = "\n".join(text)
+    page.write_text(MARKED.sub(lambda _: f"\n{body}\n", page.read_text()))
+    figure(points, sizes, columns, page.with_suffix(".png"))
+
+
+def figure(points: Any, sizes: Any, columns: dict[str, str], path: Path) -> None:
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot as plt
+
+    shown = [c for c in columns if c != "peak MiB of the process"]
+    whole, axes = plt.subplots(1, len(shown), figsize=(9, 3.6), layout="constrained")
+    for axis, column in zip(axes, shown, strict=True):
+        for method, marker in zip(METHODS, "osD", strict=True):
+            values = [points[f"{method} {n}"][column] for n in sizes[method]]
+            axis.loglog(sizes[method], values, marker=marker, label=METHODS[method])
+        axis.set_xlabel("labels")
+        axis.set_title(columns[column], fontsize=10)
+        axis.grid(alpha=0.3)
+    axes[0].legend(fontsize=8)
+    whole.savefig(path, dpi=110)
+    plt.close(whole)
+
+
+if __name__ == "__main__":
+    what, *arguments = sys.argv[1:]
+    if what == "one":
+        print(json.dumps(measure_one(arguments[0], int(arguments[1]))))
+    elif what == "measure":
+        measure(Path(arguments[0]), *map(int, arguments[1:]))
+    else:
+        report(*map(Path, arguments))

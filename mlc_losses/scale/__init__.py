@@ -1,0 +1,1 @@
+"""Many labels, several devices: losses without `[N, L]` logits. Needs JAX."""

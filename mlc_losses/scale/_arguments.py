@@ -1,0 +1,115 @@
+"""Arguments of the functions on a linear layer, checked before anything is traced."""
+
+from __future__ import annotations
+
+import functools
+from importlib.util import find_spec
+from typing import Any, NamedTuple
+
+from mlc_losses._array.classes import check_class_ids
+from mlc_losses._array.namespace import (
+    check_floating,
+    check_jax,
+    namespace,
+    positive_integer,
+    shape_of,
+)
+from mlc_losses.targets import check_ids
+
+
+class Head(NamedTuple):
+    """A linear layer with what it is trained on."""
+
+    features: Any  # [N, D]
+    kernel: Any  # [D, L]
+    bias: Any  # [L], or None
+    targets: Any  # [N, L], [N, P] or [N]
+    from_ids: bool  # whether targets are ids [N, P], to become multi-hot
+    weights: Any  # [N], or None
+    where: Any  # [N, L], or None
+    block_size: int | None
+
+
+def checked_head(
+    caller: str,
+    features: Any,
+    kernel: Any,
+    bias: Any,
+    targets: Any,
+    weights: Any,
+    where: Any,
+    block_size: Any,
+) -> Head:
+    xp = check_layer(caller, features, kernel, bias)
+    check_jax(caller, targets=targets, weights=weights, where=where)
+    rows, num_labels = shape_of(features)[0], shape_of(kernel)[1]
+    if block_size is not None:
+        block_size = positive_integer("block_size", block_size)
+    if weights is not None and shape_of(weights) != (rows,):
+        raise ValueError(
+            f"weights must have one entry per example, {(rows,)}, got {shape_of(weights)}"
+        )
+    if where is not None and shape_of(where) != (rows, num_labels):
+        raise ValueError(
+            f"where must have one entry per example and label, {(rows, num_labels)}, "
+            f"got {shape_of(where)}"
+        )
+    from_ids = _targets_are_ids(xp, targets, rows, num_labels)
+    return Head(features, kernel, bias, targets, from_ids, weights, where, block_size)
+
+
+def check_layer(caller: str, features: Any, kernel: Any, bias: Any) -> Any:
+    """The namespace of a linear layer, whose arrays fit together."""
+    check_jax_installed(caller)
+    check_jax(caller, features=features, kernel=kernel, bias=bias)
+    xp = namespace(features=features, kernel=kernel, bias=bias)
+    for name, x, axes in (("features", features, "[N, D]"), ("kernel", kernel, "[D, L]")):
+        check_floating(xp, name, x)
+        if x.ndim != 2:
+            raise ValueError(f"{name} must have shape {axes}, got {shape_of(x)}")
+    if features.dtype != kernel.dtype:
+        raise TypeError(
+            f"features and kernel must have the same dtype, got {features.dtype} and "
+            f"{kernel.dtype}; cast one of them"
+        )
+    if features.shape[1] != kernel.shape[0]:
+        raise ValueError(
+            "features [N, D] and kernel [D, L] must agree in D, "
+            f"got {shape_of(features)} and {shape_of(kernel)}"
+        )
+    if bias is not None:
+        check_floating(xp, "bias", bias)
+        if shape_of(bias) != shape_of(kernel)[1:]:
+            raise ValueError(
+                f"bias must have one entry per label, {shape_of(kernel)[1:]}, got {shape_of(bias)}"
+            )
+    return xp
+
+
+def check_jax_installed(caller: str) -> None:
+    if find_spec("jax") is None:
+        raise ImportError(f"{caller} needs JAX: pip install 'mlc_losses[jax]'")
+
+
+def name_of(loss: Any) -> str:
+    """What to call a loss in a message."""
+    while isinstance(loss, functools.partial):
+        loss = loss.func
+    return getattr(loss, "__name__", repr(loss))
+
+
+def _targets_are_ids(xp: Any, targets: Any, rows: int, num_labels: int) -> bool:
+    shape = shape_of(targets)
+    integer = xp.isdtype(targets.dtype, "integral")
+    if shape == (rows,) and integer:
+        check_class_ids(targets, num_labels)
+        return False
+    if shape == (rows, num_labels):
+        return False
+    if len(shape) == 2 and shape[0] == rows and integer:
+        check_ids(targets, num_labels)
+        return True
+    raise ValueError(
+        f"targets must be multi-hot {(rows, num_labels)}, integer ids ({rows}, P) or integer "
+        f"class ids {(rows,)}, got shape {shape} and dtype {targets.dtype}"
+    )

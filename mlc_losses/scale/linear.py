@@ -1,0 +1,82 @@
+"""A loss on a linear layer, its head, without the logits of the whole batch. Needs JAX."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from mlc_losses.scale._arguments import checked_head
+
+
+def linear_loss(
+    loss: Callable[..., Any],
+    features: Any,
+    kernel: Any,
+    bias: Any,
+    targets: Any,
+    *,
+    weights: Any = None,
+    where: Any = None,
+    key: Any = None,
+    block_size: int | None = None,
+) -> Any:
+    r"""Mean of a per-example loss on a linear layer; multi-hot targets, ids or class ids. JAX only.
+
+    .. math:: \sum_i w_i \, \ell(x_i K + b, \, y_i) \Big/ \sum_i w_i
+
+    The logits `[N, L]` are never there: rows are taken block by block, and the gradient of a block
+    is computed in the forward pass, while its logits exist, so that each is formed once. Memory
+    beyond the arguments and their gradients is a few blocks `[block_size, L]`. Call it under
+    ``jax.jit`` with ``jax.value_and_grad`` or ``jax.grad``; undifferentiated it computes the value
+    alone.
+
+    Args:
+      loss: any loss of one value per example, ``loss(logits, targets)`` or
+        ``loss(scores, labels)``; bind hyper-parameters by ``functools.partial`` or a lambda.
+        Arrays that it closes over, such as a learnt threshold, get their gradient.
+      features: floating ``[N, D]``, the input of the layer.
+      kernel: floating ``[D, L]``, of the same dtype.
+      bias: floating ``[L]``, or None.
+      targets: multi-hot ``[N, L]``; or label ids, integer ``[N, P]``, padded with -1, with P other
+        than L; or class ids, integer ``[N]``, handed to the loss as they are.
+      weights: ``[N]``, at least 0: a weighted mean. An example of weight 0 adds nothing, to value
+        or gradient, even if it holds NaN. None is a weight of 1.
+      where: bool ``[N, L]``, handed to the loss as its ``where``.
+      key: a JAX PRNG key, for a loss that takes ``key``; split, one key for each block.
+      block_size: rows of a block. None takes as many as keep the logits of one at 8 MiB on a CPU
+        and 256 MiB elsewhere, and at least 16.
+
+    Returns:
+      a scalar: float32 for half precision; 0 for no example, or where the weights are all 0.
+
+    Raises:
+      ImportError: JAX is not installed.
+      TypeError: features, kernel or bias are not floating-point or not of one dtype; targets are
+        neither multi-hot nor integers.
+      ValueError: shapes do not match, ``block_size`` is less than 1, the loss does not return one
+        value per example or looks across the batch or, in eager code, an id is out of range.
+
+    Value and gradients (features, kernel, bias, what the loss closes over) are those of the dense
+    computation, up to rounding. No gradient flows to targets, weights and ``where``. bfloat16
+    features and kernels are multiplied as they are, and added up in float32. The gradient rule is
+    for reverse mode: ``jax.jvp`` raises.
+
+    References:
+      Wijmans et al., `Cut Your Losses in Large-Vocabulary Language Models
+      <https://arxiv.org/abs/2411.09009>`_, 2024, for softmax cross-entropy; Zhang et al., `ELMO:
+      Efficiency via Low-precision and Peak Memory Optimization in Large Output Spaces
+      <https://arxiv.org/abs/2510.11168>`_, 2025, for binary cross-entropy.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from mlc_losses import linear_loss, zlpr
+      >>> features, kernel = jnp.eye(2), jnp.array([[1.5, -0.5, 2.0], [-1.0, 0.75, -2.5]])
+      >>> ids = jnp.array([[0, 2], [1, -1]])
+      >>> loss = linear_loss(zlpr, features, kernel, jnp.zeros(3), ids)
+      >>> loss.round(4), zlpr(kernel, jnp.array([[1, 0, 1], [0, 1, 0]])).mean().round(4)
+      (Array(0.7694, dtype=float32), Array(0.7694, dtype=float32))
+    """
+    head = checked_head("linear_loss", features, kernel, bias, targets, weights, where, block_size)
+    from mlc_losses.scale import linear_rule
+
+    return linear_rule.mean_loss(loss, head, key)

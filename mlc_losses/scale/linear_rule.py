@@ -1,0 +1,260 @@
+"""The blocks of a linear layer and the gradient rule of their loss on JAX; imported when used."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from mlc_losses._array.axis import Layout, OneBlock, laid_out
+from mlc_losses._array.labels import scatter_true
+from mlc_losses._array.namespace import is_half
+from mlc_losses.scale._arguments import Head
+
+# bytes of the logits of a block: on a CPU they are to stay near its cache
+_CPU_BYTES = 2**23
+_ACCELERATOR_BYTES = 2**28
+# with fewer rows the passes over the kernel and its gradient, one per block, would take over
+_LEAST_ROWS = 16
+
+
+class Parameters(NamedTuple):
+    """What gets a gradient."""
+
+    features: Any
+    kernel: Any
+    bias: Any
+    closed_over: Any  # arrays inside the loss
+
+
+class Data(NamedTuple):
+    """What does not; all but the keys by rows."""
+
+    targets: Any
+    where: Any
+    coefficients: Any  # [N], the weights divided by their sum
+    keys: Any  # one per block
+
+
+class Plan(NamedTuple):
+    """What is static."""
+
+    loss: Callable[..., Any]  # (logits, targets, where, key, *closed_over) -> [rows]
+    rows: int
+    blocks: int
+    from_ids: bool
+
+
+def mean_loss(loss: Callable[..., Any], head: Head, key: Any) -> Any:
+    num_rows, num_labels = head.features.shape[0], head.kernel.shape[1]
+    dtype = wide(head.kernel.dtype)
+    if num_rows == 0:
+        return jnp.zeros((), dtype)
+    blocks, rows = cut(num_rows, head.block_size or rows_within_budget(num_labels))
+    keys = None if key is None else jax.random.split(key, blocks)
+    data = Data(head.targets, head.where, coefficients_of(head, dtype), keys)
+    loss, closed_over = _closed(loss, head, rows, dtype, keys)
+    plan = Plan(loss, rows, blocks, head.from_ids)
+    return _weighted_sum(plan, Parameters(*head[:3], closed_over), data)
+
+
+def coefficients_of(head: Head, dtype: Any) -> Any:
+    """The weights, divided by their sum."""
+    shape = head.features.shape[:1]
+    weights = jnp.ones(shape, dtype) if head.weights is None else head.weights.astype(dtype)
+    total = weights.sum()
+    return lax.stop_gradient(weights / jnp.where(total == 0, 1.0, total))
+
+
+def rows_within_budget(num_labels: int) -> int:
+    return max(_LEAST_ROWS, _budget() // (4 * max(num_labels, 1)))
+
+
+def _budget() -> int:
+    return _CPU_BYTES if jax.default_backend() == "cpu" else _ACCELERATOR_BYTES
+
+
+def cut(length: int, size: int) -> tuple[int, int]:
+    """Number and size of equal blocks, of at most `size`; the last one may overlap the others."""
+    blocks = -(-length // min(size, length))
+    return blocks, -(-length // blocks)
+
+
+def _closed(loss: Any, head: Head, rows: int, dtype: Any, keys: Any) -> tuple[Any, Any]:
+    """The loss as a function of all it depends on, and the arrays that it had closed over."""
+
+    def call(logits: Any, targets: Any, where: Any, key: Any) -> Any:
+        given = {"where": where, "key": key}
+        with laid_out(Layout(batch=OneBlock())):
+            values = loss(logits, targets, **{k: v for k, v in given.items() if v is not None})
+        if values.shape != (rows,):
+            raise ValueError(
+                f"the loss must return one value per example, shape {(rows,)} for a block of "
+                f"{rows} rows, got {values.shape}"
+            )
+        return values.astype(dtype)
+
+    def like(x: Any) -> Any:
+        return None if x is None else jax.ShapeDtypeStruct((rows, *x.shape[1:]), x.dtype)
+
+    logits = jax.ShapeDtypeStruct((rows, head.kernel.shape[1]), dtype)
+    targets = jax.ShapeDtypeStruct(logits.shape, bool) if head.from_ids else like(head.targets)
+    key = None if keys is None else jax.ShapeDtypeStruct(keys.shape[1:], keys.dtype)
+    return jax.closure_convert(call, logits, targets, like(head.where), key)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _weighted_sum(plan: Plan, parameters: Parameters, data: Data) -> Any:
+    def add_block(index: Any, total: Any) -> Any:
+        block = _block(plan, parameters, data, index)
+        return total + _value(block.coefficients, block.loss(block.logits, parameters.closed_over))
+
+    return lax.fori_loop(0, plan.blocks, add_block, jnp.zeros((), data.coefficients.dtype))
+
+
+def _forward(plan: Plan, parameters: Parameters, data: Data) -> tuple[Any, Any]:
+    dtype = data.coefficients.dtype
+
+    def add_block(index: Any, state: Any) -> Any:
+        total, slopes = state
+        block = _block(plan, parameters, data, index)
+        values, pull_back = jax.vjp(block.loss, block.logits, parameters.closed_over)
+        by_logits, by_closed_over = pull_back(block.coefficients)
+        # written once, for the three products that read it
+        by_logits = lax.optimization_barrier(
+            jnp.where(block.coefficients[:, None] == 0, 0.0, by_logits)
+        )
+        more = jax.tree.map(jnp.add, slopes.closed_over, by_closed_over)
+        slopes = _add_products(parameters, block, by_logits, slopes._replace(closed_over=more))
+        return total + _value(block.coefficients, values), slopes
+
+    zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, wide(x.dtype)), parameters)
+    start = jnp.zeros((), dtype), zeros
+    total, slopes = lax.fori_loop(0, plan.blocks, add_block, start)
+    return total, jax.tree.map(lambda slope, x: slope.astype(x.dtype), slopes, parameters)
+
+
+def _backward(plan: Plan, slopes: Parameters, cotangent: Any) -> tuple[Any, None]:
+    def scaled(x: Any) -> Any:
+        dtype = wide(x.dtype)
+        return (cotangent.astype(dtype) * x.astype(dtype)).astype(x.dtype)
+
+    return jax.tree.map(scaled, slopes), None
+
+
+_weighted_sum.defvjp(_forward, _backward)
+
+
+class _Block(NamedTuple):
+    start: Any
+    features: Any
+    logits: Any
+    coefficients: Any
+    loss: Callable[..., Any]
+
+
+def _block(plan: Plan, parameters: Parameters, data: Data, index: Any) -> _Block:
+    """Rows of the data with their logits; a row that an earlier block had has coefficient 0."""
+    num_rows = parameters.features.shape[0]
+    start = jnp.minimum(index * plan.rows, num_rows - plan.rows)
+
+    def rows(x: Any) -> Any:
+        return None if x is None else lax.dynamic_slice_in_dim(x, start, plan.rows)
+
+    fresh = start + jnp.arange(plan.rows) >= index * plan.rows
+    coefficients = jnp.where(fresh, rows(data.coefficients), 0.0)
+    # what is not counted is not to spoil a product either
+    features = jnp.where(coefficients[:, None] == 0, 0.0, rows(parameters.features))
+    targets = rows(data.targets)
+    if plan.from_ids:
+        targets = scatter_true(targets.astype(jnp.int32), parameters.kernel.shape[1])
+    where, key = rows(data.where), None if data.keys is None else data.keys[index]
+
+    def loss(logits: Any, closed_over: Any) -> Any:
+        return plan.loss(logits, targets, where, key, *closed_over)
+
+    logits = jnp.matmul(features, parameters.kernel, preferred_element_type=coefficients.dtype)
+    if parameters.bias is not None:
+        logits = logits + parameters.bias.astype(logits.dtype)[None, :]
+    return _Block(start, features, logits, coefficients, loss)
+
+
+def _value(coefficients: Any, values: Any) -> Any:
+    return jnp.where(coefficients == 0, 0.0, coefficients * values).sum()
+
+
+def _add_products(parameters: Parameters, block: _Block, by_logits: Any, slopes: Any) -> Any:
+    """The slopes, with those that a block's `[rows, L]` brings.
+
+    The kernel's are added a few labels at a time, in place: their sum would be a second array of
+    its size.
+    """
+    dim, num_labels = parameters.kernel.shape
+    chunks, size = cut(max(num_labels, 1), max(128, _budget() // (16 * max(dim, 1))))
+    narrow = by_logits.astype(parameters.kernel.dtype)
+    own = jnp.matmul(
+        narrow, parameters.kernel.T, preferred_element_type=slopes.features.dtype
+    ) + lax.dynamic_slice_in_dim(slopes.features, block.start, block.features.shape[0])
+    features = lax.dynamic_update_slice_in_dim(slopes.features, own, block.start, 0)
+
+    def add_chunk(index: Any, state: Any) -> Any:
+        kernel, bias = state
+        start = jnp.minimum(index * size, num_labels - size)
+        fresh = start + jnp.arange(size) >= index * size
+        part = lax.dynamic_slice_in_dim(by_logits, start, size, axis=1)
+        part = jnp.where(fresh[None, :], part, 0.0)
+        product = jnp.matmul(
+            block.features.T, part.astype(narrow.dtype), preferred_element_type=kernel.dtype
+        )
+        old = lax.dynamic_slice_in_dim(kernel, start, size, axis=1)
+        kernel = lax.dynamic_update_slice_in_dim(kernel, old + product, start, 1)
+        if bias is not None:
+            old = lax.dynamic_slice_in_dim(bias, start, size)
+            new = old + part.sum(axis=0).astype(bias.dtype)
+            bias = lax.dynamic_update_slice_in_dim(bias, new, start, 0)
+        return kernel, bias
+
+    kernel, bias = lax.fori_loop(0, chunks, add_chunk, (slopes.kernel, slopes.bias))
+    return slopes._replace(features=features, kernel=kernel, bias=bias)
+
+
+def wide(dtype: Any) -> Any:
+    """What is added up in: no half precision."""
+    return jnp.dtype(jnp.float32) if is_half(jnp, dtype) else dtype
+
+
+def top_k_by_blocks(
+    features: Any, kernel: Any, bias: Any, k: int, label_block: int | None
+) -> tuple[Any, Any]:
+    """Ids and scores `[N, k]`: what has been found stands before a new block, and wins ties."""
+    num_rows, num_labels = features.shape[0], kernel.shape[1]
+    size = label_block or max(1024, _budget() // (4 * max(num_rows, 1)))
+    size = min(max(size, k), num_labels)
+
+    def block(start: Any, length: int) -> tuple[Any, Any]:
+        part = lax.dynamic_slice_in_dim(kernel, start, length, axis=1)
+        scores = jnp.matmul(features, part, preferred_element_type=wide(kernel.dtype))
+        if bias is not None:
+            offset = lax.dynamic_slice_in_dim(bias, start, length)
+            scores = scores + offset.astype(scores.dtype)[None, :]
+        ids = (start + jnp.arange(length)).astype(jnp.int32)
+        return jnp.broadcast_to(ids[None, :], scores.shape), scores
+
+    def best(ids: Any, scores: Any) -> tuple[Any, Any]:
+        scores, places = lax.top_k(scores, k)
+        return jnp.take_along_axis(ids, places, axis=1), scores
+
+    def merged(found: Any, more: Any) -> tuple[Any, Any]:
+        return best(*(jnp.concat(pair, axis=1) for pair in zip(found, more, strict=True)))
+
+    found = best(*block(0, size))
+    whole = num_labels // size
+    found = lax.fori_loop(
+        1, whole, lambda index, found: merged(found, block(index * size, size)), found
+    )
+    rest = num_labels - whole * size
+    return merged(found, block(whole * size, rest)) if rest else found

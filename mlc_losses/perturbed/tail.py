@@ -5,7 +5,7 @@ The number of them above a threshold has the generating function
     Π (1 + p_j u) = exp(S_1 u - S_2 u² / 2 + S_3 u³ / 3 - ...),   u = z - 1,   S_m = Σ p_j^m,
 
 so a few power sums stand for any number of classes. They are smooth in the threshold: in float32
-they are computed at every third node only.
+they are computed at every fourth node only.
 """
 
 from __future__ import annotations

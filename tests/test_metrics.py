@@ -386,7 +386,9 @@ CALLS = {
 
 
 def test_every_metric_is_exported_and_tried():
-    assert {name.partition("-")[0] for name in CALLS} == set(metrics.__all__)
+    # they take counts, and have a test of their own
+    apart = {"label_propensities", "propensity_scored_precision_at_k"}
+    assert {name.partition("-")[0] for name in CALLS} | apart == set(metrics.__all__)
     assert all(hasattr(metrics, name) for name in metrics.__all__)
 
 

@@ -111,7 +111,8 @@ def metric_figure(records: Records, end_to_end: Sequence[str]) -> bytes:
         axes_of_data[0].set_yticks(range(len(methods)), methods, size=8)
         for tick, method in zip(axes_of_data[0].get_yticklabels(), methods, strict=True):
             tick.set_fontweight("bold" if method in end_to_end else "normal")
-    grid[0][-1].legend(frameon=False, fontsize=8, title="training data", title_fontsize=8)
+    where = {"loc": "lower left", "frameon": False}
+    grid[0][0].legend(**where, fontsize=8, title="training data", title_fontsize=8)
     content = io.BytesIO()
     figure.savefig(content, format="png")
     return content.getvalue()

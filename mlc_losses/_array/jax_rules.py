@@ -64,6 +64,12 @@ def _two_sided_parts(layout: Layout, logits: Any, targets: Any, bound: Any) -> t
     if bound is None or layout.labels is not None:
         with laid_out(layout):
             return _shifted_by_peaks(logits, targets, bound)
+    return _shifted(logits, targets, bound)
+
+
+@jax.jit
+def _shifted(logits: Any, targets: Any, bound: Any) -> two_sided.Parts:
+    """Compiled in eager code too, where each call would compile the branch anew."""
     # elsewhere a branch would make the host wait for the device
     return lax.platform_dependent(
         logits, targets, bound, cpu=_shifted_by_bound, default=_shifted_by_peaks

@@ -14,8 +14,7 @@ from typing import Any, NamedTuple
 
 from array_api_compat import device, is_jax_namespace, is_torch_namespace
 
-from mlc_losses._array.batch import row_numbers as row_numbers
-from mlc_losses._array.batch import whole_batch as whole_batch
+from mlc_losses._array.loops import map_rows
 from mlc_losses._array.namespace import default_integer, namespace, shape_of
 from mlc_losses._array.ops import matmul, stop_gradient
 
@@ -142,35 +141,20 @@ def by_anchor_blocks(rows: Callable[..., Any], candidates: int, *arrays: Any) ->
 
     Differentiating a block computes it again instead of keeping it.
     """
-    xp = namespace(x=arrays[0])
-    count = shape_of(arrays[0])[0]
     length = max(1, _BLOCK_SIZE // max(1, candidates))
-    if count <= length:
+    if shape_of(arrays[0])[0] <= length:
         return rows(*arrays)
+    block = _recomputed(namespace(x=arrays[0]), rows)
+    return map_rows(lambda *part: (block(*part),), arrays, length)[0]
+
+
+def _recomputed(xp: Any, rows: Callable[..., Any]) -> Callable[..., Any]:
     if is_jax_namespace(xp):
-        return _map_blocks(rows, length, *arrays)
+        import jax
+
+        return jax.checkpoint(rows)
     if is_torch_namespace(xp):
-        rows = _recomputed(rows)
-    starts = range(0, count, length)
-    return xp.concat([rows(*(x[i : min(i + length, count), ...] for x in arrays)) for i in starts])
+        from torch.utils.checkpoint import checkpoint
 
-
-def _recomputed(rows: Callable[..., Any]) -> Callable[..., Any]:
-    from torch.utils.checkpoint import checkpoint
-
-    return lambda *block: checkpoint(rows, *block, use_reentrant=False)
-
-
-def _map_blocks(rows: Callable[..., Any], length: int, *arrays: Any) -> Any:
-    """The same on JAX, as a loop that holds one block in memory."""
-    import jax
-
-    count = arrays[0].shape[0]
-    blocks = -(-count // length)
-
-    def cut(x: Any) -> Any:
-        padding = [(0, blocks * length - count)] + [(0, 0)] * (x.ndim - 1)
-        return jax.numpy.pad(x, padding).reshape(blocks, length, *x.shape[1:])
-
-    done = jax.lax.map(lambda block: jax.checkpoint(rows)(*block), [cut(x) for x in arrays])
-    return done.reshape(-1)[:count]
+        return lambda *block: checkpoint(rows, *block, use_reentrant=False)
+    return rows

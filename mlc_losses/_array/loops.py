@@ -73,7 +73,7 @@ def map_rows(function: Callable[..., Any], arrays: tuple[Any, ...], rows: int) -
     rows = -(-num_rows // num_blocks)
     if not is_jax_namespace(xp):
         starts = range(0, num_rows, rows)
-        parts = [function(*(x[i : i + rows, ...] for x in arrays)) for i in starts]
+        parts = [function(*(x[i : min(i + rows, num_rows), ...] for x in arrays)) for i in starts]
         return tuple(xp.concat(list(part), axis=0) for part in zip(*parts, strict=True))
     import jax
 

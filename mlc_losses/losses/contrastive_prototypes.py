@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+from mlc_losses._array.batch import row_numbers, whole_batch
 from mlc_losses._array.candidates import (
     Anchors,
     Candidates,
     candidate_numbers,
     no_numbers,
-    row_numbers,
     soft_target_loss,
     unit_vectors,
-    whole_batch,
 )
 from mlc_losses._array.labels import label_sum
 from mlc_losses._array.namespace import Array, ArrayT, number, shape_of

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from mlc_losses._array.batch import batch_sum
+from mlc_losses._array.batch import batch_sum, row_numbers, whole_batch
 from mlc_losses._array.candidates import (
     Candidates,
     allowed_pairs,
     by_anchor_blocks,
     no_numbers,
-    row_numbers,
-    whole_batch,
 )
 from mlc_losses._array.labels import label_any
 from mlc_losses._array.namespace import (

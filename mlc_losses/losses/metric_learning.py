@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from mlc_losses._array.batch import row_numbers, whole_batch
 from mlc_losses._array.candidates import (
     Anchors,
     Candidates,
@@ -15,10 +16,8 @@ from mlc_losses._array.candidates import (
     candidate_sum,
     no_numbers,
     products,
-    row_numbers,
     soft_target_loss,
     unit_vectors,
-    whole_batch,
 )
 from mlc_losses._array.namespace import (
     Array,

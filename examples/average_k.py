@@ -27,9 +27,9 @@ import typer
 from average_k_methods import LONG, METHODS, Method, scores_of, train_runs
 from average_k_report import curves_figure, tables
 from average_k_scores import SIZES, evaluate, validation_accuracy
-from comparison_report import replace_between, to_markdown, to_rich
+from comparison_report import publish
 from model import Settings, forward
-from report import resumed, to_json, write_whole
+from report import resumed
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeElapsedColumn
 from typer import Option
@@ -251,23 +251,8 @@ def main(
                 progress.advance(task)
     if not records:
         raise typer.BadParameter(f"nothing is finished in {runs}", param_hint="--runs")
-    report(records, figure, json_, into)
-
-
-def report(
-    records: list[dict[str, Any]], figure: Path, json_: Path | None, into: Path | None
-) -> None:
-    reported = tables(records)
-    for table in reported:
-        console.print(to_rich(table))
-    write_whole(figure, curves_figure(records, SIZES))
-    console.print(f"figure: {figure}")
-    if json_:
-        write_whole(json_, to_json(records))
-        console.print(f"records: {json_}")
-    if into:
-        replace_between(into, START, END, "\n\n".join(map(to_markdown, reported)))
-        console.print(f"tables: {into}")
+    figures = {figure: curves_figure(records, SIZES)}
+    publish(console, records, tables(records), figures, json_, into, (START, END))
 
 
 if __name__ == "__main__":

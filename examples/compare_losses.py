@@ -25,9 +25,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import typer
-from comparison_report import rank_figure, replace_between, tables, to_markdown, to_rich
+from comparison_report import publish, rank_figure, tables
 from model import Loss, Settings, forward, jit_forward
-from report import all_metrics, resumed, to_json, write_whole
+from report import all_metrics, resumed
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeElapsedColumn
 from sweep import RATES, all_batches, split, train_rates
@@ -225,16 +225,8 @@ def main(
     if not records:
         raise typer.BadParameter(f"no loss is finished on all data in {runs}", param_hint="--runs")
     reported = tables(records, DECIDED_AT_ZERO, rate)
-    for table in reported:
-        console.print(to_rich(table))
-    write_whole(figure, rank_figure(records))
-    console.print(f"figure: {figure}")
-    if json_:
-        write_whole(json_, to_json(records))
-        console.print(f"records: {json_}")
-    if into:
-        replace_between(into, START, END, "\n\n".join(map(to_markdown, reported)))
-        console.print(f"tables: {into}")
+    figures = {figure: rank_figure(records)}
+    publish(console, records, reported, figures, json_, into, (START, END))
 
 
 if __name__ == "__main__":

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from report import LOWER_IS_BETTER, write_whole
+from report import LOWER_IS_BETTER, to_json, write_whole
+from rich.console import Console
 from rich.table import Table as RichTable
 from scipy.stats import rankdata, studentized_range
 
@@ -162,6 +163,29 @@ def replace_between(path: Path, start: str, end: str, content: str) -> None:
     if not found:
         raise ValueError(f"{path} lacks the lines {start} and {end}")
     write_whole(path, f"{before}{start}\n\n{content}\n\n{end}{after}".encode())
+
+
+def publish(
+    console: Console,
+    records: Records,
+    tables: Sequence[Table],
+    figures: Mapping[Path, bytes],
+    json_: Path | None,
+    into: Path | None,
+    marks: tuple[str, str],
+) -> None:
+    """The tables on the console, and between the two marks of a page; figures and records apart."""
+    for table in tables:
+        console.print(to_rich(table))
+    for path, content in figures.items():
+        write_whole(path, content)
+        console.print(f"figure: {path}")
+    if json_:
+        write_whole(json_, to_json(records))
+        console.print(f"records: {json_}")
+    if into:
+        replace_between(into, *marks, "\n\n".join(map(to_markdown, tables)))
+        console.print(f"tables: {into}")
 
 
 def rank_figure(records: Records) -> bytes:

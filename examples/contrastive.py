@@ -29,7 +29,7 @@ import jax.numpy as jnp
 import numpy as np
 import typer
 from compare_losses import BAR, complete, sources, validation_score
-from comparison_report import replace_between, to_markdown, to_rich
+from comparison_report import publish
 from contrastive_training import (
     END_TO_END,
     METHODS,
@@ -42,7 +42,7 @@ from contrastive_training import (
     scores_of,
     train,
 )
-from report import all_metrics, resumed, to_json, write_whole
+from report import all_metrics, resumed
 from rich.console import Console
 from rich.progress import Progress
 from train import load_data
@@ -180,21 +180,12 @@ def main(
             f"no method is finished on all data in {runs}", param_hint="--runs"
         )
     reported = contrastive_report.tables(records, rate, next(iter(END_TO_END)))
-    for table in reported:
-        console.print(to_rich(table))
-    write_whole(figure, contrastive_report.metric_figure(records, tuple(END_TO_END)))
-    console.print(f"figure: {figure}")
+    figures = {figure: contrastive_report.metric_figure(records, tuple(END_TO_END))}
     drawn = [record for record in records if "projection" in record]
     if drawn:
         targets = {f"{rows.name}, 100 %": rows.test_targets for rows in all_data}
-        write_whole(embeddings, contrastive_report.embedding_figure(drawn, targets))
-        console.print(f"figure: {embeddings}")
-    if json_:
-        write_whole(json_, to_json(records))
-        console.print(f"records: {json_}")
-    if into:
-        replace_between(into, START, END, "\n\n".join(map(to_markdown, reported)))
-        console.print(f"tables: {into}")
+        figures[embeddings] = contrastive_report.embedding_figure(drawn, targets)
+    publish(console, records, reported, figures, json_, into, (START, END))
 
 
 if __name__ == "__main__":

@@ -28,10 +28,10 @@ import numpy as np
 import one_label
 import typer
 from compare_losses import BAR
-from comparison_report import replace_between, to_markdown, to_rich
+from comparison_report import publish
 from model import Settings
 from one_label import OneLabelData, Rows
-from report import resumed, to_json, write_whole
+from report import resumed
 from rich.console import Console
 from rich.progress import Progress
 from sweep import RATES, all_batches
@@ -218,16 +218,8 @@ def main(
     if not records:
         raise typer.BadParameter(f"nothing is finished in {runs}", param_hint="--runs")
     reported = tables(records)
-    for table in reported:
-        console.print(to_rich(table))
-    write_whole(figure, figure_of(records))
-    console.print(f"figure: {figure}")
-    if json_:
-        write_whole(json_, to_json(records))
-        console.print(f"records: {json_}")
-    if into:
-        replace_between(into, START, END, "\n\n".join(map(to_markdown, reported)))
-        console.print(f"tables: {into}")
+    figures = {figure: figure_of(records)}
+    publish(console, records, reported, figures, json_, into, (START, END))
 
 
 if __name__ == "__main__":

@@ -81,14 +81,21 @@ def candidate_counts(weights: Any, targets: Any) -> Any:
 
 def candidate_logsumexp(x: Any) -> Any:
     """`log Σ e^x` over the candidates; -inf, with gradient 0, where there is none."""
+    peak, above = peak_and_logsumexp(x)
+    return above + peak
+
+
+def peak_and_logsumexp(x: Any) -> tuple[Any, Any]:
+    """The largest of the candidates, a constant, and `log Σ e^(x - peak)`; 0 and -inf for none."""
     xp = namespace(x=x)
     if shape_of(x)[-1] == 0:
-        return candidate_sum(x) - math.inf
+        zero = candidate_sum(x)
+        return zero, zero - math.inf
     peak = xp.max(stop_gradient(x), axis=-1)
     peak = xp.where(peak == -math.inf, 0.0, peak)
     total = candidate_sum(xp.exp(x - peak[..., None]))
     none = total == 0
-    return xp.where(none, -math.inf, xp.log(xp.where(none, 1.0, total))) + peak
+    return peak, xp.where(none, -math.inf, xp.log(xp.where(none, 1.0, total)))
 
 
 def allowed_pairs(numbers: Any, candidates: Candidates) -> Any:
@@ -122,15 +129,17 @@ def soft_target_loss(
             factor = xp.where(candidates.denominator > 0, candidates.denominator, 1.0)
             exponents = scores + xp.log(factor)[None, :]
         exponents = xp.where(allowed, exponents, -math.inf)
-        total = candidate_logsumexp(exponents)
-        total = xp.where(total == -math.inf, 0.0, total)[:, None]
-        # a positive alone counts: without one not even a total that is NaN does
-        positive = weights != 0
-        loss = candidate_sum(xp.where(positive, weights * (total - scores), 0.0))
+        peak, total = peak_and_logsumexp(exponents)
+        # both parts are at least 0 for weights of one sign: no digits are lost between them, and
+        # the slope of the total needs no pass over the pairs
+        mass = candidate_sum(weights)
+        below = xp.where(weights != 0, weights * (scores - peak[:, None]), 0.0)
+        # without a positive not even a total that is NaN counts
+        loss = mass * xp.where(mass == 0, 0.0, total) - candidate_sum(below)
         if attract_only:
-            share = xp.exp(exponents - total)
+            share = xp.exp(exponents - (peak + total)[:, None])
             excess = stop_gradient(xp.where(share > weights, share - weights, 0.0))
-            loss = loss - candidate_sum(xp.where(positive, excess * scores, 0.0))
+            loss = loss - candidate_sum(xp.where(weights != 0, excess * scores, 0.0))
         return loss
 
     return by_anchor_blocks(rows, shape_of(candidates.embeddings)[0], *anchors)

@@ -17,6 +17,19 @@ from mlc_losses._array.namespace import namespace
 _DECIDED = 1e30
 # standard deviations beyond which a normal probability is 0 or 1 in every dtype
 _FAR = 38.0
+# for x in [0, 40] Φ(-x) e^(x² / 2) is to 4.3e-7 of itself a polynomial in 1 / (1 + 0.24 x), from
+# its first power on: a least-squares fit to scipy's erfcx, reweighted until the error was level
+_MILLS_SCALE = 0.24
+_MILLS = (
+    0.09575378995372305,
+    0.09552222370880042,
+    0.09283813829787194,
+    0.06339920551936612,
+    0.11838580252196831,
+    -0.06570039779367019,
+    0.15279302140311166,
+    -0.05299159583040452,
+)
 
 
 def stop_gradient(x: Any) -> Any:
@@ -114,6 +127,20 @@ def normal_cdf(x: Any) -> Any:
         return torch.special.ndtr(torch.clip(x, -_FAR, _FAR))
     tail = 0.5 * _erfc(xp.clip(xp.abs(x), 0.0, _FAR) * math.sqrt(0.5))
     return xp.where(x > 0, 1.0 - tail, tail)
+
+
+def normal_cdf_and_density(x: Any) -> tuple[Any, Any]:
+    """`Φ(x)` and its slope; in float32 both from one exponential, below 0 to 5e-7 of themselves."""
+    xp = namespace(x=x)
+    if xp.finfo(x.dtype).bits == 64:
+        return normal_cdf(x), normal_density(x)
+    part = 1.0 / (1.0 + _MILLS_SCALE * magnitude(x))
+    ratio = 0.0
+    for coefficient in reversed(_MILLS):
+        ratio = part * (coefficient + ratio)
+    exponential = xp.exp(-0.5 * x * x)
+    tail = exponential * ratio
+    return xp.where(x >= 0, 1.0 - tail, tail), exponential * (1.0 / math.sqrt(2.0 * math.pi))
 
 
 def _erfc(x: Any) -> Any:

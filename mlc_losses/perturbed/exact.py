@@ -23,7 +23,7 @@ from array_api_compat import device
 from mlc_losses._array.labels import label_sum, top_k
 from mlc_losses._array.loops import choose, map_rows, repeat, scan
 from mlc_losses._array.namespace import namespace, shape_of
-from mlc_losses._array.ops import normal_cdf, normal_density, stop_gradient
+from mlc_losses._array.ops import normal_cdf, normal_cdf_and_density, stop_gradient
 from mlc_losses._array.picks import add_at, largest
 from mlc_losses.perturbed.tail import FAR, last_of, tail_counts, tail_slopes
 
@@ -49,7 +49,7 @@ class Accuracy(NamedTuple):
     stride: int  # these are computed at every so many nodes
 
 
-SINGLE = Accuracy(promised=1e-3, tail=3e-5, nodes=21, halvings=7, candidates=24, powers=3, stride=4)
+SINGLE = Accuracy(promised=1e-3, tail=3e-5, nodes=18, halvings=7, candidates=24, powers=3, stride=3)
 DOUBLE = Accuracy(
     promised=1e-6, tail=1e-9, nodes=48, halvings=14, candidates=64, powers=10, stride=1
 )
@@ -196,38 +196,39 @@ def _counts(offsets: Any, others: Any, nodes: Any, weights: Any) -> tuple[Any, A
     )
     zero = xp.zeros((1, num_nodes, num_rows), dtype=offsets.dtype, device=device(offsets))
 
-    def distance(offset: Any) -> Any:
-        return xp.clip(offset[None, :] - nodes, -FAR, FAR)
-
-    def add_before(before: Any, offset: Any) -> Any:
-        """The probabilities of the counts with one candidate more."""
-        above = normal_cdf(distance(offset))[None, ...]
-        return before + above * (xp.concat([zero, before[:-1, ...]], axis=0) - before)
+    def chances(offsets: Any) -> tuple[Any, Any]:
+        """That candidates `[..., R]` are above the nodes, and its slope, `[..., Q, R]`."""
+        return normal_cdf_and_density(xp.clip(offsets[..., None, :] - nodes, -FAR, FAR))
 
     def falls(after: Any) -> Any:
         return after - xp.concat([after[1:, ...], zero], axis=0)
 
-    def add_after(after: Any, slices: Any) -> tuple[Any, None]:
+    def add_after(after: Any, above: Any) -> Any:
         """The probabilities that n and the candidates from here on stay below k, n = 0..k-1."""
-        above = normal_cdf(distance(slices[0]))[None, ...]
-        return after - above * falls(after), None
+        return after - above[None, ...] * falls(after)
 
     def keep_falls(after: Any, slices: Any) -> tuple[Any, Any]:
-        return add_after(after, slices)[0], falls(after)
+        (above,) = slices
+        return add_after(after, above), falls(after)
 
     def slope(before: Any, slices: Any) -> tuple[Any, Any]:
-        offset, fall = slices
+        """The slope of a candidate, and the probabilities of the counts with it."""
+        above, density, fall = slices
         missed = xp.sum(before * fall, axis=0)
-        slope = xp.sum(weights * normal_density(distance(offset)) * missed, axis=0)
-        return add_before(before, offset), slope
+        grown = before + above[None, ...] * (xp.concat([zero, before[:-1, ...]], axis=0) - before)
+        return grown, xp.sum(weights * density * missed, axis=0)
 
     def whole_block(after: Any, slices: Any) -> tuple[Any, Any]:
-        return scan(add_after, after, slices, reverse=True)[0], after
+        def step(after: Any, slices: Any) -> tuple[Any, None]:
+            return add_after(after, chances(slices[0])[0]), None
+
+        return scan(step, after, slices, reverse=True)[0], after
 
     def block_slopes(before: Any, slices: Any) -> tuple[Any, Any]:
         offset, after = slices
-        _, fall = scan(keep_falls, after, (offset,), reverse=True)
-        return scan(slope, before, (offset, fall))
+        above, density = chances(offset)
+        _, fall = scan(keep_falls, after, (above,), reverse=True)
+        return scan(slope, before, (above, density, fall))
 
     certain = xp.broadcast_to(zero + 1.0, (k, num_nodes, num_rows))
     if num_blocks == 1:

@@ -5,7 +5,7 @@ The number of them above a threshold has the generating function
     Π (1 + p_j u) = exp(S_1 u - S_2 u² / 2 + S_3 u³ / 3 - ...),   u = z - 1,   S_m = Σ p_j^m,
 
 so a few power sums stand for any number of classes. They are smooth in the threshold: in float32
-they are computed at every fourth node only.
+they are computed at every third node only.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from mlc_losses._array.host import constant
 from mlc_losses._array.labels import label_max, label_sum
 from mlc_losses._array.loops import scan
 from mlc_losses._array.namespace import namespace, shape_of
-from mlc_losses._array.ops import materialized, normal_cdf, normal_density, stop_gradient
+from mlc_losses._array.ops import materialized, normal_cdf_and_density, stop_gradient
 
 # beyond it a probability is 0 or 1
 FAR = 40.0
@@ -47,8 +47,8 @@ def tail_counts(
 
     def power_sums(carry: Any, slices: Any) -> tuple[Any, Any]:
         threshold = slices[0][:, None]
-        above = materialized(normal_cdf(xp.clip(capped - threshold, -FAR, FAR)))
-        candidate = normal_cdf(xp.clip(last - threshold, -FAR, FAR))[:, 0]
+        above = materialized(_chance(capped, threshold))
+        candidate = _chance(last, threshold)[:, 0]
         power, less, sums = above, candidate, []
         for _ in range(powers):
             sums.append(label_sum(power) - num_candidates * less)
@@ -69,8 +69,13 @@ def tail_counts(
         if interpolation is not None:
             total = xp.exp(xp.sum(xp.log(total)[:, :, None] * interpolation[None, ...], axis=1))
         sums.append(total)
-    largest = normal_cdf(xp.clip(last - nodes, -FAR, FAR))
-    return Tail(_counts(sums, k), _error(sums, largest))
+    return Tail(_counts(sums, k), _error(sums, _chance(last, nodes)))
+
+
+def _chance(offsets: Any, threshold: Any) -> Any:
+    """The probability to be above it, perturbed."""
+    xp = namespace(offsets=offsets)
+    return normal_cdf_and_density(xp.clip(offsets - threshold, -FAR, FAR))[0]
 
 
 def _counts(sums: list[Any], k: int) -> Any:
@@ -124,12 +129,11 @@ def tail_slopes(
 
     def add(slopes: Any, slices: Any) -> tuple[Any, None]:
         threshold, part = slices
-        x = xp.clip(offsets - threshold[:, None], -FAR, FAR)
-        above = normal_cdf(x)
+        above, density = normal_cdf_and_density(xp.clip(offsets - threshold[:, None], -FAR, FAR))
         total: Any = 0.0
         for m in reversed(range(len(series))):
             total = total * above + part[m, :, None]
-        return slopes + total * normal_density(x), None
+        return slopes + total * density, None
 
     return scan(add, xp.zeros_like(offsets), (coarse, parts))[0]
 

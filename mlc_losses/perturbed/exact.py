@@ -197,8 +197,9 @@ def _counts(offsets: Any, others: Any, nodes: Any, weights: Any) -> tuple[Any, A
     zero = xp.zeros((1, num_nodes, num_rows), dtype=offsets.dtype, device=device(offsets))
 
     def chances(offsets: Any) -> tuple[Any, Any]:
-        """That candidates `[..., R]` are above the nodes, and its slope, `[..., Q, R]`."""
-        return normal_cdf_and_density(xp.clip(offsets[..., None, :] - nodes, -FAR, FAR))
+        """That candidates `[M, R]` are above the nodes, and its slopes, `[M, Q, R]`."""
+        distance = offsets[:, None, :] - nodes[None, ...]
+        return normal_cdf_and_density(xp.clip(distance, -FAR, FAR))
 
     def falls(after: Any) -> Any:
         return after - xp.concat([after[1:, ...], zero], axis=0)
@@ -220,7 +221,8 @@ def _counts(offsets: Any, others: Any, nodes: Any, weights: Any) -> tuple[Any, A
 
     def whole_block(after: Any, slices: Any) -> tuple[Any, Any]:
         def step(after: Any, slices: Any) -> tuple[Any, None]:
-            return add_after(after, chances(slices[0])[0]), None
+            (offset,) = slices
+            return add_after(after, chances(offset[None, :])[0][0, ...]), None
 
         return scan(step, after, slices, reverse=True)[0], after
 

@@ -275,7 +275,8 @@ def _probe(key: Any, network: Params, batches: Any, x: Any, y: Any, settings: Se
     """A linear layer on the frozen encoder, whose columns it first brings to one scale."""
     batches = batches[: settings.probe_steps]
     seen = encode(network, x[batches.reshape(-1)])
-    shift, scale = seen.mean(axis=0), seen.std(axis=0) + 1e-3
+    shift = seen.mean(axis=0, keepdims=True)
+    scale = seen.std(axis=0, keepdims=True) + 1e-3
 
     def step(params: Params, _: Any, batch: Any, __: Any) -> tuple[jax.Array, None]:
         features = (encode(network, x[batch]) - shift) / scale
@@ -283,8 +284,8 @@ def _probe(key: Any, network: Params, batches: Any, x: Any, y: Any, settings: Se
 
     start = jax.tree.map(jnp.zeros_like, init_params(key, [settings.hidden, y.shape[1]]))
     (layer,) = _descend(start, None, step, settings.probe_rate, batches, batches, 0.0)
-    kernel = layer["kernel"] / scale[:, None]
-    return [{"kernel": kernel, "bias": layer["bias"] - shift[None] @ kernel}]
+    kernel = layer["kernel"] / scale.T
+    return [{"kernel": kernel, "bias": layer["bias"] - shift @ kernel}]
 
 
 @jax.jit

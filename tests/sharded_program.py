@@ -86,7 +86,9 @@ CHECKS: dict[str, Check] = {
     "convex hinge": (k_guesses(m.top_k_hinge, 6, kind="convex"), BOTH, ("logits", "labels"), {}),
     "noise": (k_guesses(m.noised_top_k_hinge, 3), BOTH, ("logits", "labels"), {"noise": "noise"}),
     "key": (k_guesses(m.noised_top_k_hinge, 3), BOTH, ("logits", "labels"), {"key": "key"}),
-    "smooth hinge": (k_guesses(m.smooth_top_k_hinge, 3), BATCH, ("logits", "labels"), {}),
+    "smooth hinge": (k_guesses(m.smooth_top_k_hinge, 3), BOTH, ("logits", "labels"), {}),
+    # more guesses than a device has labels
+    "smooth hinge, 6": (k_guesses(m.smooth_top_k_hinge, 6), BOTH, ("logits", "labels"), {}),
     "pairwise_hinge": (m.pairwise_hinge, BATCH, HOT, {}),
     "two_way": (m.two_way, BOTH, HOT, {"where": "where"}),
     "soft_f1": (m.soft_f1, BOTH, HOT, {}),

@@ -41,6 +41,9 @@ class Parts(Protocol):
     def before(self, x: Any) -> Any:
         """The sum of what the parts before this one have found."""
 
+    def each(self, x: Any) -> Any:
+        """What each part has found, `[parts, ...]`, known to all."""
+
     def rows(self, x: Any) -> Any:
         """The rows of all parts, of which `x` holds this one's, unless it holds all."""
 

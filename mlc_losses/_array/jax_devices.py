@@ -36,9 +36,15 @@ class Devices(NamedTuple):
         return best, jnp.take_along_axis(self._candidates(numbers), places, axis=-1)
 
     def before(self, x: Any) -> Any:
-        found = self._gathered(x)
+        found = self.each(x)
         earlier = jnp.arange(lax.axis_size(self.axes), dtype=jnp.int32) < lax.axis_index(self.axes)
         return jnp.where(earlier.reshape(-1, *[1] * x.ndim), found, 0).sum(axis=0)
+
+    def each(self, x: Any) -> Any:
+        """Known to be the same on all devices, which an all-gather is not."""
+        size = int(lax.axis_size(self.axes))
+        own = jnp.arange(size, dtype=jnp.int32) == lax.axis_index(self.axes)
+        return lax.psum(jnp.where(own.reshape(-1, *[1] * x.ndim), x[None], 0), self.axes)
 
     def rows(self, x: Any) -> Any:
         if not set(self.axes) & varying_axes(x):
@@ -54,14 +60,8 @@ class Devices(NamedTuple):
     def total(self, width: int) -> int:
         return int(lax.axis_size(self.axes)) * width
 
-    def _gathered(self, x: Any) -> Any:
-        """`[devices, ...]`, known to be the same on all of them, which an all-gather is not."""
-        size = int(lax.axis_size(self.axes))
-        own = jnp.arange(size, dtype=jnp.int32) == lax.axis_index(self.axes)
-        return lax.psum(jnp.where(own.reshape(-1, *[1] * x.ndim), x[None], 0), self.axes)
-
     def _candidates(self, x: Any) -> Any:
-        found = jnp.moveaxis(self._gathered(x), 0, -2)
+        found = jnp.moveaxis(self.each(x), 0, -2)
         return found.reshape(*x.shape[:-1], -1)
 
 

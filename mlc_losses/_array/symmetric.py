@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from array_api_compat import is_jax_namespace
 
-from mlc_losses._array.axis import needs_all_labels
+from mlc_losses._array.axis import label_parts, needs_rules
 from mlc_losses._array.labels import picks_min, scatter_true, top_k
 from mlc_losses._array.namespace import namespace, shape_of
 from mlc_losses._array.ops import stop_gradient
@@ -34,7 +34,7 @@ def symmetric_ratio(x: Any, k: int, temperature: Any) -> SymmetricRatio:
     Entries of -inf are left out. One of inf counts as very large.
     """
     xp = namespace(x=x)
-    needs_all_labels(xp, "goes through the labels one by one")
+    needs_rules(xp, "goes through the labels one by one")
     largest = top_k(stop_gradient(x), k)
     kth = picks_min(largest.values)
     # An entry further than this from the k-th adds less than e^-reach to the value: it may stand
@@ -46,7 +46,7 @@ def symmetric_ratio(x: Any, k: int, temperature: Any) -> SymmetricRatio:
     if is_jax_namespace(xp):
         from mlc_losses._array.jax_symmetric import ratio_by_scan
 
-        ratio = ratio_by_scan(weights, k)
+        ratio = ratio_by_scan(weights, k, label_parts(xp))
     else:
         ratio = _ratio_by_prefix_sums(weights, largest.indices, k)
     return SymmetricRatio(kth, xp.where(kth == -xp.inf, 0.0, xp.log(ratio)))

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Any
 
 import pytest
+from cells import write_between
 
 REPORT = pytest.StashKey[list[str]]()
-MARKED = re.compile(r"(?<=<!-- measured -->\n).*?(?=<!-- end -->)", flags=re.DOTALL)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -32,5 +31,4 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
     terminalreporter.write_line(text)
     path = config.getoption("into")
     if path is not None and text:
-        page = path.read_text()
-        path.write_text(MARKED.sub(lambda _: f"\n{text}\n\n", page))
+        write_between(path, text)

@@ -10,10 +10,8 @@ again, so a run that was stopped goes on.
 from __future__ import annotations
 
 import json
-import re
 import resource
 import statistics
-import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -22,15 +20,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from cells import kept, measure_missing, write_between
 
 N, D, POSITIVES, DEVICES = 256, 64, 5, 8
+LIMIT = 600.0  # seconds for one point
 LABELS = [1_000, 10_000, 100_000, 1_000_000]
 METHODS = {
     "dense": "dense head and zlpr",
     "blocked": "linear_loss",
     "sharded": f"sharded zlpr, {DEVICES} simulated devices",
 }
-MARKED = re.compile(r"(?<=<!-- measured -->\n).*?(?=<!-- end -->)", flags=re.DOTALL)
 
 
 def objective(method: str, num_labels: int) -> tuple[Callable[..., Any], Any]:
@@ -100,17 +99,8 @@ def measure_one(method: str, num_labels: int) -> dict[str, Any]:
 
 
 def measure(path: Path, most: int = LABELS[-1]) -> None:
-    points = json.loads(path.read_text()) if path.exists() else {}
-    for num_labels in (n for n in LABELS if n <= most):
-        for method in METHODS:
-            name = f"{method} {num_labels}"
-            if name not in points:
-                command = [sys.executable, __file__, "one", method, str(num_labels)]
-                output = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
-                points[name] = json.loads(output.stdout)
-                path.parent.mkdir(parents=True, exist_ok=True)
-                path.write_text(json.dumps(points, indent=1) + "\n")
-            print(name, points[name], flush=True)
+    cells = [(f"{m} {n}", [m, str(n)]) for n in LABELS if n <= most for m in METHODS]
+    measure_missing(__file__, cells, path, LIMIT)
 
 
 def slope(labels: list[int], values: list[float]) -> float:
@@ -125,8 +115,8 @@ def short(value: float) -> str:
 
 
 def report(path: Path, page: Path) -> None:
-    points = json.loads(path.read_text())
-    sizes = {m: [n for n in LABELS if f"{m} {n}" in points] for m in METHODS}
+    points = kept(path)
+    sizes = {m: [n for n in LABELS if "seconds" in points.get(f"{m} {n}", {})] for m in METHODS}
     columns = {
         "temporary MiB per device": "Temporary memory of a step per device, MiB",
         "peak MiB of the process": "Peak memory of the process, MiB",
@@ -142,8 +132,7 @@ def report(path: Path, page: Path) -> None:
             cells = "".join(f" {short(values[n])} |" if n in values else " |" for n in numbers)
             text.append(f"| {name} |{cells} {slope(list(values), list(values.values())):.2f} |")
         text.append("")
-    body = "\n".join(text)
-    page.write_text(MARKED.sub(lambda _: f"\n{body}\n", page.read_text()))
+    write_between(page, "\n".join(text).rstrip())
     figure(points, sizes, columns, page.with_suffix(".png"))
 
 
@@ -169,7 +158,7 @@ def figure(points: Any, sizes: Any, columns: dict[str, str], path: Path) -> None
 
 if __name__ == "__main__":
     what, *arguments = sys.argv[1:]
-    if what == "one":
+    if what == "--cell":
         print(json.dumps(measure_one(arguments[0], int(arguments[1]))))
     elif what == "measure":
         measure(Path(arguments[0]), *map(int, arguments[1:]))

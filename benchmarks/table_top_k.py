@@ -14,24 +14,18 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import json
-import os
-import platform
-import re
 import resource
 import statistics
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from cells import ROOT, kept, measure_missing, write_between
 
-ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "docs" / "results" / "speed_top_k.json"
 PAGE = ROOT / "docs" / "speed_top_k.md"
-MARKED = re.compile(r"(?<=<!-- measured -->\n).*?(?=<!-- end -->)", flags=re.DOTALL)
 BATCH = 256
 CLASSES, KS, SAMPLES = (100, 1000, 10_000), (1, 5, 20), (3, 10, 100)
 METHODS = {
@@ -134,21 +128,6 @@ def measure(method: str, num_labels: int, k: int) -> dict[str, Any]:
     }
 
 
-def in_a_process(method: str, num_labels: int, k: int) -> dict[str, Any]:
-    command = [sys.executable, __file__, "--cell", method, str(num_labels), str(k)]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    try:
-        done = subprocess.run(
-            command, capture_output=True, text=True, timeout=LIMIT, env=environment
-        )
-    except subprocess.TimeoutExpired:
-        return {"failed": f"over {LIMIT:.0f} s"}
-    if done.returncode:
-        lines = done.stderr.strip().splitlines() or [f"signal {-done.returncode}, out of memory?"]
-        return {"failed": lines[-1][:200]}
-    return json.loads(done.stdout.strip().splitlines()[-1])
-
-
 def cell_name(method: str, num_labels: int, k: int) -> str:
     return f"{method} | L={num_labels} | k={k}"
 
@@ -181,20 +160,16 @@ def main() -> None:
         method, num_labels, k = options.cell
         print(json.dumps(measure(method, int(num_labels), int(k))))
         return
-    cells = json.loads(options.results.read_text()) if options.results.exists() else {}
-    todo = [(m, n, k) for n in options.classes for k in options.ks for m in options.methods]
-    for method, num_labels, k in [] if options.write else todo:
-        name = cell_name(method, num_labels, k)
-        if name in cells or importlib.util.find_spec(METHODS[method]) is None:
-            continue
-        cells[name] = in_a_process(method, num_labels, k)
-        cells[name]["python"] = platform.python_version()
-        print(name, cells[name], flush=True)
-        options.results.parent.mkdir(parents=True, exist_ok=True)
-        options.results.write_text(json.dumps(cells, indent=1) + "\n")
+    todo = [
+        (cell_name(method, num_labels, k), [method, str(num_labels), str(k)])
+        for num_labels in options.classes
+        for k in options.ks
+        for method in options.methods
+        if importlib.util.find_spec(METHODS[method])
+    ]
+    measure_missing(__file__, [] if options.write else todo, options.results, LIMIT)
     if options.page.exists():
-        text = MARKED.sub(lambda _: f"\n{page(cells)}\n\n", options.page.read_text())
-        options.page.write_text(text)
+        write_between(options.page, page(kept(options.results)))
 
 
 if __name__ == "__main__":

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -12,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from peers import timm_losses
 from ratios import medians, table
 
 from mlc_losses import zlpr
@@ -46,15 +45,8 @@ def torch_peers(logits: np.ndarray, targets: np.ndarray) -> dict[str, Callable[[
 
     cross_entropy = torch.nn.functional.binary_cross_entropy_with_logits
     peers = {"torch BCE with logits": step(lambda s, y: cross_entropy(s, y, reduction="sum"))}
-    timm = importlib.util.find_spec("timm")
-    if timm is not None and timm.origin is not None:
-        # the package itself needs torchvision; the module of this loss does not
-        path = Path(timm.origin).parent / "loss" / "zlpr_loss.py"
-        spec = importlib.util.spec_from_file_location("timm_zlpr", path)
-        assert spec is not None and spec.loader is not None
-        module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
-        peers["timm ZLPR"] = step(module.ZlprLoss())
+    if timm := timm_losses():
+        peers["timm ZLPR"] = step(timm.ZlprLoss())
     return peers
 
 

@@ -1,0 +1,266 @@
+"""Time and peak memory of losses against the same ones in other libraries, by batch and labels.
+
+A cell is one loss on one shape, in a process of its own: everything is timed in turns, so a share
+is of times taken side by side. Memory is measured in a second process, in which large arrays go
+back to the system when they are freed. Finished cells are kept; a run goes on where it stopped.
+
+    python benchmarks/table_peers.py            # all cells that are missing, then the page
+    python benchmarks/table_peers.py --write    # the page anew from what is there
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from cells import ROOT, kept, measure_missing, write_between
+from peers import draw, pairs
+from ratios import PAUSE
+
+RESULTS = ROOT / "docs" / "results" / "speed_peers.json"
+PAGE = ROOT / "docs" / "speed_peers.md"
+# at 256 examples by labels, at 1000 labels by examples, and one of many labels
+SHAPES = [(256, 100), (16, 1000), (256, 1000), (4096, 1000), (256, 10_000), (64, 100_000)]
+# compiling takes PyTorch longer than all the rest
+COMPILED = [(256, 1000), (256, 10_000)]
+WEIGHED = [(256, 1000), (4096, 1000), (64, 100_000)]
+LOSSES = [
+    "zlpr",
+    "binary_cross_entropy",
+    "multilabel_soft_margin",
+    "focal",
+    "asymmetric",
+    "poly",
+    "multilabel_margin",
+    "two_way",
+    "distribution_balanced",
+    "softmax_cross_entropy",
+]
+ON_JAX, ON_TORCH = "ours on JAX", "ours on PyTorch"
+# a cell stops after so many rounds or seconds, whichever is first, but takes three rounds at least
+ROUNDS, SECONDS, LIMIT = 15, 8.0, 400.0
+# 5 resets the peak of this process's memory
+CLEAR = Path("/proc/self/clear_refs")
+
+
+class Step(NamedTuple):
+    """Value and gradient of the mean over the examples."""
+
+    run: Callable[[], Any]
+    # what the compiler needs for it, where there is one that says so
+    mib: float | None = None
+
+
+def steps(name: str, shape: tuple[int, int]) -> dict[str, Step]:
+    """By library."""
+    import jax
+    import torch
+
+    pair = pairs()[name]
+    logits, targets = draw(*shape, pair.single_label)
+
+    def on_jax(loss: Callable[..., Any]) -> Step:
+        arrays = jax.numpy.asarray(logits), jax.numpy.asarray(targets)
+        run = jax.jit(jax.value_and_grad(loss)).lower(*arrays).compile()
+        memory = run.memory_analysis()
+        mib = (memory.temp_size_in_bytes + memory.output_size_in_bytes) / 2**20
+        return Step(lambda: jax.block_until_ready(run(*arrays)), mib)
+
+    def on_torch(loss: Callable[..., Any]) -> Step:
+        s, y = torch.tensor(logits, requires_grad=True), torch.tensor(targets)
+
+        def run() -> None:
+            s.grad = None
+            loss(s, y).backward()
+
+        return Step(run)
+
+    def ours(logits: Any, targets: Any) -> Any:
+        return pair.ours(logits, targets).mean()
+
+    found = {ON_JAX: on_jax(ours), ON_TORCH: on_torch(ours)}
+    found |= {peer: on_jax(loss) for peer, loss in pair.jax_peers.items()}
+    found |= {peer: on_torch(loss) for peer, loss in pair.torch_peers.items()}
+    if shape in COMPILED:
+        for peer, loss in pair.torch_peers.items():
+            found[f"{peer}, compiled"] = on_torch(torch.compile(loss, dynamic=False))
+    return found
+
+
+def time_cell(name: str, shape: tuple[int, int]) -> dict[str, Any]:
+    """Milliseconds: of each function, one number for each round."""
+    functions = {}
+    for which, step in steps(name, shape).items():
+        try:
+            step.run()  # PyTorch compiles now
+        except Exception as error:  # what a compiler cannot do is a finding, not the end
+            print(f"{which}: {error!r}"[:500])
+        else:
+            functions[which] = step.run
+    times: dict[str, list[float]] = {which: [] for which in functions}
+    order, names = random.Random(0), list(functions)
+    begin = time.perf_counter()
+    done = -2  # rounds to warm up
+    while done < 3 or (done < ROUNDS and time.perf_counter() - begin < SECONDS):
+        order.shuffle(names)
+        for which in names:
+            time.sleep(PAUSE)
+            start = time.perf_counter()
+            functions[which]()
+            if done >= 0:
+                times[which].append(round(1e3 * (time.perf_counter() - start), 4))
+        done += 1
+    return {"ms": times}
+
+
+def memory_now(field: str) -> float:
+    """VmRSS or VmHWM of this process, in MiB."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    (line,) = (line for line in lines if line.startswith(field + ":"))
+    return int(line.split()[1]) / 2**10
+
+
+def memory_cell(name: str, shape: tuple[int, int]) -> dict[str, Any]:
+    """MiB that a step needs at its peak beside its arguments, the gradient included.
+
+    Of PyTorch the least rise of the resident memory in five steps, of JAX the compiler's account.
+    """
+    added: dict[str, float] = {}
+    for which, step in steps(name, shape).items():
+        if step.mib is not None:
+            added[which] = step.mib
+        elif not which.endswith("compiled"):
+            rises = []
+            for _ in range(6):
+                CLEAR.write_text("5")
+                before = memory_now("VmRSS")
+                step.run()
+                rises.append(memory_now("VmHWM") - before)
+            added[which] = max(0.0, min(rises[1:]))
+    return {"MiB": {which: round(mib, 2) for which, mib in added.items()}}
+
+
+def cell_name(name: str, shape: tuple[int, int], what: str) -> str:
+    return f"{name} {list(shape)} {what}"
+
+
+def share(times: dict[str, list[float]], ours: str, peer: str) -> str:
+    """The median over rounds of our time over the peer's, and its quartiles."""
+    ratios = [a / b for a, b in zip(times[ours], times[peer], strict=True)]
+    low, middle, high = statistics.quantiles(ratios, n=4)
+    return f"{middle:.2f} ({low:.2f} to {high:.2f})"
+
+
+def rows_of(cells: dict[str, Any]) -> list[tuple[str, str]]:
+    """Each loss and each of its peers that was timed."""
+    found = []
+    for name in LOSSES:
+        timed: dict[str, None] = {}
+        for shape in SHAPES:
+            timed |= dict.fromkeys(cells.get(cell_name(name, shape, "time"), {}).get("ms", {}))
+        found += [(name, peer) for peer in timed if peer not in (ON_JAX, ON_TORCH)]
+    return found
+
+
+def table(title: str, heads: list[str], rows: list[list[str]]) -> str:
+    lines = [f"| {' | '.join(row)} |" for row in [heads, ["---"] * 2 + ["--:"] * (len(heads) - 2)]]
+    return "\n".join([f"### {title}", "", *lines, *(f"| {' | '.join(row)} |" for row in rows)])
+
+
+def page(cells: dict[str, Any]) -> str:
+    heads, parts = ["loss", "peer", *(str(list(shape)) for shape in SHAPES)], []
+    for ours in (ON_JAX, ON_TORCH):
+        rows = []
+        for name, peer in rows_of(cells):
+            row = [f"`{name}`", peer]
+            for shape in SHAPES:
+                times = cells.get(cell_name(name, shape, "time"), {}).get("ms", {})
+                row.append(share(times, ours, peer) if peer in times else "")
+            rows.append(row)
+        parts.append(table(f"Time: {ours}, as a share of the peer's", heads, rows))
+    heads, rows = ["loss", "library", *(str(list(shape)) for shape in WEIGHED)], []
+    for name in LOSSES:
+        known = [
+            cells.get(cell_name(name, shape, "memory"), {}).get("MiB", {}) for shape in WEIGHED
+        ]
+        for which in {which: None for cell in known for which in cell}:
+            rows.append([f"`{name}`", which, *(f"{c[which]:.1f}" if c else "" for c in known)])
+    parts.append(table("Memory of a step at its peak, MiB, its gradient included", heads, rows))
+    return "\n\n".join(parts)
+
+
+def figure(cells: dict[str, Any], path: Path) -> None:
+    """A panel for each loss: nanoseconds per logit by the number of labels."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    whole = Figure(figsize=(11, 5), dpi=110, layout="constrained")
+    FigureCanvasAgg(whole)
+    whole.suptitle("Value and gradient on a CPU: nanoseconds per logit, by the number of labels")
+    shapes = [shape for shape in SHAPES if shape[0] == 256 or shape[1] > 10_000]
+    kinds = {
+        ON_JAX: "C0o-",
+        ON_TORCH: "C0s--",
+        "optax": "C1o-",
+        "PyTorch": "C3s--",
+        "timm": "C2s--",
+    }
+    for axes, name in zip(whole.subplots(2, 5, sharex=True, sharey=True).flat, LOSSES, strict=True):
+        for which, kind in kinds.items():
+            points = [
+                (shape[1], 1e6 * statistics.median(times[which]) / (shape[0] * shape[1]))
+                for shape in shapes
+                if which in (times := cells.get(cell_name(name, shape, "time"), {}).get("ms", {}))
+            ]
+            axes.loglog(*zip(*points, strict=True) if points else ((), ()), kind, ms=4, label=which)
+        axes.set_title(name, size=9)
+        axes.grid(alpha=0.3)
+        axes.spines[["top", "right"]].set_visible(False)
+    lines, labels = axes.get_legend_handles_labels()
+    whole.legend(lines, labels, loc="outside lower center", ncols=len(kinds), frameon=False)
+    whole.savefig(path)
+
+
+def todo(what: str) -> list[tuple[str, list[str]]]:
+    """Cells by name, and their arguments."""
+    shapes = SHAPES if what == "time" else WEIGHED
+    return [
+        (cell_name(name, shape, what), [name, *map(str, shape), what])
+        for shape in shapes
+        for name in LOSSES
+    ]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--write", action="store_true", help="write the page, measure nothing")
+    parser.add_argument("--results", type=Path, default=RESULTS)
+    parser.add_argument("--page", type=Path, default=PAGE)
+    parser.add_argument("--cell", nargs=4, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.cell:
+        name, rows, labels, what = options.cell
+        cell = {"time": time_cell, "memory": memory_cell}[what]
+        print(json.dumps(cell(name, (int(rows), int(labels)))))
+        return
+    cells = {what: todo(what) for what in ("time", "memory")}
+    if not options.write:
+        measure_missing(__file__, cells["time"], options.results, LIMIT)
+        if CLEAR.exists():
+            # large arrays go back to the system at once
+            os.environ["MALLOC_MMAP_THRESHOLD_"] = str(2**16)
+            measure_missing(__file__, cells["memory"], options.results, LIMIT)
+    found = kept(options.results)
+    write_between(options.page, page(found))
+    figure(found, options.page.with_suffix(".png"))
+
+
+if __name__ == "__main__":
+    main()

@@ -29,7 +29,7 @@ from average_k_report import curves_figure, tables
 from average_k_scores import SIZES, evaluate, validation_accuracy
 from comparison_report import publish
 from model import Settings, forward
-from report import resumed
+from report import is_kept, resumed
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeElapsedColumn
 from typer import Option
@@ -194,10 +194,13 @@ def jobs(
 def run(job: Job, runs: Path, finished: bool) -> list[dict[str, Any]]:
     """Search, then test; with `finished` only what is kept already."""
     searched, tested = runs / job.file("search"), runs / job.file("test")
-    if finished and not tested.exists():
+    if finished and not is_kept(searched, job.key()):
         return []
     found = resumed(searched, job.key(), partial(search, job))
-    records = resumed(tested, job.key() | {"found": found}, partial(test, job, found))
+    key = job.key() | {"found": found}
+    if finished and not is_kept(tested, key):
+        return []
+    records = resumed(tested, key, partial(test, job, found))
     return [record | {"configurations": len(job.configurations())} for record in records]
 
 

@@ -27,7 +27,7 @@ import numpy as np
 import typer
 from comparison_report import publish, rank_figure, tables
 from model import Loss, Settings, forward, jit_forward
-from report import all_metrics, resumed
+from report import all_metrics, is_kept, resumed
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeElapsedColumn
 from sweep import RATES, all_batches, split, train_rates
@@ -160,7 +160,7 @@ def compare(
         loss_for = partial(make_loss, name)  # one object for all seeds: they share a compilation
         for seed in seeds:
             path = runs / f"{data.name}-{name.replace(' ', '_')}-{seed}.json"
-            if finished and not path.exists():
+            if finished and not is_kept(path, key):
                 continue
             compute = partial(run_one, data, name, seed, settings, rates, loss_for)
             records.append(

@@ -42,7 +42,7 @@ from contrastive_training import (
     scores_of,
     train,
 )
-from report import all_metrics, resumed
+from report import all_metrics, is_kept, resumed
 from rich.console import Console
 from rich.progress import Progress
 from train import load_data
@@ -138,7 +138,7 @@ def compare(
         name = f"{data.name}-{method.replace(' ', '_')}-{100 * fraction:g}-{seed}"
         path = runs / f"{name}.json"
         progress.update(task, description=name)
-        if not finished or path.exists():
+        if not finished or is_kept(path, key):
             compute = partial(run_one, data, method, fraction, seed, settings, rates)
             record = {"data": f"{data.name}, {100 * fraction:g} %", "loss": method, "seed": seed}
             records.append(record | resumed(path, key, compute))

@@ -24,9 +24,9 @@ import jax.numpy as jnp
 import numpy as np
 import typer
 from compare_losses import settings_for, sources
-from comparison_report import Table, cell, cost_figure, replace_between, to_markdown, to_rich
+from comparison_report import Table, cell, cost_figure, publish
 from model import Settings, forward, init_params, jit_forward
-from report import LOWER_IS_BETTER, all_metrics, resumed, to_json, write_whole
+from report import LOWER_IS_BETTER, all_metrics, is_kept, resumed
 from rich.console import Console
 from sweep import RATES, all_batches, split, train_rates
 from train import load_data
@@ -213,6 +213,23 @@ def quality_rows(results: Sequence[dict[str, Any]], name: str) -> list[list[str]
     return rows
 
 
+def tables(measured: dict[str, dict[str, Any]]) -> list[Table]:
+    costs, quality = measured["costs"].items(), measured["quality"].items()
+    heads = [f"{m} {'↓' if m in LOWER_IS_BETTER else '↑'}" for m in METRICS]
+    return [
+        Table(
+            "Costs",
+            ["data", "label sets", "method", *COSTS],
+            [row for name, cost in costs for row in cost_rows(name.split()[0], cost)],
+        ),
+        Table(
+            "Quality on the test split",
+            ["data", "sets to train on", "test rows with an unseen set", "method", *heads],
+            [row for name, results in quality for row in quality_rows(results, name)],
+        ),
+    ]
+
+
 @app.command(help=(__doc__ or "").partition("\n")[0])
 def main(
     data: Annotated[list[str] | None, Option(help=f"{data_sets.SOURCES}; repeat")] = None,
@@ -227,6 +244,7 @@ def main(
     figure: Annotated[Path, Option(dir_okay=False)] = Path("runs/powerset.png"),
     json_: Annotated[Path | None, Option("--json", dir_okay=False)] = None,
     into: Annotated[Path | None, Option(help="replaces the tables in this page")] = None,
+    finished: Annotated[bool, Option("--finished", help="report, measure nothing")] = False,
 ) -> None:
     for number in sets:
         if number > min(rows, 2 ** (labels - 2)):
@@ -238,8 +256,11 @@ def main(
     settings = Settings(hidden=128, batch_size=128, weight_decay=0.01)
 
     def kept(name: str, key: dict[str, Any], compute: Callable[[], Any]) -> Any:
+        path, key = runs / f"{name}.json", json.loads(json.dumps(key))
+        if finished and not is_kept(path, key):
+            raise typer.BadParameter(f"{path} is not finished", param_hint="--finished")
         console.print(name)
-        return resumed(runs / f"{name}.json", json.loads(json.dumps(key)), compute)
+        return resumed(path, key, compute)
 
     costs = {}
     for number in sorted(sets):
@@ -266,29 +287,11 @@ def main(
             )
             for seed in range(seeds)
         ]
-    heads = [f"{m} {'↓' if m in LOWER_IS_BETTER else '↑'}" for m in METRICS]
-    tables = [
-        Table(
-            "Costs",
-            ["data", "label sets", "method", *COSTS],
-            [row for name, cost in costs.items() for row in cost_rows(name.split()[0], cost)],
-        ),
-        Table(
-            "Quality on the test split",
-            ["data", "sets to train on", "test rows with an unseen set", "method", *heads],
-            [row for name, results in quality.items() for row in quality_rows(results, name)],
-        ),
-    ]
-    for table in tables:
-        console.print(to_rich(table))
+    measured = {"costs": costs, "quality": quality}
     series = [cost for name, cost in costs.items() if name.startswith("synthetic ")]
     title = f"{labels} labels, {rows} rows: cost against the number of distinct label sets"
-    write_whole(figure, cost_figure(series, METHODS, COSTS, title))
-    console.print(f"figure: {figure}")
-    if json_:
-        write_whole(json_, to_json({"costs": costs, "quality": quality}))
-    if into:
-        replace_between(into, START, END, "\n\n".join(map(to_markdown, tables)))
+    figures = {figure: cost_figure(series, METHODS, COSTS, title)}
+    publish(console, measured, tables(measured), figures, json_, into, (START, END))
 
 
 if __name__ == "__main__":

@@ -105,12 +105,15 @@ def write_whole(path: Path, content: bytes) -> None:
         part.unlink(missing_ok=True)
 
 
+def is_kept(path: Path, key: Mapping[str, Any]) -> bool:
+    """Whether a result made with this `key` is at `path`."""
+    return path.exists() and json.loads(path.read_text())["key"] == key
+
+
 def resumed(path: Path, key: Mapping[str, Any], compute: Callable[[], Any]) -> Any:
     """The result kept at `path` if it was made with the same `key`, else a new one, kept there."""
-    if path.exists():
-        kept = json.loads(path.read_text())
-        if kept["key"] == key:
-            return kept["result"]
+    if is_kept(path, key):
+        return json.loads(path.read_text())["result"]
     result = compute()
     write_whole(path, to_json({"key": key, "result": result}))
     return result

@@ -24,10 +24,10 @@ import jax.numpy as jnp
 import numpy as np
 import typer
 from compare_losses import sources
-from comparison_report import Table, cell, replace_between, to_markdown, to_rich
+from comparison_report import Table, cell, publish
 from model import Params, Settings, drop_out, init_params
 from powerset import decision_score
-from report import LOWER_IS_BETTER, resumed, to_json, write_whole
+from report import LOWER_IS_BETTER, is_kept, resumed
 from rich.console import Console
 from sweep import QUICK, RATES, Split, all_batches, descend, split
 from train import load_data
@@ -212,9 +212,10 @@ def measure(rows: Split, method: str, seed: int, settings: Settings) -> dict[str
     return result | {"training seconds": seconds, "row seconds": min(laps) / len(x)}
 
 
-def table(results: dict[tuple[str, str], Sequence[dict[str, float]]]) -> Table:
+def table(records: Sequence[tuple[str, str, Sequence[dict[str, float]]]]) -> Table:
+    """Of data, method and what was measured with each seed."""
     rows = []
-    for (data, method), runs in results.items():
+    for data, method, runs in records:
         cells = [cell(np.array([run[m] for run in runs]), m) for m in SETS]
         times = [f"{min(run[f] for run in runs) * factor:.3g}" for f, factor in TIMES.values()]
         rows.append([data, f"`{method}`", *cells, *times])
@@ -232,24 +233,27 @@ def main(
     runs: Annotated[Path, Option(help="finished runs")] = Path("runs/sequence"),
     json_: Annotated[Path | None, Option("--json", dir_okay=False)] = None,
     into: Annotated[Path | None, Option(help="replaces the table in this page")] = None,
+    finished: Annotated[bool, Option("--finished", help="report, train nothing")] = False,
 ) -> None:
     settings = Settings(epochs=epochs, hidden=hidden, batch_size=64, weight_decay=0.1)
-    results: dict[tuple[str, str], list[dict[str, float]]] = {}
+    records: list[tuple[str, str, list[dict[str, float]]]] = []
     for rows in [load_data(source) for source in sources(data or [], data_dir, DATA)]:
         key = settings._asdict() | {"rates": list(RATES), "shape": list(rows.train_features.shape)}
         for method in METHODS:
+            found = []
             for seed in range(seeds):
+                path = runs / f"{rows.name}-{method}-{seed}.json"
+                if finished and not is_kept(path, key):
+                    continue
                 parts = split(rows, settings.validation, seed)
                 compute: Callable[[], Any] = partial(measure, parts, method, seed, settings)
-                path = runs / f"{rows.name}-{method}-{seed}.json"
-                results.setdefault((rows.name, method), []).append(resumed(path, key, compute))
+                found.append(resumed(path, key, compute))
                 console.print(path.stem)
-    reported = table(results)
-    console.print(to_rich(reported))
-    if json_:
-        write_whole(json_, to_json([[*names, found] for names, found in results.items()]))
-    if into:
-        replace_between(into, START, END, to_markdown(reported))
+            if found:
+                records.append((rows.name, method, found))
+    if not records:
+        raise typer.BadParameter(f"nothing is finished in {runs}", param_hint="--runs")
+    publish(console, records, [table(records)], {}, json_, into, (START, END))
 
 
 if __name__ == "__main__":

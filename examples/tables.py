@@ -7,15 +7,16 @@ Results are kept in `runs/first_release/`: a run that was cut off goes on from t
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import data as data_sets
 import numpy as np
 import typer
 from model import Settings
-from report import put_table, resumed
+from report import is_kept, put_table, resumed, to_json, write_whole
 from train import train_and_test
 
 SEEDS = (0, 1, 2)
@@ -47,29 +48,45 @@ def main(
     into: Annotated[Path | None, typer.Option(help="replaces the table in this file")] = None,
     runs: Path = Path("runs/first_release"),
     epochs: int = Settings().epochs,
+    json_: Annotated[Path | None, typer.Option("--json", dir_okay=False)] = None,
+    finished: Annotated[bool, typer.Option("--finished", help="report, train nothing")] = False,
 ) -> None:
-    lines = [row("data", "method", list(METRICS)), "|---" * (len(METRICS) + 2) + "|"]
-    for name, peer in PEER.items():
+    records = []
+    for name in PEER:
         data = data_sets.load(str(data_dir / f"{name}.npz"))
         for loss, chosen in SETTINGS.items():
             # what train.py tests is trained on the whole training split: this is that fit alone
             settings = Settings(epochs=epochs, validation=0.0, **chosen)
-            results = []
             for seed in SEEDS:
+                path = runs / f"{name}-{loss}-{seed}.json"
+                if finished and not is_kept(path, settings._asdict()):
+                    continue
                 compute = partial(test_metrics, data, loss, settings, seed)
-                results.append(
-                    resumed(runs / f"{name}-{loss}-{seed}.json", settings._asdict(), compute)
-                )
-                print(name, loss, seed, f"{results[-1]['micro-F1']:.4f}", flush=True)
-            values = {metric: [result[metric] for result in results] for metric in METRICS}
-            cells = [f"{np.mean(v):.4f} ± {np.std(v, ddof=1):.4f}" for v in values.values()]
-            lines.append(row(name, f"`{loss}`", cells))
-        cells = [f"{peer[metric]:.4f}" if metric in peer else "not given" for metric in METRICS]
-        lines.append(row(name, "scikit-learn", cells))
-    table = "\n".join(lines)
+                found = resumed(path, settings._asdict(), compute)
+                records.append({"data": name, "loss": loss, "seed": seed, "test": found})
+                print(name, loss, seed, f"{found['micro-F1']:.4f}", flush=True)
+    if not records:
+        raise typer.BadParameter(f"nothing is finished in {runs}", param_hint="--runs")
+    table = markdown(records)
     print(f"\n{table}")
+    if json_:
+        write_whole(json_, to_json(records))
     if into:
         put_table(into, "tables.py", table)
+
+
+def markdown(records: Sequence[Mapping[str, Any]]) -> str:
+    lines = [row("data", "method", list(METRICS)), "|---" * (len(METRICS) + 2) + "|"]
+    for name, peer in PEER.items():
+        for loss in SETTINGS:
+            results = [r["test"] for r in records if (r["data"], r["loss"]) == (name, loss)]
+            if results:
+                values = [[result[metric] for result in results] for metric in METRICS]
+                cells = [f"{np.mean(v):.4f} ± {np.std(v, ddof=1):.4f}" for v in values]
+                lines.append(row(name, f"`{loss}`", cells))
+        cells = [f"{peer[metric]:.4f}" if metric in peer else "not given" for metric in METRICS]
+        lines.append(row(name, "scikit-learn", cells))
+    return "\n".join(lines)
 
 
 if __name__ == "__main__":

@@ -31,7 +31,7 @@ from compare_losses import BAR
 from comparison_report import publish
 from model import Settings
 from one_label import OneLabelData, Rows
-from report import resumed
+from report import is_kept, resumed
 from rich.console import Console
 from rich.progress import Progress
 from sweep import RATES, all_batches
@@ -134,17 +134,17 @@ def compare(
     for name in names:
         stem = f"{task.data.name}-{re.sub('[^a-z]+', '_', name.lower())}"
         path = runs / f"{stem}-search.json"
-        if finished and not path.exists():
+        if finished and not is_kept(path, key):
             continue
         found = resumed(path, key, partial(search, task, name, searched_k))
         setting = Setting(*found["setting"][:2], tuple(found["setting"][2]))
         after_run(f"{name}: search")
         for k, seed in trainings(name, plan, task.data.num_classes):
             path = runs / f"{stem}-{k}-{seed}.json"
-            if finished and not path.exists():
+            run_key = key | {"setting": [*setting[:2], list(setting.values)]}
+            if finished and not is_kept(path, run_key):
                 continue
             compute = partial(_train_one, task, name, k, setting, seed)
-            run_key = key | {"setting": [*setting[:2], list(setting.values)]}
             record = resumed(path, run_key, compute)
             about = {"data": task.data.name, "loss": name, "k": k, "seed": seed}
             about |= {"uses_k": METHODS[name].uses_k, "criterion": task.criterion}

@@ -1,0 +1,255 @@
+"""The command that judges the papers' claims: its rule, its page, and records that are missing."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+for needed in ("jax", "matplotlib", "optax", "rich", "river", "safetensors", "scipy", "typer"):
+    pytest.importorskip(needed)
+
+EXAMPLES = Path(__file__).parent.parent / "examples"
+sys.path.insert(0, str(EXAMPLES))
+
+import claims  # noqa: E402
+import claims_figure  # noqa: E402
+import claims_page  # noqa: E402
+import claims_rule  # noqa: E402
+import claims_runs  # noqa: E402
+import results  # noqa: E402
+from claims_rule import Bars, Claim, Pairs, Run  # noqa: E402
+from scipy.stats import ttest_rel  # noqa: E402
+from typer.testing import CliRunner  # noqa: E402
+
+DATA = ("one", "two", "three")
+WIGGLE = np.array([0.0, 0.004, 0.001, 0.003, 0.002])
+TEST = Pairs("ours", "rival", "accuracy", DATA)
+
+
+def runs_of(gaps, seeds=5, metric="accuracy"):
+    """Runs in which ours is ahead of the rival by the gap of each data set, give or take."""
+    found = []
+    for data, gap in gaps.items():
+        for seed in range(seeds):
+            found.append(Run(data, "ours", seed, {metric: 0.5 + gap + WIGGLE[seed]}))
+            found.append(Run(data, "rival", seed, {metric: 0.5}))
+    return found
+
+
+def noisy(data, seeds=5):
+    """As often ahead as behind."""
+    gaps = 0.02 * np.array([1, -1, 0.9, -1.1, 0.3])
+    ours = [Run(data, "ours", s, {"accuracy": 0.5 + gaps[s]}) for s in range(seeds)]
+    return ours + [Run(data, "rival", s, {"accuracy": 0.5}) for s in range(seeds)]
+
+
+def judged(runs, *tests):
+    claim = Claim("A claim", "Ours is better.", "nobody", "made up", tests or (TEST,))
+    return claims_rule.judge(claim, [], runs)
+
+
+@pytest.mark.parametrize(
+    ("runs", "verdict", "outcomes"),
+    [
+        (runs_of(dict.fromkeys(DATA, 0.05)), "held", ["ahead"] * 3),
+        (
+            runs_of({"one": 0.05, "two": 0.05, "three": -0.002}),
+            "partly",
+            ["ahead", "ahead", "open"],
+        ),
+        (runs_of({"one": 0.05, "two": 0.05, "three": -0.05}), "partly", ["ahead"] * 2 + ["behind"]),
+        (
+            runs_of({"one": 0.05}) + noisy("two") + noisy("three"),
+            "partly",
+            ["ahead"] + ["open"] * 2,
+        ),
+        (noisy("one") + noisy("two"), "not", ["open"] * 2),
+        (runs_of(dict.fromkeys(DATA, -0.05)), "not", ["behind"] * 3),
+        (runs_of({"one": 0.05}, seeds=1), "not run", []),
+        ([], "not run", []),
+    ],
+)
+def test_every_verdict_is_reached(runs, verdict, outcomes):
+    one = judged(runs)
+    assert one.verdict == verdict
+    assert [cell.outcome for cell in one.parts[0].cells] == outcomes
+
+
+def test_lower_metrics_are_turned_round():
+    (test,) = claims_rule.pairs("ours", "rival", "ranking loss", ("one",))
+    runs = runs_of({"one": -0.05}, metric="ranking loss")
+    assert test.lower and judged(runs, test).verdict == "held"
+    assert claims_rule.pairs("ours", "rival", "Hamming loss at 0", ("one",))[0].lower
+    assert not claims_rule.pairs("ours", "rival", "micro-F1", ("one",))[0].lower
+
+
+def test_p_is_that_of_scipy_and_holm_of_its_definition():
+    values = np.array([0.3, -0.1, 0.2, 0.4])
+    np.testing.assert_allclose(claims_rule.paired_p(values), ttest_rel(values, 0 * values).pvalue)
+    # equal differences, but for rounding
+    assert claims_rule.paired_p(np.array([0.1, 0.1, 0.3 - 0.2])) == 1.0
+    assert claims_rule.paired_p(np.zeros(3)) == 1.0
+    found = claims_rule.holm([0.04, 0.01, 0.03, 0.5])
+    np.testing.assert_allclose(found, [0.09, 0.04, 0.09, 0.5])
+    assert claims_rule.holm([0.6, 0.7]) == [1.0, 1.0]
+    # the tables of Student's t
+    np.testing.assert_allclose([claims_rule.least_t(n) for n in (3, 5)], [4.303, 2.776], atol=1e-3)
+
+
+def test_only_common_seeds_are_paired():
+    runs = [Run("one", "ours", s, {"accuracy": 1.0 + s}) for s in (0, 2, 3)]
+    runs += [Run("one", "rival", s, {"accuracy": 0.0}) for s in (3, 1, 0)]
+    np.testing.assert_array_equal(claims_rule.differences(runs, TEST)["one"], [1.0, 4.0])
+    runs.append(Run("one", "rival", 2, {"accuracy": float("nan")}))  # diverged
+    assert len(claims_rule.differences(runs, TEST)["one"]) == 2
+    assert judged(runs).parts[0].missing == ["two", "three"]
+
+
+def test_costs_and_claims_of_several_tests():
+    def bars(limit):
+        return Bars("cost", lambda records: {"small": 1.0, "large": 3.0}, limit)
+
+    verdicts = {limit: judged([], bars(limit)).verdict for limit in (0.5, 2.0, 4.0)}
+    assert verdicts == {0.5: "held", 2.0: "partly", 4.0: "not"}
+    most = bars(2.0)._replace(at_most=True, limit=3.0)
+    assert judged([], most).verdict == "held"
+    assert judged([], bars(0.5), bars(4.0)).verdict == "partly"
+    assert judged([], bars(4.0), bars(5.0)).verdict == "not"
+    assert judged([], bars(None)).verdict == "not run"  # noted, judges nothing
+    assert judged([], bars(0.5), bars(None), TEST).verdict == "held"  # TEST has no runs
+
+
+def test_page_says_what_was_found():
+    one = judged(runs_of({"one": 0.05, "two": -0.05}, seeds=3))
+    text = claims_page.page([one], {"made up": "made_up.md"}, {"made up": "small."})
+    assert "| [A claim](#a-claim) | **partly** | 1 ahead, 0 open, 1 behind<br>" in text
+    assert "**+5.2 ± 0.2** (p 0.001)" in text and "[made up](made_up.md)" in text
+    assert "3 seeds: a paired t-test needs |t| > 4.3, 6.2 on the clearest of 2 data sets." in text
+    assert "Not run, or not with two seeds: three." in text
+    assert "Of 1 claims: 1 partly." in text
+
+
+def synthetic_records(docs: Path) -> None:
+    """Of two comparisons; all others are missing."""
+    rng = np.random.default_rng(0)
+    records = [
+        {"data": f"{name}, 100 %", "loss": loss, "seed": seed, "rate": 0.01}
+        | {"test": {m: float(rng.random()) for m in ("micro-F1", "macro-F1", "Hamming loss")}}
+        for name in ("scene", "bibtex")
+        for loss in ("binary_cross_entropy", "supcon", "mscrg", "mscwrg")
+        for seed in range(3)
+    ]
+    for record in records:
+        record["test"] |= {"mAP": 0.5 + 0.01 * record["seed"], "ranking loss": 0.1}
+    (docs / "contrastive.json").write_bytes(results.one_per_line(records))
+    extreme = [
+        {"labels": 1_000_000, "result": {"peak GiB": 1.5, "P@1": 0.5, "P@3": 0.4, "P@5": 0.3}}
+    ]
+    (docs / "extreme.json").write_bytes(results.one_per_line(extreme))
+
+
+def invoke(*arguments):
+    runner = CliRunner(env={"COLUMNS": "500", "TERMINAL_WIDTH": "500", "NO_COLOR": "1"})
+    return runner.invoke(results.app, [str(a) for a in arguments])
+
+
+def test_command_renders_the_records_there_are_and_again_the_same(tmp_path):
+    synthetic_records(tmp_path)
+    page = tmp_path / "contrastive.md"
+    start, end = results.COMPARISONS["contrastive"].marks
+    page.write_text(f"before\n{start}\nold\n{end}\nafter\n")
+    options = ("--finished", "--docs", tmp_path)
+    result = invoke(*options)
+    assert result.exit_code == 0, result.output
+    written = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    index = written["index.md"].decode()
+    missing = [c for c in claims.CLAIMS if c.comparison not in ("contrastive", "extreme")]
+    assert missing and index.count("**Verdict: not run.**") == len(missing) + 1  # prototypes
+    assert "peak memory of the process: 1.5 GiB, bar met at 1 of 1" in index
+    assert "P@1 0.5, P@3 0.4, P@5 0.3" in index
+    assert "[contrastive](contrastive.md)" in index and "](top_k.md)" not in index
+    assert written["claims.png"].startswith(b"\x89PNG")
+    assert b"| `mscrg` |" in written["contrastive.md"] and b"old" not in written["contrastive.md"]
+    assert invoke(*options).exit_code == 0
+    assert written == {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+
+
+def test_command_takes_new_records_and_keeps_old_ones(tmp_path, monkeypatch):
+    synthetic_records(tmp_path)
+    kept = (tmp_path / "contrastive.json").read_bytes()
+    report = {"peak GiB": 13.0, "P@1": 0.5, "P@3": 0.4, "P@5": 0.3}
+
+    def run(place, path):
+        assert place.finished and place.runs == tmp_path / "runs"
+        path.write_text(json.dumps([{"labels": 1_000_000, "result": report, "secret": 1}]))
+
+    made = results.Comparison(run, dropped=("secret",))
+    monkeypatch.setitem(results.COMPARISONS, "extreme", made)
+    shared = ("--finished", "--docs", tmp_path, "--data-dir", tmp_path, "--runs", tmp_path / "runs")
+    result = invoke(*shared, "--only", "extreme")
+    assert result.exit_code == 0, result.output
+    assert b"secret" not in (tmp_path / "extreme.json").read_bytes()
+    assert "13 GiB, bar met at 0 of 1" in (tmp_path / "index.md").read_text()
+    monkeypatch.undo()
+    # no run of it is finished, so what is there stays
+    result = invoke(*shared, "--only", "extreme")
+    assert "is not finished; the records beside the page stay" in result.output
+    assert "13 GiB" in (tmp_path / "index.md").read_text()
+    assert (tmp_path / "contrastive.json").read_bytes() == kept
+
+
+def test_wrong_arguments_are_named():
+    assert "unknown comparison 'topk'; valid: first_release" in invoke("--only", "topk").output
+    assert "is needed to run the comparisons" in invoke().output
+
+
+def test_claims_fit_the_comparisons():
+    for claim in claims.CLAIMS:
+        assert claim.comparison in results.COMPARISONS and claim.comparison in claims.CONDITIONS
+        if any(isinstance(test, Pairs) for test in claim.tests):
+            assert claim.comparison in claims_runs.RUNS
+    names = [claims_page.slug(claim.name) for claim in claims.CLAIMS]
+    assert len(set(names)) == len(names)
+
+
+def test_records_become_runs():
+    result = {"sets": 3, "unseen": 0.1, "zlpr": {"micro-F1": 0.6}}
+    assert claims_runs.powersets({"quality": {"tiny": [result]}}) == [
+        Run("tiny", "zlpr", 0, {"micro-F1": 0.6})
+    ]
+    record = {"data": "d", "method": "m", "k": 5.0, "seed": 1, "equal": {"few": 0.2, "many": 0.5}}
+    (run,) = claims_runs.average_k([record, record | {"k": 2.0}])
+    assert run.numbers[claims_runs.RARITY] == pytest.approx(-0.3)
+    record = {"data": "d", "loss": "noised", "k": 5, "seed": 0, "test": {"5": {"accuracy": 0.7}}}
+    diverged = record | {"test": {}}
+    assert claims_runs.top_k([record, diverged, record | {"k": 1}]) == [
+        Run("d", "noised", 0, {"top-5 accuracy": 0.7})
+    ]
+
+
+def test_costs_are_ratios():
+    costs = {
+        f"synthetic {sets}": {
+            "sets": sets,
+            "zlpr": {"parameters": 10},
+            "powerset, likeliest set": {"parameters": sets},
+        }
+        for sets in (40, 20)
+    }
+    found = claims_runs.powerset_cost("parameters")({"costs": costs})
+    assert list(found.items()) == [("synthetic, 20 sets", 2.0), ("synthetic, 40 sets", 4.0)]
+    cells = {"a | L=100 | k=5": {"ms": 3.0}, "b | L=100 | k=5": {"ms": 2.0}}
+    cells |= {"a | L=100 | k=20": {"ms": 3.0}, "b | L=100 | k=20": {"failed": "over 300 s"}}
+    ratio = claims_runs.time_ratio("a | L={L} | k={k}", "b | L={L} | k={k}")
+    assert ratio(cells) == {"L = 100, k = 5": 1.5}
+
+
+def test_figure_shows_differences_from_the_largest_down():
+    one = judged(runs_of({"one": 0.01, "two": -0.05, "three": 0.05}))
+    assert [cell.data for cell in claims_figure.differences(one)] == ["three", "one", "two"]
+    assert claims_figure.forest([one, judged([])]).startswith(b"\x89PNG")
+    assert claims_figure.forest([]).startswith(b"\x89PNG")

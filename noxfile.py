@@ -1,4 +1,4 @@
-"""Sessions: tests on each backend, demo, examples, lint, doctests, benchmarks, build.
+"""Sessions: tests on each backend, demo, examples, notebooks, lint, doctests, docs and others.
 
 `nox -l` lists them. An interpreter that is not found is skipped.
 """
@@ -20,6 +20,8 @@ BACKENDS = ["numpy", "array-api-strict", "jax"]
 PYTHONS = ["3.11", "3.12", "3.13", "3.14"]
 # Python 3.11 is where PyTorch's small CPU build is to be had
 TESTED = [("3.11", "torch"), *((python, backend) for python in PYTHONS for backend in BACKENDS)]
+# what imports JAX or PyTorch has no examples of its own
+NO_DOCTESTS = ["--ignore-glob=*jax_*.py", "--ignore-glob=*torch_*.py"]
 
 
 def group(name: str) -> list[str]:
@@ -64,6 +66,15 @@ def examples(session: nox.Session) -> None:
     session.run("python", "examples/torch_loop.py", "--epochs", "2")
 
 
+@nox.session(python="3.11")
+def notebooks(session: nox.Session) -> None:
+    """The notebooks of examples/notebooks at reduced size; every library must be there."""
+    session.install(*group("torch-cpu"))
+    session.install("-e", ".[examples]", *group("tests"), *group("notebooks"))
+    env = {"ARRAY_BACKEND": "jax", "NOTEBOOKS": "required"}
+    session.run("pytest", "tests/test_notebooks.py", *session.posargs, env=env)
+
+
 @nox.session
 def lint(session: nox.Session) -> None:
     """Style, formatting and types."""
@@ -77,9 +88,38 @@ def lint(session: nox.Session) -> None:
 def doctests(session: nox.Session) -> None:
     """The examples in the docstrings."""
     session.install("-e", ".", *group("tests"))
-    # what imports JAX or PyTorch has no examples of its own; the tests of scale/ on JAX run its
-    ignored = ["--ignore-glob=*jax_*.py", "--ignore-glob=*torch_*.py", "--ignore=mlc_losses/scale"]
+    # scale/ needs JAX; its examples are run by the tests on JAX
+    ignored = [*NO_DOCTESTS, "--ignore=mlc_losses/scale"]
     session.run("pytest", "--doctest-modules", "mlc_losses", *ignored, *session.posargs)
+
+
+def site_tools(session: nox.Session) -> dict[str, str]:
+    """Install what makes the site; the environment for it."""
+    session.install(*group("torch-cpu"))
+    session.install("-e", ".[examples]", *group("docs"))
+    # MkDocs 1 is pinned: what the theme says of its future is no warning of this site
+    return {"NO_MKDOCS_2_WARNING": "1"}
+
+
+@nox.session(python="3.11")
+def docs(session: nox.Session) -> None:
+    """Run every Python block of README and site, build it strictly, check it in a browser.
+
+    The site is in build/site. Without Chromium on the PATH its checks are skipped, unless
+    CI_BROWSER=1 asks for one.
+    """
+    env = site_tools(session)
+    pages = ["README.md", *map(str, sorted(Path("docs").glob("**/*.md")))]
+    session.run("pytest", "-p", "page_blocks", *pages, env={"PYTHONPATH": "docs/site"})
+    session.run("pytest", "--doctest-modules", "mlc_losses", *NO_DOCTESTS)
+    session.run("mkdocs", "build", "--strict", env=env)
+    session.run("pytest", "docs/site", *session.posargs)
+
+
+@nox.session(python="3.11")
+def serve(session: nox.Session) -> None:
+    """Show the site on this machine; pages written by hand are shown anew when they change."""
+    session.run("mkdocs", "serve", "--dirty", *session.posargs, env=site_tools(session))
 
 
 @nox.session(python="3.11")

@@ -38,7 +38,7 @@ METHODS = {
     "softjax neuralsort": "softjax",
 }
 # a cell stops after so many rounds or seconds, whichever is first, but takes one round at least
-ROUNDS, SECONDS, LIMIT = 15, 20.0, 300.0
+ROUNDS, SECONDS, LIMIT = 9, 5.0, 100.0
 
 
 def batch(num_labels: int) -> tuple[np.ndarray, np.ndarray]:

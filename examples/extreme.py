@@ -216,6 +216,9 @@ def main(
     seed: int = 0,
     devices: Annotated[int, Option(help="split the labels over simulated devices")] = 1,
     test_rows: int = 1024,
+    held_out: Annotated[
+        int, Option(help="so many training examples are tested on instead, to choose settings by")
+    ] = 0,
     checkpoints: Annotated[Path | None, Option(help="directory; goes on from the last one")] = None,
     every: Annotated[int, Option(help="steps between checkpoints")] = 50,
     report: Annotated[Path | None, Option(help="JSON file for the results")] = None,
@@ -228,6 +231,11 @@ def main(
         if data is not None
         else extreme_data.generated(labels, features, examples, test_rows, seed=seed)
     )
+    if held_out:
+        if not 0 < held_out < many.num_train:
+            raise typer.BadParameter(f"--held-out must be in 1..{many.num_train - 1}")
+        # the numbers of the test part follow those of the training part
+        many = many._replace(num_train=many.num_train - held_out, num_test=held_out)
     chosen = getattr(mlc_losses, loss)
     optimizer = optax.adam(learning_rate)
     params = init_params(jax.random.key(seed), many.num_features, hidden, many.num_labels)

@@ -1,0 +1,121 @@
+"""The gallery: a page for each loss, and one on which to find it."""
+
+from __future__ import annotations
+
+import re
+from functools import cache
+
+import support
+from catalog import FAMILIES, ROOT, Row, losses_in, rows
+from curves import plot
+from entries import Argument, Entry, entry
+from figures import figure, thumbnail
+
+
+def families() -> dict[str, list[str]]:
+    """Titles, and the losses of each, where there are any."""
+    found = {title: losses_in(rooms) for title, rooms in FAMILIES.items()}
+    return {title: names for title, names in found.items() if names}
+
+
+def pages() -> dict[str, str]:
+    texts = {f"gallery/{name}.md": _page(row, entry(name)) for name, row in rows().items()}
+    return {"gallery/index.md": _index()} | texts
+
+
+def _index() -> str:
+    lines = [
+        "---\nhide: [toc]\n---",
+        "# Gallery of losses",
+        f"{len(rows())} losses. Each picture shows the loss against one logit, score or cosine: "
+        "a solid line where the moving entry should be high, a dashed one where it should be low.",
+        '<input class="filter" type="search" placeholder="Filter: long tail, top-k, cosine ..." '
+        'aria-label="Filter the losses" hidden>',
+    ]
+    for title, names in families().items():
+        lines += [f"## {title}", '<div class="cards" markdown>', *map(_card, names), "</div>"]
+    return "\n\n".join(lines) + "\n"
+
+
+def _card(name: str) -> str:
+    row = rows()[name]
+    return "\n\n".join(
+        ['<div class="card" markdown>', f"[**{name}**]({name}.md)", thumbnail(name),
+         f"{_sentence(row.use_when)}", f"<small>Targets: {row.targets}</small>", "</div>"]
+    )  # fmt: skip
+
+
+def _page(row: Row, found: Entry) -> str:
+    name = row.name
+    lines = [
+        f"# {name}",
+        found.summary,
+        _facts(row),
+        figure(name),
+        f"<small>{_code(plot(name).rest)} The gradient is that of JAX.</small>",
+        "## Formula",
+        found.introduction,
+        "## Arguments",
+        *map(_argument, found.arguments),
+        "## Result",
+        f"{found.returns}",
+        "## Errors",
+        "\n".join(f"- `{error}`: {text}" for error, text in found.raises),
+    ]
+    if found.behaviour:
+        lines += ["## Gradient, infinity, edge cases", found.behaviour]
+    if found.limits:
+        lines += ["## Limits that are other losses", _sentence(found.limits)]
+    if found.references:
+        lines += ["## Paper", found.references]
+    lines += ["## Example", f"```pycon\n{found.example}\n```"]
+    lines += ["## Backends", support.sentence(name)]
+    measured = _measured(name)
+    if measured:
+        links = ", ".join(f"[{title}](../results/{path})" for path, title in measured)
+        lines += ["## Measured", f"Results that name it: {links}."]
+    lines += [f"[Signature with types][mlc_losses.{name}] in the reference."]
+    return "\n\n".join(lines) + "\n"
+
+
+def _facts(row: Row) -> str:
+    facts = {"Use when": row.use_when, "Targets": row.targets,
+             "Looks across the batch": row.across_batch}  # fmt: skip
+    if row.paper:
+        facts["Paper"] = row.paper
+    return "\n".join(f"- **{key}**: {value}" for key, value in facts.items())
+
+
+def _argument(argument: Argument) -> str:
+    default = "" if argument.default is None else f" = `{argument.default}`"
+    return f"`{argument.name}`{default}\n:   {argument.text}"
+
+
+def _sentence(text: str) -> str:
+    return text[:1].upper() + text[1:]
+
+
+def _code(text: str) -> str:
+    """Backticks as HTML: Markdown is not read inside a block of it."""
+    return re.sub(r"`([^`]+)`", r"<code>\1</code>", text)
+
+
+@cache
+def _results() -> dict[str, str]:
+    folder = ROOT / "docs" / "results"
+    return {path.name: path.read_text(encoding="utf-8") for path in sorted(folder.glob("*.md"))}
+
+
+def _measured(name: str) -> list[tuple[str, str]]:
+    """The pages of results that name the loss, with their titles."""
+    return [
+        (path, short_title(text))
+        for path, text in _results().items()
+        if path != "index.md" and re.search(rf"`{name}`", text)
+    ]
+
+
+def short_title(text: str) -> str:
+    """The heading of a page up to its first colon or comma."""
+    heading = next(line for line in text.splitlines() if line.startswith("# "))
+    return re.split(r"[:,]", heading.removeprefix("# "))[0].replace("`", "")

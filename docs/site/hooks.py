@@ -1,0 +1,120 @@
+"""What MkDocs calls: pages are generated in memory, and nothing is written into docs/."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from mkdocs.config.defaults import MkDocsConfig
+from mkdocs.exceptions import PluginError
+from mkdocs.structure.files import File, Files
+from mkdocs.structure.pages import Page
+
+HERE = Path(__file__).parent
+
+
+def find_modules() -> None:
+    """The library, the cases of its tests, and the modules beside this one can be imported."""
+    for folder in (HERE, HERE.parents[1] / "tests", HERE.parents[1]):
+        if str(folder) not in sys.path:
+            sys.path.insert(0, str(folder))
+
+
+find_modules()
+import api  # noqa: E402
+import explorer_tables  # noqa: E402
+import gallery  # noqa: E402
+import kept  # noqa: E402
+import math_font  # noqa: E402
+import notebook_pages  # noqa: E402
+import support  # noqa: E402
+import verdicts  # noqa: E402
+from catalog import ROOT, path_of  # noqa: E402
+
+import mlc_losses as ml  # noqa: E402
+
+TABLE = "<!-- table: docs/site/support.py -->"
+
+
+def on_config(config: MkDocsConfig) -> None:
+    find_modules()  # again: MkDocs takes back the path that it imports a hook with
+    families = [
+        {title: [f"gallery/{name}.md" for name in names]}
+        for title, names in gallery.families().items()
+    ]
+    _fill(config.nav, "Gallery", ["gallery/index.md", *families])
+    _fill(config.nav, "Speed", _by_title("speed*.md", first="speed.md"))
+    _fill(config.nav, "Results", _by_title("results/*.md", first="results/index.md"))
+    _fill(config.nav, "Examples", _examples())
+    entries = [{title: path} for path, (title, _) in api.pages().items()]
+    _fill(config.nav, "API", ["api/index.md", *entries])
+
+
+def on_files(files: Files, config: MkDocsConfig) -> None:
+    reference = api.pages()
+    texts = {path: text for path, (_, text) in reference.items()}
+    for path, text in (texts | gallery.pages() | {"api/index.md": api.index(reference)}).items():
+        files.append(File.generated(config, path, content=text))
+    for path, content in {**_notebooks(), "assets/formulas.woff": math_font.woff()}.items():
+        files.append(File.generated(config, path, content=content))
+
+
+def on_page_markdown(markdown: str, page: Page, **_: Any) -> str:
+    if page.parent is None:
+        page.meta.setdefault("hide", []).append("navigation")  # it would name this page alone
+    if TABLE in markdown:
+        markdown = markdown.replace(TABLE, support.table())
+    return verdicts.beside_claims(markdown)
+
+
+def on_post_build(config: MkDocsConfig) -> None:
+    """The tables of the explorer; and every public name has its place in the reference."""
+    shutil.copytree(_explorer(), Path(config.site_dir, "explorer"), dirs_exist_ok=True)
+    pages = [path.read_text("utf-8") for path in Path(config.site_dir, "api").glob("*.html")]
+    names = [*ml.__all__, *ml.metrics.__all__]
+    wanted = {path_of(name) for name in names} - {"mlc_losses.metrics"}
+    missing = [path for path in wanted if not any(f'id="{path}"' in page for page in pages)]
+    if missing:
+        raise PluginError(f"not in the reference: {', '.join(sorted(missing))}")
+
+
+def _explorer() -> Path:
+    """The tables of the explorer; a build that was cut off leaves none."""
+    folder = kept.folder("explorer", *HERE.glob("explorer_*.py"))
+    if not folder.exists():
+        unfinished = folder.with_suffix(".unfinished")
+        explorer_tables.build(unfinished)
+        unfinished.rename(folder)
+    return folder
+
+
+def _by_title(pattern: str, first: str) -> list[Any]:
+    """This page, then the others in docs/ that match, by their titles."""
+    docs = ROOT / "docs"
+    paths = [path.relative_to(docs).as_posix() for path in sorted(docs.glob(pattern))]
+    paths.remove(first)
+    return [
+        first,
+        *({gallery.short_title((docs / each).read_text("utf-8")): each} for each in paths),
+    ]
+
+
+@cache
+def _notebooks() -> dict[str, str | bytes]:
+    """They are run anew when one of them, or the library, has changed."""
+    return notebook_pages.pages(ROOT / "build" / "notebooks")
+
+
+def _examples() -> list[Any]:
+    pages = {path: text for path, text in _notebooks().items() if path.endswith(".md")}
+    return [{gallery.short_title(text): path} for path, text in pages.items()]
+
+
+def _fill(nav: list[Any], section: str, entries: list[Any]) -> None:
+    """The entries of a section that is one page in mkdocs.yml."""
+    for entry in nav:
+        if isinstance(entry, dict) and section in entry:
+            entry[section] = entries

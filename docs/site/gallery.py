@@ -9,6 +9,7 @@ import support
 from catalog import FAMILIES, ROOT, Row, losses_in, rows
 from curves import plot
 from entries import Argument, Entry, entry
+from explorer_losses import SHOWN
 from figures import figure, thumbnail
 
 
@@ -74,6 +75,9 @@ def _page(row: Row, found: Entry) -> str:
     if measured:
         links = ", ".join(f"[{title}](../results/{path})" for path, title in measured)
         lines += ["## Measured", f"Results that name it: {links}."]
+    if name in SHOWN:
+        # as HTML: what stands behind # is for its script, no place on that page
+        lines += [f'<a href="../explorer.html#{name}">Move its logits</a> in the explorer.']
     lines += [f"[Signature with types][mlc_losses.{name}] in the reference."]
     return "\n\n".join(lines) + "\n"
 

@@ -44,6 +44,7 @@ LOSSES = [
     "softmax_cross_entropy",
 ]
 ON_JAX, ON_TORCH = "ours on JAX", "ours on PyTorch"
+JAX_PEERS = ("optax",)
 # a cell stops after so many rounds or seconds, whichever is first, but takes three rounds at least
 ROUNDS, SECONDS, LIMIT = 15, 8.0, 400.0
 # 5 resets the peak of this process's memory
@@ -178,7 +179,9 @@ def page(cells: dict[str, Any]) -> str:
     heads, parts = ["loss", "peer", *(str(list(shape)) for shape in SHAPES)], []
     for ours in (ON_JAX, ON_TORCH):
         rows = []
-        for name, peer in rows_of(cells):
+        # eager PyTorch against jitted JAX would compare those two
+        peers = [(n, p) for n, p in rows_of(cells) if ours == ON_JAX or p not in JAX_PEERS]
+        for name, peer in peers:
             row = [f"`{name}`", peer]
             for shape in SHAPES:
                 times = cells.get(cell_name(name, shape, "time"), {}).get("ms", {})

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parents[1]
-MARKED = r"(?<=<!-- {} -->\n).*?(?=<!-- end -->)"
+MARKED = re.compile(r"(?<=<!-- measured -->\n).*?(?=<!-- end -->)", flags=re.DOTALL)
 
 
 def kept(path: Path) -> dict[str, Any]:
@@ -55,11 +55,9 @@ def _in_a_process(command: list[str], limit: float) -> dict[str, Any]:
     return json.loads(done.stdout.strip().splitlines()[-1])
 
 
-def write_between(page: Path, content: str, mark: str = "measured") -> None:
-    """Puts `content` between the comments `mark` and `end` of a page."""
-    text, found = re.subn(
-        MARKED.format(mark), lambda _: f"\n{content}\n\n", page.read_text(), flags=re.DOTALL
-    )
+def write_between(page: Path, content: str) -> None:
+    """Puts `content` between the comments `measured` and `end` of a page."""
+    text, found = MARKED.subn(lambda _: f"\n{content}\n\n", page.read_text())
     if not found:
-        raise ValueError(f"{page} lacks the comments <!-- {mark} --> and <!-- end -->")
+        raise ValueError(f"{page} lacks the comments <!-- measured --> and <!-- end -->")
     page.write_text(text)

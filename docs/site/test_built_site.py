@@ -1,18 +1,16 @@
 """The site as a reader opens it: from files, without a network, on a laptop and on a phone.
 
-`MLC_SITE` names the folder of the built site, build/site without it. Where no Chromium is found the
-tests are skipped; with CI_BROWSER=1 that is a failure.
+`MLC_SITE` names the folder of the built site, build/site without it.
 """
 
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page
 
 SITE = Path(os.environ.get("MLC_SITE", Path(__file__).parents[2] / "build" / "site")).resolve()
 PAGES = sorted(path.relative_to(SITE).as_posix() for path in SITE.glob("**/*.html"))
@@ -26,27 +24,6 @@ TOO_WIDE = """() => {
         .filter((e) => e.getBoundingClientRect().right > width + 1 && !scrolls(e))
         .map((e) => e.outerHTML.slice(0, 80));
 }"""
-
-
-def chromium() -> str:
-    for name in ("chromium", "chromium-browser", "google-chrome"):
-        if found := shutil.which(name):
-            return found
-    reason = "no Chromium on the PATH"
-    if os.environ.get("CI_BROWSER") == "1":
-        pytest.fail(f"{reason}, and CI_BROWSER=1 asks for one")
-    pytest.skip(reason)
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    path = chromium()
-    with sync_playwright() as playwright:
-        # as root, which a container often is, Chromium wants no sandbox
-        arguments = ["--no-sandbox"] if os.getuid() == 0 else []
-        browser = playwright.chromium.launch(executable_path=path, args=arguments)
-        yield browser
-        browser.close()
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from typing import Any
 
@@ -10,22 +9,11 @@ import numpy as np
 import pytest
 from explorer_losses import SHOWN
 from explorer_tables import library
-from playwright.sync_api import Browser, ConsoleMessage, Locator, Page, sync_playwright
-from test_built_site import LAPTOP, PHONE, SITE, TOO_WIDE, address, chromium
+from playwright.sync_api import Browser, ConsoleMessage, Locator, Page
+from test_built_site import LAPTOP, PHONE, SITE, TOO_WIDE, address
 from test_explorer import CASES, bounds
 
 import mlc_losses
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    path = chromium()
-    with sync_playwright() as playwright:
-        # as root, which a container often is, Chromium wants no sandbox
-        arguments = ["--no-sandbox"] if os.getuid() == 0 else []
-        browser = playwright.chromium.launch(executable_path=path, args=arguments)
-        yield browser
-        browser.close()
 
 
 @pytest.fixture

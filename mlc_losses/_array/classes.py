@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from mlc_losses._array.host import first_index, to_host
@@ -9,34 +10,31 @@ from mlc_losses._array.labels import label_numbers, num_labels
 from mlc_losses._array.namespace import (
     check_floating,
     check_integer,
-    check_same_shape,
+    checked_where,
     default_integer,
     is_concrete,
-    label_arguments,
+    labels_last,
     namespace,
     shape_of,
+    to_compute_dtype,
 )
 
 
-def class_arguments(
+def class_scores(
     logits: Any, labels: Any, where: Any = None, axis: int = -1, *, logits_name: str = "logits"
-) -> tuple[Any, Any, Any]:
-    """`(xp, scores, is_label)` of a loss, checked, both `[..., L]` with the label axis last.
+) -> tuple[Any, Any, Any, Any, Any]:
+    """`(xp, logits, labels, where, valid)` of a loss, checked, with the label axis last.
 
-    Classes that `where` leaves out have the score -inf. `is_label` is True at the label, and
-    nowhere if that class is left out. An example whose label is out of range, which raises in
-    eager code, is NaN under a trace.
+    `valid` is a factor for the losses: NaN for a label out of range that nobody has looked at,
+    which must not pass for a loss of 0, and else 1; None where all have been looked at.
     """
     xp = namespace(**{logits_name: logits, "labels": labels, "where": where})
     check_floating(xp, logits_name, logits)
     check_integer(xp, "labels", labels)
-    if where is not None:
-        check_same_shape(logits_name, logits, "where", where)
     if logits.ndim == 0:
         raise ValueError(f"{logits_name} must have a label axis, got a 0-dimensional array")
-    if axis not in (-1, logits.ndim - 1):
-        logits = xp.moveaxis(logits, axis, -1)
-        where = None if where is None else xp.moveaxis(where, axis, -1)
+    where = checked_where(xp, logits_name, logits, where, axis)
+    logits = labels_last(xp, to_compute_dtype(xp, logits), axis)
     batch, count = shape_of(logits)[:-1], num_labels(logits)
     if shape_of(labels) != batch:
         raise ValueError(
@@ -46,14 +44,29 @@ def class_arguments(
     check_class_ids(labels, count)
     # a narrow integer may not hold so many
     labels = xp.astype(labels, default_integer(xp))
-    is_label = labels[..., None] == label_numbers(logits)
-    xp, scores, _, where = label_arguments(logits, is_label, where)
-    if not is_concrete(labels):
-        # nobody has looked at them: one out of range is not to pass for a loss of 0
-        exists = (labels >= 0) & (labels < count)
-        scores = xp.where(exists[..., None], scores, xp.nan)
+    if is_concrete(labels):
+        return xp, logits, labels, where, None
+    exists = (labels >= 0) & (labels < count)
+    one = xp.ones_like(labels, dtype=logits.dtype)
+    return xp, logits, labels, where, xp.where(exists, one, math.nan)
+
+
+def class_arguments(
+    logits: Any, labels: Any, where: Any = None, axis: int = -1, *, logits_name: str = "logits"
+) -> tuple[Any, Any, Any]:
+    """`(xp, scores, is_label)`, both `[..., L]`, for a loss that asks for the label as a mask.
+
+    Classes that `where` leaves out have the score -inf. `is_label` is True at the label, and
+    nowhere if that class is left out. The scores of an example whose label is not valid are NaN.
+    """
+    xp, scores, labels, where, valid = class_scores(
+        logits, labels, where, axis, logits_name=logits_name
+    )
+    is_label = labels[..., None] == label_numbers(scores)
+    if valid is not None:
+        scores = xp.where(xp.isnan(valid)[..., None], math.nan, scores)
     if where is not None:
-        scores, is_label = xp.where(where, scores, -xp.inf), is_label & where
+        scores, is_label = xp.where(where, scores, -math.inf), is_label & where
     return xp, scores, is_label
 
 

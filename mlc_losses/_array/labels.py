@@ -97,6 +97,30 @@ def label_numbers(like: Any) -> Any:
     return xp.reshape(numbers, (1,) * (like.ndim - 1) + (-1,))
 
 
+def at_class(x: Any, ids: Any) -> Any:
+    """The entry of `x` `[..., L]` at the class of each row, `[...]`; ids must be in range."""
+    xp = namespace(x=x)
+    if is_torch_namespace(xp):
+        return x.gather(-1, _in_range(xp, ids, x)[..., None])[..., 0]
+    is_class = ids[..., None] == label_numbers(x)
+    if xp.isdtype(x.dtype, "bool"):
+        return label_any(is_class & x)
+    return label_sum(x, is_class)
+
+
+def replaced_at_class(x: Any, ids: Any, value: float) -> Any:
+    """`x` with that number in place of the entry at the class of each row."""
+    xp = namespace(x=x)
+    if is_torch_namespace(xp):
+        return x.scatter(-1, _in_range(xp, ids, x)[..., None], value)
+    return xp.where(ids[..., None] == label_numbers(x), value, x)
+
+
+def _in_range(xp: Any, ids: Any, x: Any) -> Any:
+    """Ids that a tensor can be asked for, whatever they were."""
+    return xp.clip(ids, 0, max(shape_of(x)[-1] - 1, 0))
+
+
 def top_k(x: Any, k: int, /, *, axis: int = -1, mode: str = "largest") -> TopK:
     """The k largest (or smallest) entries along `axis`, in the coming standard's form.
 

@@ -94,6 +94,11 @@ def to_compute_dtype(xp: Any, x: Any) -> Any:
     return xp.astype(x, xp.float32) if is_half(xp, x.dtype) else x
 
 
+def as_dtype(xp: Any, x: Any, dtype: Any) -> Any:
+    """`x` in that dtype, itself if it is of it."""
+    return x if x.dtype == dtype else xp.astype(x, dtype)
+
+
 def default_float(xp: Any) -> Any:
     """The namespace's default real dtype (float32 in PyTorch and in JAX without x64)."""
     return xp.__array_namespace_info__().default_dtypes()["real floating"]
@@ -148,7 +153,7 @@ def _check_multi_hot(xp: Any, name: str, targets: Any) -> None:
         raise TypeError(f"{name} must be bool, integer or float, got dtype {targets.dtype}")
 
 
-def label_arguments(
+def checked_labels(
     logits: Any,
     targets: Any,
     where: Any = None,
@@ -159,29 +164,47 @@ def label_arguments(
 ) -> tuple[Any, Any, Any, Any]:
     """`(xp, logits, targets, where)` of a loss, checked, with the label axis last.
 
-    Logits and targets come back in the dtype to compute in. Where `where` is False the logit and
-    the target are 0, whatever they were: from here on they are harmless, in value and gradient.
+    Logits come back in the dtype to compute in, floating-point targets too.
     """
     xp = namespace(**{logits_name: logits, targets_name: targets, "where": where})
     check_floating(xp, logits_name, logits)
     _check_multi_hot(xp, targets_name, targets)
     check_same_shape(logits_name, logits, targets_name, targets)
-    if where is not None:
-        check_same_shape(logits_name, logits, "where", where)
-        if not xp.isdtype(where.dtype, "bool"):
-            raise TypeError(f"where must be bool (False = label unknown), got dtype {where.dtype}")
     if logits.ndim == 0:
         raise ValueError(f"{logits_name} must have a label axis, got a 0-dimensional array")
-    logits = _labels_last(xp, to_compute_dtype(xp, logits), axis)
-    targets = _labels_last(xp, xp.astype(targets, logits.dtype), axis)
+    where = checked_where(xp, logits_name, logits, where, axis)
+    logits = labels_last(xp, to_compute_dtype(xp, logits), axis)
+    if xp.isdtype(targets.dtype, "real floating"):
+        targets = as_dtype(xp, targets, logits.dtype)
+    return xp, logits, labels_last(xp, targets, axis), where
+
+
+def label_arguments(
+    logits: Any, targets: Any, where: Any = None, axis: int = -1, **names: str
+) -> tuple[Any, Any, Any, Any]:
+    """The same with targets in the dtype of the logits, and both 0 where `where` is False.
+
+    Whatever they were there, from here on they are harmless, in value and gradient.
+    """
+    xp, logits, targets, where = checked_labels(logits, targets, where, axis, **names)
+    targets = xp.astype(targets, logits.dtype)
     if where is not None:
-        where = _labels_last(xp, where, axis)
         logits = xp.where(where, logits, 0.0)
         targets = xp.where(where, targets, 0.0)
     return xp, logits, targets, where
 
 
-def _labels_last(xp: Any, x: Any, axis: int) -> Any:
+def checked_where(xp: Any, logits_name: str, logits: Any, where: Any, axis: int) -> Any:
+    """The mask, with the label axis last."""
+    if where is None:
+        return None
+    check_same_shape(logits_name, logits, "where", where)
+    if not xp.isdtype(where.dtype, "bool"):
+        raise TypeError(f"where must be bool (False = label unknown), got dtype {where.dtype}")
+    return labels_last(xp, where, axis)
+
+
+def labels_last(xp: Any, x: Any, axis: int) -> Any:
     return x if axis in (-1, x.ndim - 1) else xp.moveaxis(x, axis, -1)
 
 

@@ -7,11 +7,13 @@ wrong gradient at exactly 0, where a zero-initialised last layer begins.
 from __future__ import annotations
 
 import math
+from functools import reduce
+from operator import mul
 from typing import Any
 
 from array_api_compat import is_jax_namespace, is_torch_namespace
 
-from mlc_losses._array.namespace import namespace
+from mlc_losses._array.namespace import as_dtype, is_number, namespace
 
 # Beyond it a logit decides its label in every dtype; a larger one would only make 0 * inf.
 _DECIDED = 1e30
@@ -54,6 +56,11 @@ def materialized(x: Any) -> Any:
 def softplus(x: Any) -> Any:
     """`log(1 + e^x)`."""
     xp = namespace(x=x)
+    if is_torch_namespace(xp):
+        import torch
+
+        # beyond 50 it is x in every dtype
+        return torch.nn.functional.softplus(x, threshold=50.0)
     return xp.where(x >= 0, x, 0.0) + xp.log1p(xp.exp(-magnitude(x)))
 
 
@@ -65,15 +72,37 @@ def log_sigmoid(x: Any) -> Any:
 def sigmoid(x: Any) -> Any:
     """`σ(x) = 1 / (1 + e^-x)`."""
     xp = namespace(x=x)
+    if is_torch_namespace(xp):
+        import torch
+
+        return torch.sigmoid(x)
     small = xp.exp(-magnitude(x))
     return xp.where(x >= 0, 1.0, small) / (1.0 + small)
 
 
+def power(x: Any, exponent: Any) -> Any:
+    """`x^exponent` for x > 0."""
+    if _is_few(exponent):
+        return reduce(mul, [x] * int(exponent))
+    xp = namespace(x=x)
+    return xp.exp(exponent * xp.log(x))
+
+
 def sigmoid_power(x: Any, exponent: Any) -> Any:
     """`σ(x)^exponent` for any exponent >= 0: 1 for exponent 0, even at x = -inf."""
-    xp = namespace(x=x)
-    x = xp.where(x < -_DECIDED, -_DECIDED, xp.where(x > _DECIDED, _DECIDED, x))
-    return xp.exp(exponent * log_sigmoid(x))
+    if _is_few(exponent):
+        return power(sigmoid(x), exponent)
+    return namespace(x=x).exp(exponent * log_sigmoid(decided(x)))
+
+
+def _is_few(exponent: Any) -> bool:
+    """Whether a power is a product of a few factors, which costs less than a logarithm."""
+    return is_number(exponent) and exponent in (1.0, 2.0, 3.0, 4.0)
+
+
+def decided(x: Any) -> Any:
+    """`x`, no larger than what decides a label in every dtype: it may be multiplied by 0."""
+    return namespace(x=x).clip(x, -_DECIDED, _DECIDED)
 
 
 def magnitude(x: Any) -> Any:
@@ -82,17 +111,12 @@ def magnitude(x: Any) -> Any:
     return xp.where(x >= 0, x, -x)
 
 
-def bernoulli_nll(logits: Any, positive: Any, negative: Any) -> Any:
-    """`positive · softplus(-s) + negative · softplus(s)` for weights >= 0.
-
-    A weight of 0 removes its term even where that term is infinite.
-    """
-    xp = namespace(logits=logits)
-    size = magnitude(logits)
-    wrong_side = xp.where(logits >= 0, negative, positive)
-    counted = wrong_side > 0
-    linear = wrong_side * xp.where(counted, size, 0.0)
-    return linear + (positive + negative) * xp.log1p(xp.exp(-size))
+def relevance(xp: Any, targets: Any, dtype: Any) -> Any:
+    """1 where a target is above 1/2, else 0; NaN for NaN."""
+    if xp.isdtype(targets.dtype, "real floating"):
+        # a half is rounded to the even 0
+        return as_dtype(xp, xp.round(xp.clip(targets, 0.0, 1.0)), dtype)
+    return xp.astype(targets > 0 if xp.isdtype(targets.dtype, "integral") else targets, dtype)
 
 
 def matmul(a: Any, b: Any) -> Any:

@@ -1,4 +1,4 @@
-"""What the losses call: sums over pairs of labels, with the gradient rule of the backend.
+"""What the losses call: sums over pairs of labels, with their gradient rules.
 
 ZLPR adds the sides of the two-sided log-sum-exp, LSEP and softmax cross-entropy join them.
 """
@@ -7,31 +7,27 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any
-
-from array_api_compat import is_jax_namespace, is_torch_namespace
+from typing import Any, NamedTuple
 
 from mlc_losses._array import pairs
-from mlc_losses._array.axis import label_parts, needs_all_labels
+from mlc_losses._array.axis import needs_all_labels
 from mlc_losses._array.batch import batch_max, batch_sum
 from mlc_losses._array.namespace import namespace
 from mlc_losses._array.ops import stop_gradient
-from mlc_losses._array.two_sided import Parts, two_sided_parts
+from mlc_losses._array.row_rules import apply_rule
+from mlc_losses._array.two_sided import SideSums, TwoSided, side_sums
 
 
-def two_sided_logsumexp(logits: Any, targets: Any, bound: Any = None) -> tuple[Any, Any]:
+def two_sided_logsumexp(
+    xp: Any, logits: Any, targets: Any, bound: Any, where: Any = None
+) -> tuple[Any, Any]:
     """`log(e^b + Σ (1 - y) e^s)` and `log(e^-b + Σ y e^-s)` over the labels.
 
     Targets are weights in [0, 1], or bool, which takes one exponential where weights take two.
-    `bound` is one value b per example; without it the e^b and e^-b terms are absent, and a side
-    that nothing enters is -inf. A label leaves both sides by `s = -inf, y = 0`.
+    `bound` is one value b per example.
     """
-    xp = namespace(logits=logits, targets=targets, bound=bound)
-    parts = Parts(*_rule(xp, "two_sided_parts")(logits, targets, bound))
-    return (
-        parts.negative_shift + parts.negative_log,
-        parts.positive_shift + parts.positive_log,
-    )
+    sums = SideSums(*apply_rule(xp, TwoSided(), (logits, targets, bound), where=where))
+    return sums.negative_shift + sums.negative_log, sums.positive_shift + sums.positive_log
 
 
 def log_pair_sum(
@@ -43,8 +39,8 @@ def log_pair_sum(
     it is accurate where the sides cancel.
     """
     xp = namespace(logits=logits, targets=targets)
-    parts = Parts(*_rule(xp, "two_sided_parts")(logits, targets, None))
-    return _joined(parts, negative_scale, positive_scale)
+    sums = SideSums(*apply_rule(xp, TwoSided(), (logits, targets)))
+    return _joined(sums, negative_scale, positive_scale)
 
 
 def log_pair_sum_over_batch(
@@ -58,17 +54,17 @@ def log_pair_sum_over_batch(
     def total(pair: Callable[..., Any], logits: Any, targets: Any, *rows: Any) -> list[Any]:
         return [batch_sum(side) for side in pair(logits, targets, *(row[None, :] for row in rows))]
 
-    parts = two_sided_parts(logits, targets, None, largest=largest, total=total)
-    return _joined(parts, negative_scale, positive_scale)
+    sums = side_sums(logits, targets, largest=largest, total=total)
+    return _joined(sums, negative_scale, positive_scale)
 
 
-def _joined(parts: Parts, negative_scale: float, positive_scale: float) -> Any:
-    xp = namespace(parts=parts.negative_log)
-    logs = (parts.negative_log, parts.positive_log)
+def _joined(sums: SideSums, negative_scale: float, positive_scale: float) -> Any:
+    xp = namespace(sums=sums.negative_log)
+    logs = (sums.negative_log, sums.positive_log)
     empty = (logs[0] == -math.inf) | (logs[1] == -math.inf)
     empty = empty & ~xp.isnan(logs[0]) & ~xp.isnan(logs[1])
     scales = (negative_scale, positive_scale)
-    shifts = (parts.negative_shift, parts.positive_shift)
+    shifts = (sums.negative_shift, sums.positive_shift)
     # beside an infinite logarithm the shift, the largest finite number, is no matter
     shift = sum(
         scale * xp.where(xp.isinf(log), 0.0, shift)
@@ -88,22 +84,19 @@ def pair_logistic(scores: Any, positive: Any, negative: Any) -> Any:
     # written so that NaN makes a pair
     positive = positive & ~(scores == math.inf)
     negative = negative & ~(scores == -math.inf)
-    return _rule(xp, "pair_logistic")(scores, positive, negative)
+    return apply_rule(xp, _PairLogistic(), (scores, positive, negative))[0]
 
 
-def _rule(xp: Any, name: str) -> Callable[..., Any]:
-    """The function of that name with its gradient rule, or, without differentiation, without."""
-    parts = label_parts(xp)
-    if is_jax_namespace(xp) and (parts is None or parts.has_rules):
-        from mlc_losses._array import jax_rules
+class _PairLogistic(NamedTuple):
+    """The rule of `pair_logistic`."""
 
-        return getattr(jax_rules, name)
-    if is_torch_namespace(xp):
-        from mlc_losses._array import torch_rules
+    def values(self, xp: Any, params: Any, where: Any, *arrays: Any) -> tuple[Any]:
+        return (pairs.pair_logistic_value(*arrays),)
 
-        return getattr(torch_rules, name)
-    plain: dict[str, Callable[..., Any]] = {
-        "two_sided_parts": two_sided_parts,
-        "pair_logistic": pairs.pair_logistic_value,
-    }
-    return plain[name]
+    def finite_values(self, xp: Any, params: Any, where: Any, *arrays: Any) -> None:
+        return None
+
+    def derivatives(
+        self, index: int, xp: Any, params: Any, where: Any, values: Any, *arrays: Any
+    ) -> tuple[Any]:
+        return (pairs.pair_logistic_slopes(*arrays) if index == 0 else None,)

@@ -1,7 +1,7 @@
-"""Formulas of the two-sided log-sum-exp: positives against negatives, each side with a threshold.
+"""The two-sided log-sum-exp: positives against negatives, each side with a threshold.
 
-The gradient rules (`jax_rules`, `torch_rules`) are made of them. They are three times as fast as
-differentiating the value operation by operation, and right where that would be inf / inf.
+As a rule for `apply_rule`: three times as fast as differentiating the value operation by
+operation, and right where that would be inf / inf.
 """
 
 from __future__ import annotations
@@ -10,11 +10,17 @@ import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from array_api_compat import is_jax_namespace
+
 from mlc_losses._array.labels import label_max, label_sum
-from mlc_losses._array.namespace import namespace
+from mlc_losses._array.namespace import as_dtype, namespace
+
+# of a label on a side, whose weight is at least the smallest step from 1 to the next number: the
+# exponential of no label is more than the reciprocal of that times the side's total
+_LARGEST_EXPONENT = 40.0
 
 
-class Parts(NamedTuple):
+class SideSums(NamedTuple):
     """Both sides, each as `shift + log_total`.
 
     The shift is a constant as far as derivatives go. Kept apart, the slopes `e^(s - shift) / total`
@@ -27,6 +33,60 @@ class Parts(NamedTuple):
     positive_log: Any
 
 
+class TwoSided(NamedTuple):
+    """The rule of `SideSums`: of logits and targets, and of a bound `[...]` if one is given.
+
+    Where `where` is False a label is on neither side.
+    """
+
+    def values(self, xp: Any, params: Any, where: Any, *arrays: Any) -> SideSums:
+        if is_jax_namespace(xp):
+            from mlc_losses._array import jax_two_sided
+
+            return jax_two_sided.side_sums(*without_unknown(xp, where, *arrays))
+        return side_sums(*without_unknown(xp, where, *arrays))
+
+    def finite_values(self, xp: Any, params: Any, where: Any, *arrays: Any) -> SideSums | None:
+        """One pass instead of two. The bound's own term is 1, so nothing underflows that counts."""
+        if len(arrays) < 3:
+            return None
+        logits, targets, bound = arrays
+        targets = as_dtype(xp, targets, logits.dtype)
+        negative = 1.0 - targets
+        if where is not None:
+            known = xp.astype(where, logits.dtype)
+            negative, targets = negative * known, targets * known
+        term = xp.exp(logits - bound[..., None])
+        return SideSums(
+            bound, xp.log1p(label_sum(negative * term)), -bound, xp.log1p(label_sum(targets / term))
+        )
+
+    def derivatives(
+        self, index: int, xp: Any, params: Any, where: Any, values: Any, *arrays: Any
+    ) -> tuple[Any, ...]:
+        logits, targets, *bound = without_unknown(xp, where, *arrays)
+        sums = SideSums(*values)
+        if index == 0:
+            negative, positive = by_logits(logits, targets, sums)
+        elif index == 1:
+            negative, positive = by_targets(xp, where, logits, sums)
+        else:
+            negative, positive = by_bound(bound[0], sums)
+        # the shifts are constants: only the logarithms have a derivative
+        return None, negative, None, positive
+
+
+def without_unknown(xp: Any, where: Any, logits: Any, targets: Any, *bound: Any) -> Any:
+    """Logits and targets, -inf and 0 for a label that is not known: it is then on neither side."""
+    if where is None:
+        return logits, targets, *bound
+    return (
+        xp.where(where, logits, -math.inf),
+        xp.where(where, targets, xp.zeros_like(targets)),
+        *bound,
+    )
+
+
 def _largest(pair: Callable[..., Any], logits: Any, targets: Any) -> list[Any]:
     return [label_max(side) for side in pair(logits, targets)]
 
@@ -35,15 +95,15 @@ def _total(pair: Callable[..., Any], logits: Any, targets: Any, *rows: Any) -> l
     return [label_sum(side) for side in pair(logits, targets, *(row[..., None] for row in rows))]
 
 
-def two_sided_parts(
+def side_sums(
     logits: Any,
     targets: Any,
-    bound: Any,
+    bound: Any = None,
     *,
     largest: Callable[..., Any] = _largest,
     total: Callable[..., Any] = _total,
-) -> Parts:
-    """The value, without a gradient rule; a backend may bring its own way to reduce a pair.
+) -> SideSums:
+    """The sums, without a gradient rule; a backend may bring its own way to reduce a pair.
 
     The shift is the largest exponent among the labels that count and the bound. A larger one, a
     logit of the other side say, could make the whole sum underflow.
@@ -56,14 +116,21 @@ def two_sided_parts(
         for peak, b in zip(peaks, bounds, strict=True)
     ]
     totals = total(_shifted, logits, targets, *shifts)
-    if bound is not None:
-        totals = [
-            side + xp.exp(b - shift) for side, b, shift in zip(totals, bounds, shifts, strict=True)
-        ]
     logs = [
-        xp.where(side == 0, -math.inf, xp.log(xp.where(side == 0, 1.0, side))) for side in totals
+        _log_total(xp, side, b, shift)
+        for side, b, shift in zip(totals, bounds, shifts, strict=True)
     ]
-    return Parts(shifts[0], logs[0], shifts[1], logs[1])
+    return SideSums(shifts[0], logs[0], shifts[1], logs[1])
+
+
+def _log_total(xp: Any, total: Any, bound: Any, shift: Any) -> Any:
+    """`log(total + e^(bound - shift))`, to its last digit where the bound is the largest term."""
+    if bound is not None:
+        leads = bound == shift
+        whole = xp.where(leads, 1.0, total + xp.exp(bound - shift))
+        return xp.where(leads, xp.log1p(total), xp.log(whole))
+    empty = total == 0
+    return xp.where(empty, -math.inf, xp.log(xp.where(empty, 1.0, total)))
 
 
 def _candidates(logits: Any, targets: Any) -> tuple[Any, Any]:
@@ -100,58 +167,45 @@ def _on_side(xp: Any, targets: Any) -> tuple[Any, Any]:
     return targets < 1, targets > 0
 
 
-def slopes_by_logits(logits: Any, targets: Any, parts: Parts) -> tuple[Any, Any]:
+def by_logits(logits: Any, targets: Any, sums: SideSums) -> tuple[Any, Any]:
     """Derivative of each side by the logits.
 
-    Each is at most 1 in size; saying so is what makes the slope of an infinite logit 1, not NaN.
+    Each is at most 1 in size; saying so is what makes the derivative by an infinite logit 1.
     """
     xp = namespace(logits=logits)
-    rise, fall = _terms(*_exponents(logits, parts), targets)
-    return xp.minimum(rise, 1.0), -xp.minimum(fall, 1.0)
+    up, down = _exponents(logits, sums)
+    if xp.isdtype(targets.dtype, "bool"):
+        rise, fall = _terms(up, down, targets)
+    else:
+        # a label that is not on a side may have any exponent: there 0 multiplies it
+        y = as_dtype(xp, targets, logits.dtype)
+        rise = (1.0 - y) * xp.exp(xp.clip(up, None, _LARGEST_EXPONENT))
+        fall = y * xp.exp(xp.clip(down, None, _LARGEST_EXPONENT))
+    return xp.clip(rise, None, 1.0), -xp.clip(fall, None, 1.0)
 
 
-def slopes_by_targets(logits: Any, parts: Parts) -> tuple[Any, Any]:
+def by_targets(xp: Any, where: Any, logits: Any, sums: SideSums) -> tuple[Any, Any]:
     """Derivative of each side by the targets, kept finite."""
-    xp = namespace(logits=logits)
     largest = float(xp.finfo(logits.dtype).max)
-    rise, fall = (xp.minimum(xp.exp(x), largest) for x in _exponents(logits, parts))
+    rise, fall = (xp.clip(xp.exp(x), None, largest) for x in _exponents(logits, sums))
+    if where is not None:
+        rise, fall = xp.where(where, rise, 0.0), xp.where(where, fall, 0.0)
     return -rise, fall
 
 
-def slopes_by_bound(bound: Any, parts: Parts) -> tuple[Any, Any]:
+def by_bound(bound: Any, sums: SideSums) -> tuple[Any, Any]:
     """Derivative of each side by the bound."""
     xp = namespace(bound=bound)
-    rise, fall = (xp.exp(x)[..., 0] for x in _exponents(bound[..., None], parts))
+    rise, fall = (xp.exp(x)[..., 0] for x in _exponents(bound[..., None], sums))
     return rise, -fall
 
 
-def _exponents(x: Any, parts: Parts) -> tuple[Any, Any]:
+def _exponents(x: Any, sums: SideSums) -> tuple[Any, Any]:
     """Logarithm of what `e^x` is of the negatives' total, and `e^-x` of the positives'."""
     return (
-        x - parts.negative_shift[..., None] - _finite(parts.negative_log)[..., None],
-        -x - parts.positive_shift[..., None] - _finite(parts.positive_log)[..., None],
+        x - sums.negative_shift[..., None] - _finite(sums.negative_log)[..., None],
+        -x - sums.positive_shift[..., None] - _finite(sums.positive_log)[..., None],
     )
-
-
-def tangents(primals: Any, parts: Parts, dots: Any) -> Parts:
-    """How the parts move when `(logits, targets, bound)` move by `dots`; None is no move.
-
-    A move of zero must come as None: multiplied out it would cost a pass, or be 0 * inf.
-    """
-    logits, targets, bound = primals
-    logits_dot, targets_dot, bound_dot = dots
-    moves = []
-    if logits_dot is not None:
-        slopes = slopes_by_logits(logits, targets, parts)
-        moves.append([label_sum(slope * logits_dot) for slope in slopes])
-    if targets_dot is not None:
-        slopes = slopes_by_targets(logits, parts)
-        moves.append([label_sum(slope * targets_dot) for slope in slopes])
-    if bound_dot is not None:
-        moves.append([slope * bound_dot for slope in slopes_by_bound(bound, parts)])
-    negative, positive = (sum(side) for side in zip(*moves, strict=True))
-    still = namespace(logits=logits).zeros_like(parts.negative_shift)
-    return Parts(still, negative, still, positive)
 
 
 def _finite(x: Any) -> Any:

@@ -8,7 +8,8 @@ from typing import Any
 
 from mlc_losses._array.batch import batch_any, batch_size
 from mlc_losses._array.classes import class_arguments
-from mlc_losses._array.labels import label_any, label_sum, log_softmax, num_labels
+from mlc_losses._array.cross_entropy import two_weight_nll
+from mlc_losses._array.labels import label_any, log_softmax, num_labels
 from mlc_losses._array.namespace import (
     Array,
     ArrayT,
@@ -19,7 +20,7 @@ from mlc_losses._array.namespace import (
     shape_of,
     to_compute_dtype,
 )
-from mlc_losses._array.ops import bernoulli_nll, softplus, stop_gradient
+from mlc_losses._array.ops import softplus, stop_gradient
 from mlc_losses._array.pair_sums import log_pair_sum
 from mlc_losses._array.ranks import check_matrix, option
 from mlc_losses._array.selection import kth_largest, largest
@@ -217,8 +218,8 @@ def average_k_two_head(
     )
     positive = positive_weight * of_label + pseudo_weight * of_pseudo
     negative = negative_weight * of_rest
-    other_head = bernoulli_nll(xp.astype(multilabel_logits, scores.dtype), positive, negative)
-    return softplus(log_pair_sum(scores, is_label)) + head_weight * label_sum(other_head)
+    other_head = two_weight_nll(xp, xp.astype(multilabel_logits, scores.dtype), positive, negative)
+    return softplus(log_pair_sum(scores, is_label)) + head_weight * other_head
 
 
 def _pseudo_labels(scores: Any, is_label: Any, k: Any, rule: str) -> Any:

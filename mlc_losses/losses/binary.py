@@ -4,9 +4,28 @@ from __future__ import annotations
 
 from typing import Any
 
-from mlc_losses._array.labels import label_count, label_sum
-from mlc_losses._array.namespace import Array, ArrayT, label_arguments, number, per_label
-from mlc_losses._array.ops import bernoulli_nll, sigmoid, sigmoid_power, softplus
+from mlc_losses._array.cross_entropy import (
+    blended,
+    by_side,
+    cross_entropy,
+    faded,
+    faded_derivative,
+    signed,
+)
+from mlc_losses._array.labels import label_count, num_labels
+from mlc_losses._array.namespace import (
+    Array,
+    ArrayT,
+    checked_labels,
+    is_number,
+    number,
+    per_label,
+)
+from mlc_losses._array.ops import decided, power, sigmoid, sigmoid_power
+from mlc_losses._array.row_rules import LabelSum, sum_over_labels
+
+# added to nothing and a power of nothing, it is 0 in every dtype
+_TINY = 1e-30
 
 
 def binary_cross_entropy(
@@ -49,8 +68,13 @@ def binary_cross_entropy(
       >>> binary_cross_entropy(np.array([1.5, -0.5, 2.0]), np.array([1, 0, 1])).round(4)
       np.float64(0.8024)
     """
-    _, logits, targets, where = label_arguments(logits, targets, where, axis)
-    return label_sum(_weighted_nll(logits, targets, pos_weight, label_weights), where)
+    xp, logits, targets, where = checked_labels(logits, targets, where, axis)
+    negative = None if label_weights is None else per_label("label_weights", label_weights, logits)
+    positive = negative
+    if pos_weight is not None:
+        positive = per_label("pos_weight", pos_weight, logits)
+        positive = positive if negative is None else negative * positive
+    return cross_entropy(xp, logits, targets, where, positive, negative)
 
 
 def multilabel_soft_margin(
@@ -95,20 +119,14 @@ def multilabel_soft_margin(
       >>> multilabel_soft_margin(np.array([1.5, -0.5, 2.0]), np.array([1, 0, 1])).round(4)
       np.float64(0.2675)
     """
-    xp, logits, targets, where = label_arguments(logits, targets, where, axis)
-    total = label_sum(_weighted_nll(logits, targets, None, label_weights), where)
-    known = label_count(xp.ones_like(logits, dtype=xp.bool) if where is None else where, logits)
+    total = binary_cross_entropy(
+        logits, targets, label_weights=label_weights, where=where, axis=axis
+    )
+    xp, logits, _, where = checked_labels(logits, targets, where, axis)
+    if where is None:
+        return total / max(num_labels(logits), 1)
+    known = label_count(where, total)
     return total / xp.where(known > 0, known, 1.0)
-
-
-def _weighted_nll(logits: Any, targets: Any, pos_weight: Any, label_weights: Any) -> Any:
-    positive, negative = targets, 1.0 - targets
-    if pos_weight is not None:
-        positive = per_label("pos_weight", pos_weight, logits) * positive
-    if label_weights is not None:
-        weights = per_label("label_weights", label_weights, logits)
-        positive, negative = weights * positive, weights * negative
-    return bernoulli_nll(logits, positive, negative)
 
 
 def focal(
@@ -159,23 +177,33 @@ def focal(
       >>> focal(np.array([1.5, -0.5, 2.0]), np.array([1, 0, 1])).round(4)
       np.float64(0.0761)
     """
-    gamma = number("gamma", gamma, low=0.0)
-    xp, logits, targets, where = label_arguments(logits, targets, where, axis)
-    return label_sum(_focal(xp, *_toward_truth(xp, logits, targets), gamma, alpha), where)
+    params = number("gamma", gamma, low=0.0), _share("alpha", alpha)
+    xp, logits, targets, where = checked_labels(logits, targets, where, axis)
+    return sum_over_labels(xp, _FOCAL, (logits, targets), params, where)
 
 
-def _toward_truth(xp: Any, logits: Any, targets: Any) -> tuple[Any, Any]:
-    """Which labels are relevant, and each logit signed so that a larger one is more right."""
-    relevant = targets > 0.5
-    return relevant, xp.where(relevant, logits, -logits)
+def _share(name: str, value: Any) -> Any:
+    return None if value is None else number(name, value, low=0.0, high=1.0)
 
 
-def _focal(xp: Any, relevant: Any, margin: Any, gamma: Any, alpha: float | None) -> Any:
-    loss = sigmoid_power(-margin, gamma) * softplus(-margin)
-    if alpha is None:
-        return loss
-    alpha = number("alpha", alpha, low=0.0, high=1.0)
-    return xp.where(relevant, alpha * loss, (1.0 - alpha) * loss)
+def _focal(xp: Any, params: Any, logits: Any, targets: Any) -> Any:
+    gamma, alpha = params
+    relevant, _, wrong = signed(xp, logits, targets)
+    return _balanced(relevant, alpha, faded(wrong, gamma))
+
+
+def _focal_by_logits(xp: Any, params: Any, logits: Any, targets: Any) -> Any:
+    gamma, alpha = params
+    relevant, sign, wrong = signed(xp, logits, targets)
+    return _balanced(relevant, alpha, sign * faded_derivative(wrong, gamma))
+
+
+def _balanced(relevant: Any, alpha: Any, x: Any) -> Any:
+    """Times alpha for the positives and 1 - alpha for the negatives."""
+    return x if alpha is None else x * (1.0 - alpha + relevant * (2.0 * alpha - 1.0))
+
+
+_FOCAL = LabelSum(_focal, (_focal_by_logits, None))
 
 
 def poly(
@@ -226,10 +254,27 @@ def poly(
     """
     epsilon = number("epsilon", epsilon, low=-1.0)
     gamma = number("gamma", gamma, low=0.0)
-    xp, logits, targets, where = label_arguments(logits, targets, where, axis)
-    relevant, margin = _toward_truth(xp, logits, targets)
-    loss = _focal(xp, relevant, margin, gamma, alpha)
-    return label_sum(loss + epsilon * sigmoid_power(-margin, gamma + 1.0), where)
+    xp, logits, targets, where = checked_labels(logits, targets, where, axis)
+    params = gamma, _share("alpha", alpha), epsilon
+    return sum_over_labels(xp, _POLY, (logits, targets), params, where)
+
+
+def _poly(xp: Any, params: Any, logits: Any, targets: Any) -> Any:
+    gamma, alpha, epsilon = params
+    relevant, _, wrong = signed(xp, logits, targets)
+    focal = _balanced(relevant, alpha, faded(wrong, gamma))
+    return focal + epsilon * sigmoid_power(wrong, gamma + 1.0)
+
+
+def _poly_by_logits(xp: Any, params: Any, logits: Any, targets: Any) -> Any:
+    gamma, alpha, epsilon = params
+    relevant, sign, wrong = signed(xp, logits, targets)
+    focal = _balanced(relevant, alpha, faded_derivative(wrong, gamma))
+    added = epsilon * (gamma + 1.0) * sigmoid_power(wrong, gamma + 1.0)
+    return sign * (focal + added * (1.0 - sigmoid(wrong)))
+
+
+_POLY = LabelSum(_poly, (_poly_by_logits, None))
 
 
 def asymmetric(
@@ -286,19 +331,64 @@ def asymmetric(
     gamma_neg = number("gamma_neg", gamma_neg, low=0.0)
     gamma_pos = number("gamma_pos", gamma_pos, low=0.0)
     margin = number("margin", margin, low=0.0, below=1.0)
-    xp, logits, targets, where = label_arguments(logits, targets, where, axis)
-    relevant, toward = _toward_truth(xp, logits, targets)
-    if margin == 0.0:
-        gamma = xp.where(relevant, xp.full_like(logits, gamma_pos), gamma_neg)
-        return label_sum(sigmoid_power(-toward, gamma) * softplus(-toward), where)
-    # each branch sees the other's labels at logit 0, so that neither spoils a gradient
-    missed = xp.where(relevant, -logits, 0.0)
-    positive = sigmoid_power(missed, gamma_pos) * softplus(missed)
-    wrong = sigmoid(xp.where(relevant, 0.0, logits)) - margin
-    counted = ~(wrong <= 0)  # NaN counts
-    wrong = xp.where(counted, wrong, 0.5)
-    negative = xp.exp(gamma_neg * xp.log(wrong)) * -xp.log1p(-wrong)
-    return label_sum(xp.where(relevant, positive, xp.where(counted, negative, 0.0)), where)
+    xp, logits, targets, where = checked_labels(logits, targets, where, axis)
+    params = gamma_neg, gamma_pos, margin
+    return sum_over_labels(xp, _ASYMMETRIC, (logits, targets), params, where)
+
+
+def _asymmetric(xp: Any, params: Any, logits: Any, targets: Any) -> Any:
+    gamma_neg, gamma_pos, margin = params
+    is_positive, missed, false = by_side(xp, logits, targets)
+    negative = _shifted(xp, false, gamma_neg, margin)
+    return xp.where(is_positive, faded(missed, gamma_pos), negative)
+
+
+def _finite_asymmetric(xp: Any, params: Any, logits: Any, targets: Any) -> Any:
+    gamma_neg, gamma_pos, margin = params
+    relevant, _, wrong = signed(xp, decided(logits), targets)
+    counted, p = _above(xp, sigmoid(wrong), margin)
+    negative = counted * power(p, gamma_neg) * -xp.log1p(-p)
+    if is_number(margin) and margin == 0.0:
+        negative = faded(wrong, gamma_neg)
+    return blended(relevant, faded(wrong, gamma_pos), negative)
+
+
+def _asymmetric_by_logits(xp: Any, params: Any, logits: Any, targets: Any) -> Any:
+    gamma_neg, gamma_pos, margin = params
+    relevant, _, wrong = signed(xp, decided(logits), targets)
+    negative = _shifted_derivative(xp, wrong, gamma_neg, margin)
+    return blended(relevant, -faded_derivative(wrong, gamma_pos), negative)
+
+
+def _shifted(xp: Any, logits: Any, gamma: Any, margin: Any) -> Any:
+    """`p^γ (-log(1 - p))` with `p = max(σ(s) - margin, 0)`."""
+    if is_number(margin) and margin == 0.0:
+        return faded(logits, gamma)
+    counted, p = _above(xp, sigmoid(logits), margin)
+    value = counted * power(p, gamma) * -xp.log1p(-p)
+    return value if is_number(margin) else xp.where(margin > 0, value, faded(logits, gamma))
+
+
+def _shifted_derivative(xp: Any, logits: Any, gamma: Any, margin: Any) -> Any:
+    if is_number(margin) and margin == 0.0:
+        return faded_derivative(logits, gamma)
+    likely = sigmoid(logits)
+    counted, p = _above(xp, likely, margin)
+    by_p = power(p, gamma) * (gamma * -xp.log1p(-p) / p + 1.0 / (1.0 - p))
+    value = counted * by_p * likely * (1.0 - likely)
+    if is_number(margin):
+        return value
+    return xp.where(margin > 0, value, faded_derivative(logits, gamma))
+
+
+def _above(xp: Any, p: Any, margin: Any) -> tuple[Any, Any]:
+    """Which labels count, 1 or 0, and by how much their probability is above the margin."""
+    above = xp.clip(p - margin, 0.0, None)
+    # not 0 where it is divided by
+    return xp.sign(above), xp.clip(above, _TINY, None)
+
+
+_ASYMMETRIC = LabelSum(_asymmetric, (_asymmetric_by_logits, None), _finite_asymmetric)
 
 
 def hill(
@@ -347,12 +437,24 @@ def hill(
       >>> hill(np.array([1.5, -0.5, 2.0]), np.array([1, 0, 1])).round(4)
       np.float64(0.2502)
     """
-    margin = number("margin", margin)
-    gamma = number("gamma", gamma, low=0.0)
-    lam = number("lam", lam)
-    xp, logits, targets, where = label_arguments(logits, targets, where, axis)
-    relevant = targets > 0.5
-    missed = xp.where(relevant, margin - logits, 0.0)
-    positive = sigmoid_power(missed, gamma) * softplus(missed)
-    p = sigmoid(xp.where(relevant, 0.0, logits))
-    return label_sum(xp.where(relevant, positive, (lam - p) * p * p), where)
+    params = number("margin", margin), number("gamma", gamma, low=0.0), number("lam", lam)
+    xp, logits, targets, where = checked_labels(logits, targets, where, axis)
+    return sum_over_labels(xp, _HILL, (logits, targets), params, where)
+
+
+def _hill(xp: Any, params: Any, logits: Any, targets: Any) -> Any:
+    margin, gamma, lam = params
+    is_positive, missed, false = by_side(xp, logits, targets)
+    p = sigmoid(false)
+    return xp.where(is_positive, faded(missed + margin, gamma), (lam - p) * p * p)
+
+
+def _hill_by_logits(xp: Any, params: Any, logits: Any, targets: Any) -> Any:
+    margin, gamma, lam = params
+    relevant, _, wrong = signed(xp, decided(logits), targets)
+    p = sigmoid(wrong)
+    negative = (2.0 * lam - 3.0 * p) * p * p * (1.0 - p)
+    return blended(relevant, -faded_derivative(wrong + margin, gamma), negative)
+
+
+_HILL = LabelSum(_hill, (_hill_by_logits, None))

@@ -12,23 +12,25 @@ from typing import Any
 
 import numpy as np
 
+from mlc_losses._array.cross_entropy import faded, faded_derivative, signed
 from mlc_losses._array.host import first_index, to_host
 from mlc_losses._array.labels import label_max, label_sum, log_softmax, num_labels
 from mlc_losses._array.namespace import (
     Array,
     ArrayT,
     check_floating,
+    checked_labels,
     computed,
     is_concrete,
     is_number,
-    label_arguments,
     namespace,
     number,
     per_label,
     shape_of,
     to_compute_dtype,
 )
-from mlc_losses._array.ops import sigmoid, sigmoid_power, softplus
+from mlc_losses._array.ops import relevance, sigmoid
+from mlc_losses._array.row_rules import LabelSum, sum_over_labels
 
 # a ratio that decides any sigmoid, and that 0 can still be multiplied with
 _DECIDED = 1e30
@@ -309,25 +311,49 @@ def distribution_balanced(
     gamma = number("gamma", gamma, low=0.0)
     balance = number("balance", balance, low=0.0)
     num_examples = number("num_examples", num_examples, low=1.0)
-    xp, scores, y, where = label_arguments(logits, targets, where, axis)
+    xp, logits, targets, where = checked_labels(logits, targets, where, axis)
     _check_counts(xp, counts, num_examples)
-    counts = _at_least_one(xp, per_label("counts", counts, scores))
-    relevant = y > 0.5
-    weights = alpha + sigmoid(beta * (_inverse_share(xp, counts, relevant) - mu))
+    counts = xp.broadcast_to(per_label("counts", counts, logits), shape_of(logits))
+    (total,) = _RARITY.values(xp, (), where, targets, counts)
+    params = alpha, beta, mu, lam, kappa, gamma, balance, num_examples
+    return sum_over_labels(xp, _BALANCED, (logits, targets, counts, total), params, where)
+
+
+def _rarity_of_relevant(xp: Any, params: Any, targets: Any, counts: Any) -> Any:
+    return relevance(xp, targets, counts.dtype) / _at_least_one(xp, counts)
+
+
+_RARITY = LabelSum(_rarity_of_relevant, (None, None))
+
+
+def _rebalanced(
+    xp: Any, params: Any, logits: Any, targets: Any, counts: Any, total: Any
+) -> tuple[Any, Any, Any]:
+    """The weight of each label, the factor on its logit, and its logit as a mistake."""
+    alpha, beta, mu, lam, kappa, _, balance, num_examples = params
+    relevant, sign, _ = signed(xp, logits, targets)
+    counts, total = _at_least_one(xp, counts), total[..., None]
+    # huge where no label is relevant
+    share = xp.where(total > 0, 1.0 / (counts * xp.where(total > 0, total, 1.0)), _DECIDED)
+    weight = balance * (alpha + sigmoid(beta * (share - mu)))
     # a label that every example has counts as absent once
-    odds_against = xp.maximum(num_examples - counts, 1.0) / counts
-    scores = scores - (kappa / lam) * xp.log(odds_against)
-    scale = xp.where(relevant, xp.ones_like(scores), lam)
-    wrong = xp.where(relevant, -scores, lam * scores)
-    loss = (weights / scale) * sigmoid_power(wrong, gamma) * softplus(wrong)
-    return balance * label_sum(loss, where)
+    odds_against = xp.maximum(num_examples - counts, xp.ones_like(counts)) / counts
+    scale = relevant + lam * (1.0 - relevant)
+    wrong = sign * scale * (logits - (kappa / lam) * xp.log(odds_against))
+    return weight, sign * scale, wrong
 
 
-def _inverse_share(xp: Any, counts: Any, relevant: Any) -> Any:
-    """`1 / n` over its sum over the relevant labels, `[..., L]`; huge where there are none."""
-    rarity = 1.0 / counts
-    total = label_sum(xp.where(relevant, rarity, 0.0))[..., None]
-    return xp.where(total > 0, rarity / xp.where(total > 0, total, 1.0), _DECIDED)
+def _balanced(xp: Any, params: Any, *arrays: Any) -> Any:
+    weight, factor, wrong = _rebalanced(xp, params, *arrays)
+    return weight / xp.abs(factor) * faded(wrong, params[5])
+
+
+def _balanced_by_logits(xp: Any, params: Any, *arrays: Any) -> Any:
+    weight, factor, wrong = _rebalanced(xp, params, *arrays)
+    return weight * xp.sign(factor) * faded_derivative(wrong, params[5])
+
+
+_BALANCED = LabelSum(_balanced, (_balanced_by_logits, None, None, None))
 
 
 def _counts(counts: Any, num_examples: Any = math.inf) -> tuple[Any, Any]:

@@ -5,12 +5,18 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from mlc_losses._array.labels import label_count, label_sum
-from mlc_losses._array.namespace import Array, ArrayT, is_number, label_arguments, namespace, number
-from mlc_losses._array.ops import bernoulli_nll, magnitude, sigmoid_power, softplus
-
-# Beyond it an entropy is 0 in every dtype; a larger logit would only make inf * 0.
-_DECIDED = 1e30
+from mlc_losses._array.cross_entropy import (
+    by_side,
+    cross_entropy,
+    faded,
+    faded_derivative,
+    nll,
+    nll_by_logits,
+)
+from mlc_losses._array.labels import label_count, num_labels
+from mlc_losses._array.namespace import Array, ArrayT, checked_labels, is_number, namespace, number
+from mlc_losses._array.ops import decided, magnitude, relevance, sigmoid, softplus
+from mlc_losses._array.row_rules import LabelSum, sum_over_labels
 
 
 def assume_negative(
@@ -49,9 +55,15 @@ def assume_negative(
       >>> assume_negative(np.array([1.5, -0.5, 2.0]), np.array([1, 0, 0])).round(4)
       np.float64(2.8024)
     """
-    xp, logits, targets, where = label_arguments(logits, targets, where, axis)
-    seen = xp.astype(targets > 0.5, logits.dtype)
-    return label_sum(bernoulli_nll(logits, seen, 1.0 - seen), where)
+    xp, logits, targets, where = checked_labels(logits, targets, where, axis)
+    return cross_entropy(xp, logits, _seen(xp, targets), where)
+
+
+def _seen(xp: Any, targets: Any) -> Any:
+    """1 for a label that was seen, else 0; bool targets are kept as they are."""
+    if xp.isdtype(targets.dtype, "bool"):
+        return targets
+    return relevance(xp, targets, targets.dtype)
 
 
 def weak_assume_negative(
@@ -94,15 +106,15 @@ def weak_assume_negative(
       >>> weak_assume_negative(np.array([1.5, -0.5, 2.0]), np.array([1, 0, 0])).round(4)
       np.float64(1.5019)
     """
-    xp, logits, targets, where = label_arguments(logits, targets, where, axis)
-    seen = xp.astype(targets > 0.5, logits.dtype)
-    if weight is None:
-        known = xp.ones_like(logits, dtype=xp.bool) if where is None else where
-        others = label_count(known, logits)[..., None] - 1.0
-        unseen = (1.0 - seen) / xp.where(others > 1.0, others, 1.0)
+    xp, logits, targets, where = checked_labels(logits, targets, where, axis)
+    if weight is not None:
+        weight = number("weight", weight, low=0.0)
+    elif where is None:
+        weight = 1.0 / max(num_labels(logits) - 1, 1)
     else:
-        unseen = number("weight", weight, low=0.0) * (1.0 - seen)
-    return label_sum(bernoulli_nll(logits, seen, unseen), where)
+        others = label_count(where, logits)[..., None] - 1.0
+        weight = 1.0 / xp.where(others > 1.0, others, 1.0)
+    return cross_entropy(xp, logits, _seen(xp, targets), where, negative_weight=weight)
 
 
 def assume_negative_smoothed(
@@ -148,11 +160,26 @@ def assume_negative_smoothed(
       np.float64(2.8024)
     """
     epsilon = number("epsilon", epsilon, low=0.0, high=1.0)
-    xp, logits, targets, where = label_arguments(logits, targets, where, axis)
-    seen = targets > 0.5
-    more, less = (xp.ones_like(logits) * share for share in (1.0 - epsilon, epsilon))
-    nll = bernoulli_nll(logits, xp.where(seen, more, less), xp.where(seen, less, more))
-    return label_sum(nll, where)
+    xp, logits, targets, where = checked_labels(logits, targets, where, axis)
+    return sum_over_labels(xp, _SMOOTHED, (logits, targets), (epsilon,), where)
+
+
+def _smoothed_sides(xp: Any, params: Any, logits: Any, targets: Any) -> tuple[Any, Any]:
+    (epsilon,) = params
+    seen = relevance(xp, targets, logits.dtype)
+    positive = epsilon + (1.0 - 2.0 * epsilon) * seen
+    return positive, 1.0 - positive
+
+
+def _smoothed(xp: Any, params: Any, logits: Any, targets: Any) -> Any:
+    return nll(xp, params, logits, *_smoothed_sides(xp, params, logits, targets))
+
+
+def _smoothed_by_logits(xp: Any, params: Any, logits: Any, targets: Any) -> Any:
+    return nll_by_logits(xp, params, logits, *_smoothed_sides(xp, params, logits, targets))
+
+
+_SMOOTHED = LabelSum(_smoothed, (_smoothed_by_logits, None))
 
 
 def entropy_maximization(
@@ -201,20 +228,29 @@ def entropy_maximization(
       >>> entropy_maximization(np.array([1.5, -0.5, 2.0]), np.array([1, 0, 0])).round(4)
       np.float64(0.0986)
     """
-    alpha = number("alpha", alpha, low=0.0)
-    xp, logits, targets, where = label_arguments(logits, targets, where, axis)
-    seen = targets > 0.5
-    positive = softplus(xp.where(seen, -logits, 0.0))
-    entropy = _entropy(xp, xp.where(seen, 0.0, logits))
-    return label_sum(xp.where(seen, positive, -alpha * entropy), where)
+    params = (number("alpha", alpha, low=0.0),)
+    xp, logits, targets, where = checked_labels(logits, targets, where, axis)
+    return sum_over_labels(xp, _ENTROPY, (logits, targets), params, where)
 
 
-def _entropy(xp: Any, logits: Any) -> Any:
-    """Of a Bernoulli variable with these logits: log(1 + e^-|s|) + |s| σ(-|s|)."""
-    size = magnitude(logits)
-    size = xp.where(size > _DECIDED, _DECIDED, size)
-    small = xp.exp(-size)
-    return xp.log1p(small) + size * small / (1.0 + small)
+def _entropy(xp: Any, params: Any, logits: Any, targets: Any) -> Any:
+    (alpha,) = params
+    is_positive, missed, unseen = by_side(xp, logits, targets)
+    # of a Bernoulli variable with these logits
+    size = magnitude(decided(unseen))
+    entropy = softplus(-size) + size * sigmoid(-size)
+    return xp.where(is_positive, softplus(missed), -alpha * entropy)
+
+
+def _entropy_by_logits(xp: Any, params: Any, logits: Any, targets: Any) -> Any:
+    (alpha,) = params
+    is_positive, missed, unseen = by_side(xp, logits, targets)
+    unseen = decided(unseen)
+    by_unseen = alpha * unseen * sigmoid(unseen) * sigmoid(-unseen)
+    return xp.where(is_positive, -sigmoid(missed), by_unseen)
+
+
+_ENTROPY = LabelSum(_entropy, (_entropy_by_logits, None))
 
 
 def splc(
@@ -272,12 +308,32 @@ def splc(
     tau = number("tau", tau, low=0.0, high=1.0)
     margin = number("margin", margin)
     gamma = number("gamma", gamma, low=0.0)
-    xp, logits, targets, where = label_arguments(logits, targets, where, axis)
-    seen = targets > 0.5
-    positive = (seen | (logits > _logit(tau))) if correct else seen
-    shifted = xp.where(seen, logits - margin, logits)
-    against = xp.where(positive, -shifted, shifted)
-    return label_sum(sigmoid_power(against, gamma) * softplus(against), where)
+    xp, logits, targets, where = checked_labels(logits, targets, where, axis)
+    params = gamma, margin, _logit(tau) if correct else math.inf
+    return sum_over_labels(xp, _SPLC, (logits, targets), params, where)
+
+
+def _corrected(xp: Any, params: Any, logits: Any, targets: Any) -> tuple[Any, Any]:
+    """The sign of a mistake, and each logit signed so: the larger, the more wrong."""
+    _, margin, cut = params
+    seen = relevance(xp, targets, logits.dtype)
+    positive = (seen > 0) | (logits > cut)
+    # an unseen label that is taken for a positive is not shifted; a NaN stays
+    sign = xp.where(positive, -1.0, 1.0 - 2.0 * seen)
+    return sign, sign * (logits - margin * seen)
+
+
+def _splc(xp: Any, params: Any, logits: Any, targets: Any) -> Any:
+    _, wrong = _corrected(xp, params, logits, targets)
+    return faded(wrong, params[0])
+
+
+def _splc_by_logits(xp: Any, params: Any, logits: Any, targets: Any) -> Any:
+    sign, wrong = _corrected(xp, params, logits, targets)
+    return sign * faded_derivative(wrong, params[0])
+
+
+_SPLC = LabelSum(_splc, (_splc_by_logits, None))
 
 
 def _logit(share: Any) -> Any:

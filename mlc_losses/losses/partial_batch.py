@@ -7,10 +7,12 @@ from numbers import Real
 from typing import Any
 
 from mlc_losses._array.batch import batch_size, batch_sum
-from mlc_losses._array.labels import label_sum, num_labels
+from mlc_losses._array.cross_entropy import cross_entropy, two_weight_nll
+from mlc_losses._array.labels import num_labels
 from mlc_losses._array.namespace import Array, ArrayT, label_arguments, number
-from mlc_losses._array.ops import bernoulli_nll, sigmoid, softplus, stop_gradient
+from mlc_losses._array.ops import sigmoid, stop_gradient
 from mlc_losses._array.ranks import check_matrix, option
+from mlc_losses._array.row_rules import LabelSum, sum_over_labels
 from mlc_losses._array.selection import kth_largest
 
 
@@ -57,7 +59,9 @@ def expected_positive(
     expected = number("expected", expected, low=0.0)
     weight = number("weight", weight, low=0.0)
     xp, logits, seen = _batch(logits, targets)
-    return _seen_nll(xp, logits, seen) + weight * _count_penalty(logits, expected)
+    return cross_entropy(xp, logits, seen, negative_weight=0.0) + weight * _count_penalty(
+        xp, logits, expected
+    )
 
 
 def role(logits: ArrayT, estimator_logits: ArrayT, targets: Array, expected: float) -> ArrayT:
@@ -110,8 +114,9 @@ def role(logits: ArrayT, estimator_logits: ArrayT, targets: Array, expected: flo
 
     def half(student: Any, teacher: Any) -> Any:
         teacher = stop_gradient(teacher)
-        agreement = label_sum(bernoulli_nll(student, sigmoid(teacher), sigmoid(-teacher)))
-        return _seen_nll(xp, student, seen) + agreement + _count_penalty(student, expected)
+        positive, negative = sigmoid(teacher), sigmoid(-teacher)
+        fit = two_weight_nll(xp, student, xp.astype(seen, student.dtype) + positive, negative)
+        return fit + _count_penalty(xp, student, expected)
 
     return 0.5 * (half(logits, estimates) + half(estimates, logits))
 
@@ -172,7 +177,7 @@ def large_loss(logits: ArrayT, targets: Array, fraction: float, *, mode: str = "
     affected = ~seen & (unseen >= cut)
     positive = xp.astype(seen | affected if corrects else seen, logits.dtype)
     negative = xp.astype(~(seen | affected), logits.dtype)
-    return label_sum(bernoulli_nll(logits, positive, negative))
+    return two_weight_nll(xp, logits, positive, negative)
 
 
 def _batch(logits: Any, targets: Any) -> tuple[Any, Any, Any]:
@@ -182,14 +187,20 @@ def _batch(logits: Any, targets: Any) -> tuple[Any, Any, Any]:
     return xp, logits, targets > 0.5
 
 
-def _seen_nll(xp: Any, logits: Any, seen: Any) -> Any:
-    """The positive terms of each example."""
-    return label_sum(softplus(xp.where(seen, -logits, 0.0)), seen)
+def _probability(xp: Any, params: Any, logits: Any) -> Any:
+    return sigmoid(logits)
 
 
-def _count_penalty(logits: Any, expected: Any) -> Any:
+def _probability_by_logits(xp: Any, params: Any, logits: Any) -> Any:
+    return sigmoid(logits) * sigmoid(-logits)
+
+
+_NUM_LIKELY = LabelSum(_probability, (_probability_by_logits,))
+
+
+def _count_penalty(xp: Any, logits: Any, expected: Any) -> Any:
     """Squared distance of the mean number of positives from the expected one, over L."""
     count = num_labels(logits)
-    mean_count = batch_sum(label_sum(sigmoid(logits))) / max(batch_size(logits), 1)
+    mean_count = batch_sum(sum_over_labels(xp, _NUM_LIKELY, (logits,))) / max(batch_size(logits), 1)
     # no label at all: nothing to count
     return (mean_count - expected) ** 2 / count if count else 0.0 * mean_count

@@ -6,8 +6,9 @@ from typing import Any
 
 import numpy as np
 
+from mlc_losses._array.cross_entropy import cross_entropy
 from mlc_losses._array.host import constant
-from mlc_losses._array.labels import label_count, label_sum
+from mlc_losses._array.labels import label_count
 from mlc_losses._array.namespace import (
     Array,
     ArrayT,
@@ -17,7 +18,7 @@ from mlc_losses._array.namespace import (
     per_example,
     shape_of,
 )
-from mlc_losses._array.ops import bernoulli_nll, softplus
+from mlc_losses._array.ops import softplus
 from mlc_losses._array.pair_sums import log_pair_sum, pair_logistic
 from mlc_losses._array.pairs import pair_arguments, pair_exp_mean, pair_hinge
 
@@ -310,7 +311,5 @@ def calibrated_ranking(
     """
     xp, scores, positive, negative = pair_arguments(logits, targets, where, axis)
     shifted = scores - per_example("threshold", threshold, scores)[..., None]
-    to_threshold = bernoulli_nll(
-        shifted, xp.astype(positive, scores.dtype), xp.astype(negative, scores.dtype)
-    )
-    return pair_logistic(scores, positive, negative) + label_sum(to_threshold)
+    to_threshold = cross_entropy(xp, shifted, positive, positive | negative)
+    return pair_logistic(scores, positive, negative) + to_threshold

@@ -1,19 +1,24 @@
-"""Softmax over the labels: one class per example, or the label set as a uniform distribution."""
+"""One class per example under a softmax, or several: cross-entropy and its relatives."""
 
 from __future__ import annotations
 
-from mlc_losses._array.classes import class_arguments
-from mlc_losses._array.labels import label_any, label_count, label_sum, log_softmax
+import math
+from typing import Any, NamedTuple
+
+from mlc_losses._array.class_odds import log_odds_against
+from mlc_losses._array.classes import class_scores
+from mlc_losses._array.labels import at_class, label_count, label_max, label_sum, replaced_at_class
 from mlc_losses._array.namespace import (
     Array,
     ArrayT,
+    checked_labels,
     is_number,
-    label_arguments,
     number,
     per_label,
+    shape_of,
 )
-from mlc_losses._array.ops import sigmoid_power, softplus
-from mlc_losses._array.pair_sums import log_pair_sum
+from mlc_losses._array.ops import decided, relevance, sigmoid_power, softplus
+from mlc_losses._array.row_rules import LabelSum, apply_rule, known, sum_over_labels
 
 
 def softmax_cross_entropy(
@@ -59,17 +64,34 @@ def softmax_cross_entropy(
       array([0.5239, 0.6931])
     """
     label_smoothing = number("label_smoothing", label_smoothing, low=0.0, high=1.0)
-    xp, scores, is_label = class_arguments(logits, labels, where, axis)
-    hard = softplus(log_pair_sum(scores, is_label))
+    xp, logits, labels, where, valid = class_scores(logits, labels, where, axis)
+    against = _valid(valid, log_odds_against(xp, logits, labels, where))
+    loss = softplus(against)
     if is_number(label_smoothing) and label_smoothing == 0.0:
-        return hard
-    present = scores > -xp.inf
-    total = -label_sum(log_softmax(scores), present)
-    count = label_count(present, scores)
-    uniform = xp.where(label_any(is_label), total / xp.where(count == 0, 1.0, count), 0.0)
-    if is_number(label_smoothing) and label_smoothing == 1.0:
-        return uniform  # 0 * inf otherwise
-    return (1.0 - label_smoothing) * hard + label_smoothing * uniform
+        return loss
+    present = logits > -math.inf if where is None else where & (logits > -math.inf)
+    count = label_count(present, logits)
+    count = xp.where(count == 0, 1.0, count)
+    lead = sum_over_labels(xp, _LEAD, (logits, labels, count), where=present)
+    smoothed = loss + label_smoothing * xp.where(loss == math.inf, 0.0, lead)
+    return smoothed if where is None else xp.where(at_class(where, labels), smoothed, 0.0)
+
+
+def _valid(valid: Any, against: Any) -> Any:
+    """NaN, in value and gradient, for an example whose label is out of range."""
+    return against if valid is None else against * valid
+
+
+def _lead(xp: Any, params: Any, logits: Any, labels: Any, count: Any) -> Any:
+    """How far the label is ahead of each class, over the number of classes."""
+    return -_over(xp, logits, at_class(logits, labels)[..., None]) / count[..., None]
+
+
+def _lead_by_logits(xp: Any, params: Any, logits: Any, labels: Any, count: Any) -> Any:
+    return replaced_at_class(xp.zeros_like(logits), labels, 1.0) - 1.0 / count[..., None]
+
+
+_LEAD = LabelSum(_lead, (_lead_by_logits, None, None))
 
 
 def softmax_focal(
@@ -114,9 +136,10 @@ def softmax_focal(
       np.float64(0.0871)
     """
     gamma = number("gamma", gamma, low=0.0)
-    _, scores, is_label = class_arguments(logits, labels, where, axis)
-    against = log_pair_sum(scores, is_label)
-    return sigmoid_power(against, gamma) * softplus(against)
+    xp, logits, labels, where, valid = class_scores(logits, labels, where, axis)
+    against = _valid(valid, log_odds_against(xp, logits, labels, where))
+    # at infinity the power is constant
+    return sigmoid_power(decided(against), gamma) * softplus(against)
 
 
 def ldam(logits: ArrayT, labels: Array, margins: Array, *, scale: float = 30.0) -> ArrayT:
@@ -153,10 +176,11 @@ def ldam(logits: ArrayT, labels: Array, margins: Array, *, scale: float = 30.0) 
       np.float64(12.0)
     """
     scale = number("scale", scale, above=0.0)
-    xp, scores, is_label = class_arguments(logits, labels)
+    xp, logits, labels, _, valid = class_scores(logits, labels)
+    margins = xp.broadcast_to(per_label("margins", margins, logits), shape_of(logits))
     # added to the log-odds, not to a logit that may be large: there it would lose its digits
-    margin = label_sum(per_label("margins", margins, scores) * xp.astype(is_label, scores.dtype))
-    return softplus(log_pair_sum(scale * scores, is_label) + scale * margin)
+    against = log_odds_against(xp, scale * logits, labels) + scale * at_class(margins, labels)
+    return softplus(_valid(valid, against))
 
 
 def multilabel_softmax(
@@ -197,10 +221,61 @@ def multilabel_softmax(
       >>> multilabel_softmax(np.array([1.5, -0.5, 2.0]), np.array([1, 0, 1])).round(4)
       np.float64(0.7739)
     """
-    xp, scores, targets, where = label_arguments(logits, targets, where, axis)
-    positive = targets > 0.5
-    log_probabilities = log_softmax(scores, where)
-    count = label_count(positive, scores)
-    # NaN counts even without a relevant label
-    counted = positive | xp.isnan(log_probabilities)
-    return -label_sum(log_probabilities, counted) / xp.where(count == 0, 1.0, count)
+    xp, logits, targets, where = checked_labels(logits, targets, where, axis)
+    relevant = xp.astype(relevance(xp, targets, logits.dtype), xp.bool)
+    count = label_count(relevant if where is None else relevant & where, logits)
+    shift, log_total = apply_rule(xp, _LogSumExp(), (logits, targets), where=where)
+    below = sum_over_labels(xp, _BELOW, (logits, targets, shift), where=where)
+    return (below + count * log_total) / xp.where(count == 0, 1.0, count)
+
+
+class _LogSumExp(NamedTuple):
+    """Values: the largest logit, a constant here, and `log Σ e^(s - largest)`.
+
+    Labels at inf share the probability, without a gradient.
+    """
+
+    def values(self, xp: Any, params: Any, where: Any, logits: Any, targets: Any) -> Any:
+        if where is not None:
+            logits = xp.where(where, logits, -math.inf)
+        peak = label_max(logits)
+        peak = xp.where(peak == -math.inf, 0.0, peak)
+        terms = xp.exp(_over(xp, logits, peak[..., None]))
+        relevant = relevance(xp, *known(xp, where, (targets,)), logits.dtype)
+        positive, negative = label_sum(relevant * terms), label_sum((1.0 - relevant) * terms)
+        # one relevant label far above the others: the loss keeps its digits
+        alone = positive == 1.0
+        total = xp.where(alone | (positive + negative == 0), 1.0, positive + negative)
+        return peak, xp.where(alone, xp.log1p(negative), xp.log(total))
+
+    def finite_values(self, xp: Any, params: Any, where: Any, *arrays: Any) -> None:
+        return None
+
+    def derivatives(
+        self, index: int, xp: Any, params: Any, where: Any, values: Any, logits: Any, targets: Any
+    ) -> tuple[Any, ...]:
+        if index == 1:
+            return None, None
+        peak, log_total = (value[..., None] for value in values)
+        share = xp.exp(_over(xp, logits, peak) - log_total)
+        counted = ~xp.isinf(logits) if where is None else where & ~xp.isinf(logits)
+        return None, xp.where(counted, share, 0.0)
+
+
+def _over(xp: Any, logits: Any, peak: Any) -> Any:
+    """`s - peak`, where two of inf differ by 0."""
+    return xp.where(logits == peak, 0.0, logits - xp.where(logits == peak, 0.0, peak))
+
+
+def _below(xp: Any, params: Any, logits: Any, targets: Any, peak: Any) -> Any:
+    """How far a relevant label is below the largest."""
+    relevant = relevance(xp, targets, logits.dtype)
+    return relevant * xp.where(relevant == 0, 0.0, -_over(xp, logits, peak[..., None]))
+
+
+def _below_by_logits(xp: Any, params: Any, logits: Any, targets: Any, peak: Any) -> Any:
+    relevant = relevance(xp, targets, logits.dtype)
+    return xp.where(logits == math.inf, 0.0, -relevant)
+
+
+_BELOW = LabelSum(_below, (_below_by_logits, None, None))

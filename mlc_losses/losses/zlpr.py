@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from mlc_losses._array.labels import label_sum
+from typing import Any
+
 from mlc_losses._array.namespace import (
     Array,
     ArrayT,
     check_floating,
-    is_floating,
-    label_arguments,
+    checked_labels,
     number,
     per_example,
 )
 from mlc_losses._array.ops import sigmoid
 from mlc_losses._array.pair_sums import two_sided_logsumexp
+from mlc_losses._array.row_rules import LabelSum, sum_over_labels
 
 
 def zlpr(
@@ -71,14 +72,11 @@ def zlpr(
       >>> zlpr(logits, targets).round(4)
       array([1.3849, 2.0886])
     """
-    xp, scores, weights, where = label_arguments(logits, targets, where, axis)
-    if not is_floating(targets):
-        weights = weights > 0  # hard by its dtype: half the exponentials
-    if where is not None:
-        scores = xp.where(where, scores, -xp.inf)
-    negative, positive = two_sided_logsumexp(
-        scores, weights, per_example("threshold", threshold, scores)
-    )
+    xp, logits, targets, where = checked_labels(logits, targets, where, axis)
+    if xp.isdtype(targets.dtype, "integral"):
+        targets = targets > 0  # hard by its dtype: half the exponentials
+    bound = per_example("threshold", threshold, logits)
+    negative, positive = two_sided_logsumexp(xp, logits, targets, bound, where)
     return negative + positive
 
 
@@ -126,19 +124,43 @@ def zlpr_kl(
       >>> zlpr_kl(np.array([1.5, -0.5]), np.array([0.5, 0.25])).round(4)
       np.float64(0.3336)
     """
-    xp, first, second, where = label_arguments(
+    xp, first, second, where = checked_labels(
         logits, other_logits, where, axis, targets_name="other_logits"
     )
     check_floating(xp, "other_logits", other_logits)
-    scale = number("scale", scale)
+    params = (number("scale", scale),)
+    return sum_over_labels(xp, _SYMMETRIC_KL, (first, second), params, where)
+
+
+def _gaps(xp: Any, params: Any, first: Any, second: Any) -> tuple[Any, Any]:
+    """`c (s - t)` and `σ(c s) - σ(c t)`, the second free of cancellation."""
+    (scale,) = params
     first, second = scale * first, scale * second
-    high = xp.where(first >= second, first, second)
-    low = xp.where(first >= second, second, first)
-    # equal infinities are equal: inf - inf must not be formed, in value or gradient
-    equal = high == low
-    gap = xp.where(equal, 0.0, high) - xp.where(equal, 0.0, low)
-    # σ(high) - σ(low) = σ(high) σ(-low) (1 - e^-gap), free of cancellation
-    return label_sum(sigmoid(high) * sigmoid(-low) * -xp.expm1(-gap) * gap, where)
+    # equal infinities are equal; any other is as far as a number can be, which 0 may multiply
+    gap = xp.where(first == second, 0.0, first - second)
+    high, low = xp.maximum(first, second), xp.minimum(first, second)
+    size = sigmoid(high) * sigmoid(-low) * -xp.expm1(-xp.abs(gap))
+    return gap, xp.sign(gap) * size
+
+
+def _symmetric_kl(xp: Any, params: Any, first: Any, second: Any) -> Any:
+    gap, difference = _gaps(xp, params, first, second)
+    return gap * difference
+
+
+def _kl_by_first(xp: Any, params: Any, first: Any, second: Any) -> Any:
+    (scale,) = params
+    gap, difference = _gaps(xp, params, first, second)
+    # at infinity the density is 0, and its product with the gap too
+    density = sigmoid(scale * first) * sigmoid(-scale * first)
+    return scale * (difference + xp.where(density == 0, 0.0, density * gap))
+
+
+def _kl_by_second(xp: Any, params: Any, first: Any, second: Any) -> Any:
+    return _kl_by_first(xp, params, second, first)
+
+
+_SYMMETRIC_KL = LabelSum(_symmetric_kl, (_kl_by_first, _kl_by_second))
 
 
 def r_drop(

@@ -1,0 +1,162 @@
+"""Sigmoid cross-entropy of each label, summed over the labels."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from mlc_losses._array.namespace import as_dtype, is_number, shape_of
+from mlc_losses._array.ops import (
+    decided,
+    magnitude,
+    relevance,
+    sigmoid,
+    sigmoid_power,
+    softplus,
+)
+from mlc_losses._array.row_rules import LabelSum, sum_over_labels
+
+
+def cross_entropy(
+    xp: Any,
+    logits: Any,
+    targets: Any,
+    where: Any = None,
+    positive_weight: Any = None,
+    negative_weight: Any = None,
+) -> Any:
+    """`Σ p y softplus(-s) + n (1 - y) softplus(s)`, for targets of any dtype in [0, 1].
+
+    The weights p and n are numbers, or arrays that are broadcast against the logits; None is 1.
+    """
+    if positive_weight is None and negative_weight is None:
+        return sum_over_labels(xp, _CROSS_ENTROPY, (logits, targets), where=where)
+    weights = (_of_cells(xp, weight, logits) for weight in (positive_weight, negative_weight))
+    return sum_over_labels(xp, _WEIGHTED, (logits, targets, *weights), where=where)
+
+
+def _of_cells(xp: Any, weight: Any, logits: Any) -> Any:
+    if weight is None or is_number(weight):
+        first = logits[..., : min(1, shape_of(logits)[-1])]
+        weight = xp.full_like(first, 1.0 if weight is None else weight)
+    return xp.broadcast_to(weight, shape_of(logits))
+
+
+def two_weight_nll(xp: Any, logits: Any, positive: Any, negative: Any) -> Any:
+    """`Σ positive · softplus(-s) + negative · softplus(s)` for weights >= 0."""
+    return sum_over_labels(xp, _TWO_WEIGHTS, (logits, positive, negative))
+
+
+def nll(xp: Any, params: Any, logits: Any, positive: Any, negative: Any) -> Any:
+    """A weight of 0 removes its term even where that term is infinite."""
+    size = magnitude(logits)
+    wrong_side = xp.where(logits >= 0, negative, positive)
+    linear = wrong_side * xp.where(wrong_side > 0, size, 0.0)
+    return linear + (positive + negative) * xp.log1p(xp.exp(-size))
+
+
+def nll_by_logits(xp: Any, params: Any, logits: Any, positive: Any, negative: Any) -> Any:
+    return negative * sigmoid(logits) - positive * sigmoid(-logits)
+
+
+def _nll_by_positive(xp: Any, params: Any, logits: Any, positive: Any, negative: Any) -> Any:
+    return _finite(xp, softplus(-logits))
+
+
+def _nll_by_negative(xp: Any, params: Any, logits: Any, positive: Any, negative: Any) -> Any:
+    return _finite(xp, softplus(logits))
+
+
+def _finite(xp: Any, x: Any) -> Any:
+    """Infinity as the largest number: a weight that is 0 for its own reasons makes it 0."""
+    largest = float(xp.finfo(x.dtype).max)
+    return xp.clip(x, -largest, largest)
+
+
+_TWO_WEIGHTS = LabelSum(nll, (nll_by_logits, _nll_by_positive, _nll_by_negative))
+
+
+def _sides(xp: Any, logits: Any, targets: Any, p: Any = 1.0, n: Any = 1.0) -> tuple[Any, Any, Any]:
+    """Logits and the weights of both terms."""
+    y = as_dtype(xp, targets, logits.dtype)
+    return logits, p * y, n * (1.0 - y)
+
+
+def _term(xp: Any, params: Any, logits: Any, targets: Any, *weights: Any) -> Any:
+    return nll(xp, params, *_sides(xp, logits, targets, *weights))
+
+
+def _finite_term(xp: Any, params: Any, logits: Any, targets: Any) -> Any:
+    """On PyTorch, in place where it may be."""
+    # log(1 + e^-|s|), by a sigmoid that is right to its last digit however small it is
+    rest = logits.abs().neg_().sigmoid_().neg_().log1p_()
+    linear = logits.clamp(min=0.0).addcmul_(logits, as_dtype(xp, targets, logits.dtype), value=-1.0)
+    return linear.sub_(rest)
+
+
+def _by_logits(xp: Any, params: Any, logits: Any, targets: Any) -> Any:
+    return sigmoid(logits) - as_dtype(xp, targets, logits.dtype)
+
+
+def _by_targets(xp: Any, params: Any, logits: Any, targets: Any) -> Any:
+    return _finite(xp, -logits)
+
+
+_CROSS_ENTROPY = LabelSum(_term, (_by_logits, _by_targets), _finite_term)
+
+
+def _weighted_by_logits(xp: Any, params: Any, *arrays: Any) -> Any:
+    return nll_by_logits(xp, params, *_sides(xp, *arrays))
+
+
+def _weighted_by_targets(xp: Any, params: Any, logits: Any, targets: Any, p: Any, n: Any) -> Any:
+    return p * _finite(xp, softplus(-logits)) - n * _finite(xp, softplus(logits))
+
+
+def _weighted_by_positive(xp: Any, params: Any, logits: Any, targets: Any, p: Any, n: Any) -> Any:
+    return as_dtype(xp, targets, logits.dtype) * _finite(xp, softplus(-logits))
+
+
+def _weighted_by_negative(xp: Any, params: Any, logits: Any, targets: Any, p: Any, n: Any) -> Any:
+    return (1.0 - as_dtype(xp, targets, logits.dtype)) * _finite(xp, softplus(logits))
+
+
+_WEIGHTED = LabelSum(
+    _term, (_weighted_by_logits, _weighted_by_targets, _weighted_by_positive, _weighted_by_negative)
+)
+
+
+def signed(xp: Any, logits: Any, targets: Any) -> tuple[Any, Any, Any]:
+    """Relevance, the sign of a mistake, and each logit signed so: the larger, the more wrong."""
+    relevant = relevance(xp, targets, logits.dtype)
+    sign = 1.0 - 2.0 * relevant
+    return relevant, sign, sign * logits
+
+
+def by_side(xp: Any, logits: Any, targets: Any) -> tuple[Any, Any, Any]:
+    """What is positive, and the signed logits of the positives and of the negatives.
+
+    Each side sees the labels of the other at 0, so that neither can spoil the other.
+    """
+    relevant, _, wrong = signed(xp, logits, targets)
+    is_positive = relevant > 0
+    return is_positive, xp.where(is_positive, wrong, 0.0), xp.where(is_positive, 0.0, wrong)
+
+
+def blended(relevant: Any, positive: Any, negative: Any) -> Any:
+    """Each side's own, of numbers that are finite."""
+    return relevant * positive + (1.0 - relevant) * negative
+
+
+def faded(wrong: Any, gamma: Any) -> Any:
+    """`σ(x)^γ softplus(x)`: cross-entropy that fades where the label is right."""
+    if is_number(gamma) and gamma == 0.0:
+        return softplus(wrong)
+    return sigmoid_power(wrong, gamma) * softplus(wrong)
+
+
+def faded_derivative(wrong: Any, gamma: Any) -> Any:
+    wrong = decided(wrong)
+    p = sigmoid(wrong)
+    if is_number(gamma) and gamma == 0.0:
+        return p
+    return sigmoid_power(wrong, gamma) * (gamma * (1.0 - p) * softplus(wrong) + p)

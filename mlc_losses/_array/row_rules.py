@@ -1,0 +1,106 @@
+"""A loss as two formulas: the value of each row, and its derivative by each array.
+
+A rule holds the formulas, in array API. `apply_rule` attaches them to the backend: as a
+`custom_jvp` on JAX, as an `autograd.Function` on PyTorch; elsewhere it returns the values. Then
+only the arguments are kept for the backward pass, no NaN comes from differentiating a mask, and
+the derivative is one read and one write.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple, Protocol
+
+from array_api_compat import is_jax_namespace, is_torch_namespace
+
+from mlc_losses._array.axis import label_parts
+from mlc_losses._array.labels import label_sum
+
+
+class RowRule(Protocol):
+    """Hashable, so that JAX can compile it once.
+
+    `arrays` are `[..., L]`, the logits first, or `[...]`, one number per row. `params` are Python
+    numbers or 0-dimensional arrays, `where` is bool `[..., L]` or None.
+    """
+
+    def values(self, xp: Any, params: Any, where: Any, *arrays: Any) -> tuple[Any, ...]:
+        """One or more results, each `[...]`."""
+
+    def finite_values(self, xp: Any, params: Any, where: Any, *arrays: Any) -> Any:
+        """The same at less cost, right where all of it is finite; None if there is no such way."""
+
+    def derivatives(
+        self, index: int, xp: Any, params: Any, where: Any, values: Any, *arrays: Any
+    ) -> tuple[Any, ...]:
+        """Of each value by the array with that index, in its shape; None is 0."""
+
+
+def apply_rule(
+    xp: Any, rule: RowRule, arrays: tuple[Any, ...], params: tuple[Any, ...] = (), where: Any = None
+) -> tuple[Any, ...]:
+    """The values of the rule, differentiable by all of its arrays that are floating-point."""
+    parts = label_parts(xp)
+    if is_jax_namespace(xp) and (parts is None or parts.has_rules):
+        from mlc_losses._array import jax_rules
+
+        return jax_rules.apply_rule(rule, params, where, arrays)
+    if is_torch_namespace(xp):
+        from mlc_losses._array import torch_rules
+
+        return torch_rules.apply_rule(rule, params, where, arrays)
+    return rule.values(xp, params, where, *arrays)
+
+
+Formula = Callable[..., Any]
+
+
+class LabelSum(NamedTuple):
+    """The sum over the labels of a term: `term(xp, params, *arrays)` `[..., L]`.
+
+    Each of `by` has the same arguments and is the derivative by that array; None where there is
+    none. Where `where` is False all arrays are 0 and the term is left out.
+    """
+
+    term: Formula
+    by: tuple[Formula | None, ...]
+    # a cheaper term, for finite arrays alone
+    finite_term: Formula | None = None
+
+    def values(self, xp: Any, params: Any, where: Any, *arrays: Any) -> tuple[Any, ...]:
+        return (self._total(self.term, xp, params, where, arrays),)
+
+    def finite_values(self, xp: Any, params: Any, where: Any, *arrays: Any) -> Any:
+        if self.finite_term is None:
+            return None
+        return (self._total(self.finite_term, xp, params, where, arrays),)
+
+    def derivatives(
+        self, index: int, xp: Any, params: Any, where: Any, values: Any, *arrays: Any
+    ) -> tuple[Any, ...]:
+        formula = self.by[index]
+        if formula is None:
+            return (None,)
+        derivative = formula(xp, params, *known(xp, where, arrays))
+        return (derivative if where is None else xp.where(where, derivative, 0.0),)
+
+    def _total(self, term: Formula, xp: Any, params: Any, where: Any, arrays: Any) -> Any:
+        return label_sum(term(xp, params, *known(xp, where, arrays)), where)
+
+
+def known(xp: Any, where: Any, arrays: Any) -> Any:
+    """The arrays `[..., L]` with 0 where `where` is False: harmless in value and gradient."""
+    if where is None:
+        return arrays
+    return tuple(x if x.ndim < where.ndim else xp.where(where, x, xp.zeros_like(x)) for x in arrays)
+
+
+def sum_over_labels(
+    xp: Any,
+    rule: LabelSum,
+    arrays: tuple[Any, ...],
+    params: tuple[Any, ...] = (),
+    where: Any = None,
+) -> Any:
+    """`[...]`, the sum of the rule's term."""
+    return apply_rule(xp, rule, arrays, params, where)[0]

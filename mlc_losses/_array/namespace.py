@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import operator
 from numbers import Real
+from types import NoneType
 from typing import Any, Protocol, TypeVar
 
 from array_api_compat import (
@@ -44,8 +45,24 @@ class Array(Protocol):
 ArrayT = TypeVar("ArrayT", bound=Array)
 
 
+# of each type of array that has been seen
+_NAMESPACES: dict[type, Any] = {}
+
+
 def namespace(**arrays: Any) -> Any:
     """The array namespace that all `arrays` share; None and Python numbers belong to any."""
+    found = None
+    for x in arrays.values():
+        if type(x) in (NoneType, float, int, bool):
+            continue
+        xp = _NAMESPACES.get(type(x))
+        if xp is None or not (found is None or xp is found):
+            return _asked_namespace(arrays)
+        found = xp
+    return _asked_namespace(arrays) if found is None else found
+
+
+def _asked_namespace(arrays: dict[str, Any]) -> Any:
     given = {name: x for name, x in arrays.items() if not (x is None or is_number(x))}
     for name, x in given.items():
         if not is_array_api_obj(x):
@@ -53,13 +70,15 @@ def namespace(**arrays: Any) -> Any:
                 f"{name} must be an array (NumPy, JAX, PyTorch, ...), got {type(x).__name__}"
             )
     try:
-        return array_namespace(*given.values())
+        xp = array_namespace(*given.values())
     except TypeError:
         kinds = ", ".join(f"{name}: {type(x).__module__}" for name, x in given.items())
         raise TypeError(
             f"all arrays of a call must come from one library, got {kinds}; "
             "convert them to the library of the first"
         ) from None
+    _NAMESPACES.update((type(x), xp) for x in given.values())
+    return xp
 
 
 def is_number(x: Any) -> bool:

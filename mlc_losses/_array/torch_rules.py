@@ -7,6 +7,8 @@ the way then stays in the cache, and nothing of the size of the batch is allocat
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import reduce
+from operator import add
 from typing import Any
 
 import torch
@@ -18,45 +20,36 @@ from mlc_losses._array.row_rules import RowRule
 
 # entries of a block: 1 MiB in float32
 _BLOCK_SIZE = 2**18
-# with fewer of them, what blocks cost is not won back
-_FEWEST = 2**13
 # of values that a formula for finite arrays is not trusted with
 _LARGE = 1e29
 _PLAIN = (torch.Tensor, torch.nn.Parameter)
 
 
 def apply_rule(rule: RowRule, params: Any, where: Any, arrays: Any) -> tuple[Any, ...]:
-    if torch.compiler.is_compiling():
-        return _CompiledRule.apply(rule, params, where, *arrays)
     if any(isinstance(p, torch.Tensor) for p in params):
         return rule.values(xp, params, where, *arrays)  # differentiated op by op
-    if _is_differentiated(arrays):
-        return _EagerRule.apply(rule, params, where, *arrays)
+    if not torch.compiler.is_compiling() and _is_transformed():
+        return _TransformedRule.apply(rule, params, where, *arrays)
+    if any(x.requires_grad for x in arrays):
+        return _Rule.apply(rule, params, where, *arrays)
     return _values(rule, params, where, arrays)
 
 
-def _is_differentiated(arrays: Any) -> bool:
+def _is_transformed() -> bool:
+    """Whether `torch.func` or forward mode is at work."""
     return (
-        any(x.requires_grad for x in arrays)
-        or torch._C._are_functorch_transforms_active()
-        or torch.autograd.forward_ad._current_level >= 0
+        torch._C._are_functorch_transforms_active() or torch.autograd.forward_ad._current_level >= 0
     )
 
 
-class _CompiledRule(torch.autograd.Function):
-    """For the compiler, which refuses a `jvp` or `vmap` of one's own."""
+class _Rule(torch.autograd.Function):
+    """For reverse mode, and for the compiler, which refuses a `jvp` or `vmap` of one's own."""
 
     @staticmethod
-    def forward(rule: RowRule, params: Any, where: Any, *arrays: Any) -> Any:
-        return _values(rule, params, where, arrays)
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
-        ctx.rule, ctx.params, *tensors = inputs
-        ctx.num_arrays = len(tensors) - 1
-        ctx.save_for_backward(*tensors, *output)
-        ctx.save_for_forward(*tensors, *output)
-        ctx.set_materialize_grads(False)
+    def forward(ctx: Any, rule: RowRule, params: Any, where: Any, *arrays: Any) -> Any:
+        values = _values(rule, params, where, arrays)
+        _keep(ctx, rule, params, where, arrays, values)
+        return values
 
     @staticmethod
     def backward(ctx: Any, *cotangents: Any) -> Any:
@@ -71,7 +64,20 @@ class _CompiledRule(torch.autograd.Function):
         )
 
 
-class _EagerRule(_CompiledRule):
+class _TransformedRule(torch.autograd.Function):
+    """For `torch.func` and forward mode."""
+
+    @staticmethod
+    def forward(rule: RowRule, params: Any, where: Any, *arrays: Any) -> Any:
+        return _values(rule, params, where, arrays)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
+        rule, params, where, *arrays = inputs
+        _keep(ctx, rule, params, where, arrays, output)
+
+    backward = _Rule.backward
+
     @staticmethod
     def vmap(info: Any, in_dims: Any, rule: RowRule, params: Any, *tensors: Any) -> Any:
         """One more leading axis is one more axis of the batch."""
@@ -81,7 +87,7 @@ class _EagerRule(_CompiledRule):
                 return None
             return x.expand(info.batch_size, *x.shape) if axis is None else x.movedim(axis, 0)
 
-        output = _EagerRule.apply(rule, params, *map(in_front, tensors, in_dims[2:]))
+        output = _TransformedRule.apply(rule, params, *map(in_front, tensors, in_dims[2:]))
         return output, (0,) * len(output)
 
     @staticmethod
@@ -103,6 +109,13 @@ class _EagerRule(_CompiledRule):
         )
 
 
+def _keep(ctx: Any, rule: RowRule, params: Any, where: Any, arrays: Any, values: Any) -> None:
+    ctx.rule, ctx.params, ctx.num_arrays = rule, params, len(arrays)
+    ctx.save_for_backward(where, *arrays, *values)
+    ctx.save_for_forward(where, *arrays, *values)
+    ctx.set_materialize_grads(False)
+
+
 def _saved(ctx: Any) -> tuple[Any, Any, Any]:
     where, *tensors = ctx.saved_tensors
     return where, tensors[: ctx.num_arrays], tensors[ctx.num_arrays :]
@@ -121,11 +134,15 @@ def _gradient(ctx: Any, index: int, cotangents: Any) -> Any:
             if derivative is not None and cotangent is not None
         ]
 
-    tensors = (where, *arrays, *values, *cotangents)
     # a gradient that is differentiated again is made of differentiable operations
-    if torch.is_grad_enabled() or not _fit_for_blocks(tensors) or not has_labels:
+    if (
+        torch.is_grad_enabled()
+        or not has_labels
+        or arrays[0].numel() <= _BLOCK_SIZE
+        or not _fit_for_blocks((where, *arrays, *values, *cotangents))
+    ):
         products = [d * c for d, c in terms(where, values, cotangents, *arrays)]
-        return sum(products[1:], products[0]) if products else None
+        return reduce(add, products) if products else None
     out = torch.empty(arrays[index].shape, dtype=arrays[0].dtype)
     flat = out.view(-1, out.shape[-1])
     for rows, (where_, arrays_, values_, cotangents_) in _blocks(where, arrays, values, cotangents):
@@ -139,27 +156,30 @@ def _gradient(ctx: Any, index: int, cotangents: Any) -> Any:
 
 
 def _values(rule: RowRule, params: Any, where: Any, arrays: Any) -> tuple[Any, ...]:
+    first = arrays[0]
     if not _fit_for_blocks((where, *arrays)):
-        return rule.values(xp, params, where, *arrays)
-    found = []
-    for _, (where_, arrays_) in _blocks(where, arrays):
-        values = rule.finite_values(xp, params, where_, *arrays_)
-        if values is None or not all((abs(value) < _LARGE).all() for value in values):
-            values = rule.values(xp, params, where_, *arrays_)
-        found.append(values)
-    batch = arrays[0].shape[:-1]
-    return tuple(torch.cat(blocks).reshape(batch) for blocks in zip(*found, strict=True))
+        return tuple(rule.values(xp, params, where, *arrays))
+    if first.numel() <= _BLOCK_SIZE:
+        return _values_of_block(rule, params, where, arrays)
+    found = [
+        _values_of_block(rule, params, where_, arrays_)
+        for _, (where_, arrays_) in _blocks(where, arrays)
+    ]
+    return tuple(torch.cat(x).reshape(first.shape[:-1]) for x in zip(*found, strict=True))
+
+
+def _values_of_block(rule: RowRule, params: Any, where: Any, arrays: Any) -> tuple[Any, ...]:
+    """By the cheaper formula, unless its result says that not all of it was finite."""
+    values = rule.finite_values(xp, params, where, *arrays)
+    if values is None or not abs(float(sum(values).sum())) < _LARGE:
+        values = rule.values(xp, params, where, *arrays)
+    return tuple(values)
 
 
 def _fit_for_blocks(tensors: Any) -> bool:
-    """Plain tensors of a CPU, not too few numbers: neither traced, nor fake, nor under `vmap`."""
-    return (
-        not torch.compiler.is_compiling()
-        and tensors[1].numel() >= _FEWEST
-        and all(
-            x is None or (type(x) in _PLAIN and x.device.type == "cpu" and not is_batchedtensor(x))
-            for x in tensors
-        )
+    """Plain tensors of a CPU: neither traced, nor fake, nor under `vmap`."""
+    return not torch.compiler.is_compiling() and all(
+        x is None or (type(x) in _PLAIN and x.is_cpu and not is_batchedtensor(x)) for x in tensors
     )
 
 

@@ -108,6 +108,16 @@ def at_class(x: Any, ids: Any) -> Any:
     return label_sum(x, is_class)
 
 
+def of_class(weights: Any, ids: Any) -> Any:
+    """The entry of `weights` `[L]` for each class id `[...]`; ids must be in range."""
+    xp = namespace(weights=weights)
+    if label_parts(xp) is not None:
+        rows = xp.broadcast_to(weights, (*shape_of(ids), *shape_of(weights)))
+        return at_class(rows, ids)
+    places = xp.reshape(_in_range(xp, ids, weights), (-1,))
+    return xp.reshape(xp.take(weights, places, axis=0), shape_of(ids))
+
+
 def replaced_at_class(x: Any, ids: Any, value: float) -> Any:
     """`x` with that number in place of the entry at the class of each row."""
     xp = namespace(x=x)

@@ -87,7 +87,7 @@ def is_number(x: Any) -> bool:
 
 
 def is_concrete(x: Any) -> bool:
-    """Whether values can be looked at: `x` is neither a JAX tracer nor a torch `meta` tensor."""
+    """Whether values can be looked at: `x` is neither traced nor `meta`, nor under `torch.func`."""
     if is_jax_array(x):
         import jax
 
@@ -95,7 +95,11 @@ def is_concrete(x: Any) -> bool:
     if is_torch_array(x):
         import torch
 
-        return x.device.type != "meta" and not torch.compiler.is_compiling()
+        return not (
+            x.device.type == "meta"
+            or torch.compiler.is_compiling()
+            or torch._C._are_functorch_transforms_active()
+        )
     return True
 
 

@@ -56,12 +56,16 @@ def materialized(x: Any) -> Any:
 def softplus(x: Any) -> Any:
     """`log(1 + e^x)`."""
     xp = namespace(x=x)
+    if is_jax_namespace(xp):
+        from mlc_losses._array import jax_ops
+
+        return jax_ops.softplus(x)
     if is_torch_namespace(xp):
         import torch
 
         # beyond 50 it is x in every dtype
         return torch.nn.functional.softplus(x, threshold=50.0)
-    return xp.where(x >= 0, x, 0.0) + xp.log1p(xp.exp(-magnitude(x)))
+    return xp.clip(x, 0.0, None) + xp.log1p(xp.exp(-xp.abs(x)))
 
 
 def log_sigmoid(x: Any) -> Any:
@@ -72,11 +76,15 @@ def log_sigmoid(x: Any) -> Any:
 def sigmoid(x: Any) -> Any:
     """`σ(x) = 1 / (1 + e^-x)`."""
     xp = namespace(x=x)
+    if is_jax_namespace(xp):
+        from mlc_losses._array import jax_ops
+
+        return jax_ops.sigmoid(x)
     if is_torch_namespace(xp):
         import torch
 
         return torch.sigmoid(x)
-    small = xp.exp(-magnitude(x))
+    small = xp.exp(-xp.abs(x))
     return xp.where(x >= 0, 1.0, small) / (1.0 + small)
 
 

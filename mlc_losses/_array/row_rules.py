@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, Protocol
 from array_api_compat import is_jax_namespace, is_torch_namespace
 
 from mlc_losses._array.axis import label_parts
-from mlc_losses._array.labels import label_sum
+from mlc_losses._array.labels import label_max, label_sum
 
 
 class RowRule(Protocol):
@@ -85,7 +85,40 @@ class LabelSum(NamedTuple):
         return (derivative if where is None else xp.where(where, derivative, 0.0),)
 
     def _total(self, term: Formula, xp: Any, params: Any, where: Any, arrays: Any) -> Any:
-        return label_sum(term(xp, params, *known(xp, where, arrays)), where)
+        def masked(first: Any, where: Any, *rest: Any) -> Any:
+            x = term(xp, params, *known(xp, where, (first, *rest)))
+            return x if where is None else xp.where(where, x, 0.0)
+
+        first, *rest = arrays
+        return sum_of_terms(xp, masked, (first, where, *rest))
+
+
+def sum_of_terms(xp: Any, term: Callable[..., Any], arrays: tuple[Any, ...]) -> Any:
+    """`Σ term(*arrays)` over the labels, elementwise in arrays `[..., L]` and `[...]`."""
+    return sums_of_terms(xp, lambda *arrays: (term(*arrays),), arrays)[0]
+
+
+def sums_of_terms(
+    xp: Any, terms: Callable[..., tuple[Any, ...]], arrays: tuple[Any, ...]
+) -> tuple[Any, ...]:
+    """The sums of the one or two terms that `terms(*arrays)` returns.
+
+    Where the backend would write the terms to memory before it adds them up, not even that.
+    """
+    if is_jax_namespace(xp):
+        from mlc_losses._array import jax_runs
+
+        return jax_runs.sums_of_terms(terms, arrays)
+    return tuple(label_sum(x) for x in terms(*arrays))
+
+
+def largest(xp: Any, x: Any) -> Any:
+    """The largest entry over the labels, -inf for none: what a rule may subtract."""
+    if is_jax_namespace(xp):
+        from mlc_losses._array import jax_runs
+
+        return jax_runs.largest(x)
+    return label_max(x)
 
 
 def known(xp: Any, where: Any, arrays: Any) -> Any:

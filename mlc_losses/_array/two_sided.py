@@ -41,9 +41,9 @@ class TwoSided(NamedTuple):
 
     def values(self, xp: Any, params: Any, where: Any, *arrays: Any) -> SideSums:
         if is_jax_namespace(xp):
-            from mlc_losses._array import jax_two_sided
+            from mlc_losses._array import jax_runs
 
-            return jax_two_sided.side_sums(*without_unknown(xp, where, *arrays))
+            return jax_runs.side_sums(*without_unknown(xp, where, *arrays))
         return side_sums(*without_unknown(xp, where, *arrays))
 
     def finite_values(self, xp: Any, params: Any, where: Any, *arrays: Any) -> SideSums | None:
@@ -57,9 +57,9 @@ class TwoSided(NamedTuple):
             known = xp.astype(where, logits.dtype)
             negative, targets = negative * known, targets * known
         term = xp.exp(logits - bound[..., None])
-        return SideSums(
-            bound, xp.log1p(label_sum(negative * term)), -bound, xp.log1p(label_sum(targets / term))
-        )
+        rise, fall = label_sum(negative * term), label_sum(targets / term)
+        # a result must not be an argument itself
+        return SideSums(bound + 0.0, xp.log1p(rise), -bound, xp.log1p(fall))
 
     def derivatives(
         self, index: int, xp: Any, params: Any, where: Any, values: Any, *arrays: Any

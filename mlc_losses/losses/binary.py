@@ -119,7 +119,7 @@ def multilabel_soft_margin(
       >>> multilabel_soft_margin(np.array([1.5, -0.5, 2.0]), np.array([1, 0, 1])).round(4)
       np.float64(0.2675)
     """
-    total = binary_cross_entropy(
+    total: Any = binary_cross_entropy(
         logits, targets, label_weights=label_weights, where=where, axis=axis
     )
     xp, logits, _, where = checked_labels(logits, targets, where, axis)

@@ -215,7 +215,7 @@ def circle(
         similarities, targets, where, axis, "similarities"
     )
     fixed = stop_gradient(scores)
-    weights = xp.maximum(xp.where(positive, 1.0 + margin - fixed, fixed + margin), 0.0)
+    weights = xp.clip(xp.where(positive, 1.0 + margin - fixed, fixed + margin), 0.0, None)
     beyond = xp.where(positive, scores - (1.0 - margin), scores - margin)
     # a weight of 0 is 0 even where the similarity is infinite
     scaled = gamma * weights * xp.where(weights == 0, 0.0, beyond)

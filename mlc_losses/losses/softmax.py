@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from mlc_losses._array.class_odds import log_odds_against
 from mlc_losses._array.classes import class_scores
-from mlc_losses._array.labels import at_class, label_count, label_max, label_sum, replaced_at_class
+from mlc_losses._array.labels import at_class, label_count, of_class, replaced_at_class
 from mlc_losses._array.namespace import (
     Array,
     ArrayT,
@@ -15,10 +15,16 @@ from mlc_losses._array.namespace import (
     is_number,
     number,
     per_label,
-    shape_of,
 )
 from mlc_losses._array.ops import decided, relevance, sigmoid_power, softplus
-from mlc_losses._array.row_rules import LabelSum, apply_rule, known, sum_over_labels
+from mlc_losses._array.row_rules import (
+    LabelSum,
+    apply_rule,
+    known,
+    largest,
+    sum_over_labels,
+    sums_of_terms,
+)
 
 
 def softmax_cross_entropy(
@@ -69,12 +75,8 @@ def softmax_cross_entropy(
     loss = softplus(against)
     if is_number(label_smoothing) and label_smoothing == 0.0:
         return loss
-    present = logits > -math.inf if where is None else where & (logits > -math.inf)
-    count = label_count(present, logits)
-    count = xp.where(count == 0, 1.0, count)
-    lead = sum_over_labels(xp, _LEAD, (logits, labels, count), where=present)
-    smoothed = loss + label_smoothing * xp.where(loss == math.inf, 0.0, lead)
-    return smoothed if where is None else xp.where(at_class(where, labels), smoothed, 0.0)
+    lead, _ = apply_rule(xp, _Lead(), (logits, labels), where=where)
+    return loss + label_smoothing * xp.where(loss == math.inf, 0.0, lead)
 
 
 def _valid(valid: Any, against: Any) -> Any:
@@ -82,16 +84,40 @@ def _valid(valid: Any, against: Any) -> Any:
     return against if valid is None else against * valid
 
 
-def _lead(xp: Any, params: Any, logits: Any, labels: Any, count: Any) -> Any:
-    """How far the label is ahead of each class, over the number of classes."""
-    return -_over(xp, logits, at_class(logits, labels)[..., None]) / count[..., None]
+class _Lead(NamedTuple):
+    """Values: by how much the label leads the classes on average, and their number, a constant.
 
+    Classes at -inf are not there. 0 where the label itself is left out.
+    """
 
-def _lead_by_logits(xp: Any, params: Any, logits: Any, labels: Any, count: Any) -> Any:
-    return replaced_at_class(xp.zeros_like(logits), labels, 1.0) - 1.0 / count[..., None]
+    def values(self, xp: Any, params: Any, where: Any, logits: Any, labels: Any) -> Any:
+        own = at_class(logits, labels)
+        if where is not None:
+            logits = xp.where(where, logits, -math.inf)
+            own = xp.where(at_class(where, labels), own, -math.inf)
 
+        def terms(x: Any, own: Any) -> tuple[Any, Any]:
+            own, present = own[..., None], x > -math.inf
+            return -_over(xp, xp.where(present, x, own), own), xp.astype(present, x.dtype)
 
-_LEAD = LabelSum(_lead, (_lead_by_logits, None, None))
+        there = own > -math.inf
+        lead, count = sums_of_terms(xp, terms, (logits, xp.where(there, own, 0.0)))
+        count = xp.where(there, count, math.inf)
+        return lead / count, count
+
+    def finite_values(self, xp: Any, params: Any, where: Any, *arrays: Any) -> None:
+        return None
+
+    def derivatives(
+        self, index: int, xp: Any, params: Any, where: Any, values: Any, logits: Any, labels: Any
+    ) -> tuple[Any, ...]:
+        if index == 1:
+            return None, None
+        _, count = values
+        present = logits > -math.inf if where is None else where & (logits > -math.inf)
+        own = xp.where(count == math.inf, 0.0, 1.0)[..., None]
+        of_label = replaced_at_class(xp.zeros_like(logits), labels, 1.0)
+        return own * of_label - xp.where(present, 1.0 / count[..., None], 0.0), None
 
 
 def softmax_focal(
@@ -177,10 +203,10 @@ def ldam(logits: ArrayT, labels: Array, margins: Array, *, scale: float = 30.0) 
     """
     scale = number("scale", scale, above=0.0)
     xp, logits, labels, _, valid = class_scores(logits, labels)
-    margins = xp.broadcast_to(per_label("margins", margins, logits), shape_of(logits))
+    margins = xp.reshape(per_label("margins", margins, logits), (-1,))
     # added to the log-odds, not to a logit that may be large: there it would lose its digits
-    against = log_odds_against(xp, scale * logits, labels) + scale * at_class(margins, labels)
-    return softplus(_valid(valid, against))
+    against = log_odds_against(xp, logits, labels, scale=scale)
+    return softplus(_valid(valid, against + scale * of_class(margins, labels)))
 
 
 def multilabel_softmax(
@@ -236,17 +262,21 @@ class _LogSumExp(NamedTuple):
     """
 
     def values(self, xp: Any, params: Any, where: Any, logits: Any, targets: Any) -> Any:
+        (targets,) = known(xp, where, (targets,))
         if where is not None:
             logits = xp.where(where, logits, -math.inf)
-        peak = label_max(logits)
+        peak = largest(xp, logits)
         peak = xp.where(peak == -math.inf, 0.0, peak)
-        terms = xp.exp(_over(xp, logits, peak[..., None]))
-        relevant = relevance(xp, *known(xp, where, (targets,)), logits.dtype)
-        positive, negative = label_sum(relevant * terms), label_sum((1.0 - relevant) * terms)
+
+        def by_side(x: Any, y: Any, peak: Any) -> tuple[Any, Any]:
+            relevant, term = relevance(xp, y, x.dtype), xp.exp(_over(xp, x, peak[..., None]))
+            return relevant * term, (1.0 - relevant) * term
+
+        ups, downs = sums_of_terms(xp, by_side, (logits, targets, peak))
         # one relevant label far above the others: the loss keeps its digits
-        alone = positive == 1.0
-        total = xp.where(alone | (positive + negative == 0), 1.0, positive + negative)
-        return peak, xp.where(alone, xp.log1p(negative), xp.log(total))
+        alone = ups == 1.0
+        total = xp.where(alone | (ups + downs == 0), 1.0, ups + downs)
+        return peak, xp.where(alone, xp.log1p(downs), xp.log(total))
 
     def finite_values(self, xp: Any, params: Any, where: Any, *arrays: Any) -> None:
         return None

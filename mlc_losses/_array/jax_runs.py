@@ -1,0 +1,142 @@
+"""Sums over the labels in one pass on XLA's CPU backend; imported only when a JAX array comes in.
+
+That backend writes the terms of a sum to memory before it adds them up, whole arrays `[N, L]`
+which above 32 MiB are page-faulted at every call. So the labels are cut into a few runs, and the
+runs are added to one another first: this loop is unrolled, takes up whatever makes the terms, and
+vectorises over the labels of a run. Only its results are written, `[N, L / runs]`. It must reduce
+two arrays at a time; one alone goes the other way.
+
+All of this is for one device. Over several it would gather the labels.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import jax
+from jax import lax
+from jax import numpy as jnp
+
+from mlc_losses._array import two_sided
+from mlc_losses._array.axis import label_parts
+from mlc_losses._array.jax_axes import varying_like
+from mlc_losses._array.labels import label_max, label_sum
+
+# At 16, or with larger terms at 8, XLA stops unrolling the loop and loses a factor of 3.
+_RUNS = 4
+_RUNS_OF_SIDES = 8
+# with fewer labels there is nothing to win
+_FEWEST_LABELS = 128
+
+
+def sums_of_terms(terms: Callable[..., Any], arrays: tuple[Any, ...]) -> tuple[Any, ...]:
+    """The sums over the labels of one or two `terms(*arrays)`, elementwise in their arrays."""
+
+    def whole(*arrays: Any) -> Any:
+        return tuple(label_sum(x) for x in terms(*arrays))
+
+    def by_runs(*arrays: Any) -> Any:
+        return _reduce_one_or_two(lax.add, 0.0, terms, arrays)
+
+    return _on_one_cpu(by_runs, whole, arrays)
+
+
+def largest(x: Any) -> Any:
+    """The largest entry over the labels, without a gradient."""
+
+    def by_runs(x: Any) -> Any:
+        return _reduce_one_or_two(lax.max, -math.inf, lambda x: (x,), (x,))[0]
+
+    return _on_one_cpu(by_runs, label_max, (lax.stop_gradient(x),))
+
+
+def _reduce_one_or_two(
+    combine: Callable[..., Any], start: float, terms: Callable[..., Any], arrays: Any
+) -> tuple[Any, ...]:
+    def pair(*arrays: Any) -> Any:
+        found = tuple(terms(*arrays))
+        return found if len(found) == 2 else (*found, jnp.full_like(found[0], start))
+
+    first, second = _reduce_pair(combine, start, _RUNS, pair, arrays)
+    is_pair = len(jax.eval_shape(terms, *arrays)) == 2
+    # both are asked for, or XLA would drop the second and reduce one array alone
+    return (first, second) if is_pair else (combine(first, second),)
+
+
+def side_sums(logits: Any, targets: Any, bound: Any = None) -> two_sided.SideSums:
+    """`two_sided.side_sums`, elsewhere without the branch: it would make the host wait."""
+    on_cpu = _by_peaks if bound is None else _by_bound
+    return _on_one_cpu(on_cpu, two_sided.side_sums, (logits, targets, bound))
+
+
+def _on_one_cpu(on_cpu: Callable[..., Any], elsewhere: Callable[..., Any], arrays: Any) -> Any:
+    several = jax.default_backend() == "cpu" and jax.device_count() > 1
+    if several or label_parts(jnp) is not None or arrays[0].shape[-1] < _FEWEST_LABELS:
+        return elsewhere(*arrays)
+    return lax.platform_dependent(*arrays, cpu=on_cpu, default=elsewhere)
+
+
+def _by_bound(logits: Any, targets: Any, bound: Any) -> two_sided.SideSums:
+    """Without the peaks, and again with them if a sum overflows.
+
+    The bound's own term is then 1, so nothing underflows that would count.
+    """
+    no_peak = jnp.full_like(bound, -math.inf)
+    sums = two_sided.side_sums(
+        logits, targets, bound, largest=lambda *_: [no_peak, no_peak], total=_totals
+    )
+    finite = jnp.isfinite(sums.negative_log + sums.positive_log).all()
+    sums = two_sided.SideSums(*varying_like(tuple(sums)))
+    return lax.cond(finite, lambda *_: sums, _by_peaks, *(logits, targets, bound))
+
+
+def _by_peaks(logits: Any, targets: Any, bound: Any) -> two_sided.SideSums:
+    return two_sided.side_sums(logits, targets, bound, largest=_peaks, total=_totals)
+
+
+def _peaks(pair: Callable[..., Any], *arrays: Any) -> list[Any]:
+    return _reduce_pair(lax.max, -math.inf, _RUNS_OF_SIDES, pair, arrays)
+
+
+def _totals(pair: Callable[..., Any], *arrays: Any) -> list[Any]:
+    def with_rows(logits: Any, targets: Any, *rows: Any) -> Any:
+        return pair(logits, targets, *(row[..., None] for row in rows))
+
+    return _reduce_pair(lax.add, 0.0, _RUNS_OF_SIDES, with_rows, arrays)
+
+
+def _reduce_pair(
+    combine: Callable[..., Any],
+    start: float,
+    runs: int,
+    pair: Callable[..., Any],
+    arrays: tuple[Any, ...],
+) -> list[Any]:
+    """Reduces both results of `pair(*arrays)` over the labels, in one pass."""
+    logits = arrays[0]
+    width = logits.shape[-1] // runs
+    cut = runs * width
+
+    def in_runs(x: Any) -> Any:
+        if x is None or x.ndim < logits.ndim:
+            return None if x is None else x[..., None]
+        return x[..., :cut].reshape(*x.shape[:-1], runs, width)
+
+    def beyond(x: Any) -> Any:
+        return x if x is None or x.ndim < logits.ndim else x[..., cut:]
+
+    def finish(x: Any) -> Any:
+        return lax.reduce(x, initial, combine, (x.ndim - 1,))
+
+    initial = jnp.array(start, logits.dtype)
+    partials = lax.reduce(
+        tuple(pair(*map(in_runs, arrays))),
+        (initial, initial),
+        lambda a, b: (combine(a[0], b[0]), combine(a[1], b[1])),
+        (logits.ndim - 1,),
+    )
+    # what does not fill the runs; padding it instead would cost a copy
+    rest = pair(*map(beyond, arrays))
+    return [combine(finish(a), finish(b)) for a, b in zip(partials, rest, strict=True)]

@@ -294,7 +294,8 @@ class _LogSumExp(NamedTuple):
 
 def _over(xp: Any, logits: Any, peak: Any) -> Any:
     """`s - peak`, where two of inf differ by 0."""
-    return xp.where(logits == peak, 0.0, logits - xp.where(logits == peak, 0.0, peak))
+    tied = xp.isinf(logits) & (logits == peak)
+    return xp.where(tied, 0.0, logits) - xp.where(tied, 0.0, peak)
 
 
 def _below(xp: Any, params: Any, logits: Any, targets: Any, peak: Any) -> Any:

@@ -136,8 +136,9 @@ def _gaps(xp: Any, params: Any, first: Any, second: Any) -> tuple[Any, Any]:
     """`c (s - t)` and `σ(c s) - σ(c t)`, the second free of cancellation."""
     (scale,) = params
     first, second = scale * first, scale * second
-    # equal infinities are equal; any other is as far as a number can be, which 0 may multiply
-    gap = xp.where(first == second, 0.0, first - second)
+    # equal infinities are equal: inf - inf must not be formed
+    equal = first == second
+    gap = xp.where(equal, 0.0, first) - xp.where(equal, 0.0, second)
     high, low = xp.maximum(first, second), xp.minimum(first, second)
     size = sigmoid(high) * sigmoid(-low) * -xp.expm1(-xp.abs(gap))
     return gap, xp.sign(gap) * size

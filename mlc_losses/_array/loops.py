@@ -16,10 +16,11 @@ def scan(
     arrays: tuple[Any, ...],
     *,
     reverse: bool = False,
+    unroll: int = 1,
 ) -> tuple[Any, Any]:
     """`jax.lax.scan`: `step(carry, slices)` gives the next carry and one array to keep, or None.
 
-    There is at least one slice.
+    There is at least one slice. `unroll` steps on JAX are one step of its loop.
     """
     xp = namespace(x=arrays[0])
     if is_jax_namespace(xp):
@@ -27,7 +28,8 @@ def scan(
 
         from mlc_losses._array.jax_axes import varying_like
 
-        return jax.lax.scan(step, varying_like(carry, arrays), arrays, reverse=reverse)
+        carry = varying_like(carry, arrays)
+        return jax.lax.scan(step, carry, arrays, reverse=reverse, unroll=unroll)
     length = shape_of(arrays[0])[0]
     kept = []
     for i in reversed(range(length)) if reverse else range(length):

@@ -19,6 +19,7 @@ from mlc_losses._array.candidates import (
     soft_target_loss,
     unit_vectors,
 )
+from mlc_losses._array.distances import distances
 from mlc_losses._array.namespace import (
     Array,
     ArrayT,
@@ -128,7 +129,7 @@ def lifted_structure(embeddings: ArrayT, targets: Array, *, margin: float = 1.0)
     def pairs(x: Any, labels: Any, numbers: Any) -> tuple[Any, Any, Any]:
         allowed = allowed_pairs(numbers, Candidates(others))
         share = products(labels, other_labels) > 0
-        return _distances(x, others), allowed & share, allowed & ~share
+        return distances(x, others), allowed & share, allowed & ~share
 
     def repulsion(*anchor: Any) -> Any:
         distances, _, negative = pairs(*anchor)
@@ -145,15 +146,6 @@ def lifted_structure(embeddings: ArrayT, targets: Array, *, margin: float = 1.0)
     own = by_anchor_blocks(repulsion, count, *anchor)
     repelled = whole_batch(own)
     return by_anchor_blocks(attraction, count, own, *anchor)
-
-
-def _distances(x: Any, others: Any) -> Any:
-    """Between unit vectors; 0 where rounding is all there is."""
-    xp = namespace(x=x)
-    square = xp.sum(x * x, axis=-1)[:, None] + xp.sum(others * others, axis=-1)[None, :]
-    square = square - 2.0 * products(x, others)
-    apart = square > 8.0 * xp.finfo(x.dtype).eps
-    return xp.where(apart, xp.sqrt(xp.where(apart, square, 1.0)), 0.0)
 
 
 def _log_add(a: Any, b: Any) -> Any:

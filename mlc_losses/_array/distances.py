@@ -11,7 +11,7 @@ from mlc_losses._array.loops import scan
 from mlc_losses._array.namespace import namespace, shape_of
 from mlc_losses._array.ops import stop_gradient
 
-# coordinates of one step: a sum over so few is unrolled by XLA, and vectorises over the rows
+# coordinates of one step of the loop over them
 _COORDINATES = 8
 
 
@@ -51,7 +51,9 @@ def _squares(xp: Any, a: Any, b: Any) -> Any:
 
 
 def _add_squares(total: Any, slices: Any) -> tuple[Any, None]:
-    """Of coordinates `[W, A]` and `[W, C]`."""
+    """Of coordinates `[W, A]` and `[W, C]`, one by one: XLA makes a single pass of it."""
     a, b = slices
-    gaps = a[:, :, None] - b[:, None, :]
-    return total + namespace(x=gaps).sum(gaps * gaps, axis=0), None
+    for coordinate in range(shape_of(a)[0]):
+        gaps = a[coordinate, :, None] - b[coordinate, None, :]
+        total = total + gaps * gaps
+    return total, None

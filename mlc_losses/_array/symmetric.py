@@ -25,7 +25,7 @@ from mlc_losses._array.ops import stop_gradient
 from mlc_losses._array.picks import add_at, values_at
 
 # labels that follow one another in the recursion for the counts; more are counted side by side
-_STEPS = 128
+_STEPS = 64
 
 
 class SymmetricRatio(NamedTuple):

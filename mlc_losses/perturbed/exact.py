@@ -52,7 +52,7 @@ class Accuracy(NamedTuple):
 SINGLE = Accuracy(
     promised=1e-3,
     tail=3e-5,
-    nodes=18,
+    nodes=13,
     halvings=7,
     candidates=24,
     powers=3,
@@ -163,12 +163,6 @@ def expected_kth(scores: Any, k: int, sigma: Any, num_candidates: int) -> Exact:
         bound = stop_gradient(xp.where(finite[:, 0], bound, 0.0))
         rest = tail_slopes(every, last, nodes, weights, below, precision)
         rest_of_candidates = xp.take_along_axis(rest, indices, axis=-1)
-        if precision.stride > 1:
-            # all slopes sum to 1, and those of the candidates are known better
-            total = label_sum(rest) - label_sum(rest_of_candidates)
-            factor = (1.0 - label_sum(slopes)) / xp.where(total > 1e-4, total, 1.0)
-            factor = xp.where(total > 1e-4, factor, 1.0)[:, None]
-            rest, rest_of_candidates = rest * factor, rest_of_candidates * factor
         slopes = rest + add_at(indices, slopes - rest_of_candidates, num_labels)
     return Exact(value, xp.where(finite, slopes, 0.0), bound)
 

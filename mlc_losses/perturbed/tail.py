@@ -158,7 +158,7 @@ def _slopes_at(points: Any, nodes: Any, weights: Any, below: Any, precision: Pre
     Without class j the generating function is divided by `1 + p_j u`, a series in `p_j`.
     """
     xp = namespace(points=points)
-    k, stride = shape_of(below)[0], precision.stride
+    k = shape_of(below)[0]
     # [z^(k-1)] of the generating function of all classes times (-u)^m
     series = []
     for m in range(precision.powers):
@@ -166,13 +166,11 @@ def _slopes_at(points: Any, nodes: Any, weights: Any, below: Any, precision: Pre
             math.comb(m, i) * (-1) ** i * below[k - 1 - i, ...] for i in range(min(m, k - 1) + 1)
         ]
         series.append(weights * sum(terms[1:], terms[0]))
-    # the trapezoidal rule again, over every `stride`-th node
-    parts = stride * xp.stack(series, axis=0)[:, :, None, ::stride]
-    distance = xp.clip(points[:, :, None] - nodes[:, None, ::stride], -FAR, FAR)
+    distance = xp.clip(points[:, :, None] - nodes[:, None, :], -FAR, FAR)
     above, density = normal_cdf_and_density(distance)
     total: Any = 0.0
     for m in reversed(range(len(series))):
-        total = total * above + parts[m, ...]
+        total = total * above + series[m][:, None, :]
     return xp.sum(total * density, axis=-1)
 
 

@@ -24,7 +24,8 @@ from mlc_losses._array.namespace import namespace, shape_of
 from mlc_losses._array.ops import stop_gradient
 from mlc_losses._array.picks import add_at, values_at
 
-# labels that follow one another in the recursion for the counts; more are counted side by side
+# labels that follow one another in the recursion for the counts, or k if that is more; all others
+# are counted side by side
 _STEPS = 64
 
 
@@ -158,7 +159,8 @@ def _product_of_labels(odds: Any, degree: int) -> Any:
     """Probabilities `[degree + 1, N]` that 0..degree of the labels with these odds are picked."""
     xp = namespace(x=odds)
     rows, width = shape_of(odds)
-    sides = max(1, -(-width // _STEPS))
+    # products of short polynomials, beside the degree, would cost more than their factors
+    sides = max(1, -(-width // max(_STEPS, degree)))
     steps = -(-width // sides)
     padding = xp.zeros((rows, sides * steps - width), dtype=odds.dtype, device=device(odds))
     odds = xp.permute_dims(xp.concat([odds, padding], axis=-1), (1, 0))

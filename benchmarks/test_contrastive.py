@@ -90,7 +90,11 @@ def test_contrastive(one_core: None, benchmark: Any, report: list[str]) -> None:
     rng = np.random.default_rng(0)
     x = rng.normal(size=(ROWS, DIM)).astype(np.float32)
     y = (rng.random((ROWS, LABELS)) < 0.03).astype(np.float32)
-    losses = {"supcon": ml.supcon, "mulsupcon": ml.mulsupcon}
+    losses = {
+        "supcon": ml.supcon,
+        "mulsupcon": ml.mulsupcon,
+        "lifted_structure": ml.lifted_structure,
+    }
     steps = {name: ours(loss, x, y) for name, loss in losses.items()}
     other = "MultiSupConLoss on pytorch-metric-learning's parts"
     functions = {name: step for name, (step, _) in steps.items()} | {other: peer(x, y)}

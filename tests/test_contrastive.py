@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -416,3 +417,47 @@ def test_wrong_arguments_are_named() -> None:
         ml.init_queue(0, 3, 5)
     with pytest.raises(ValueError, match="embeddings must be as wide as the queue's embeddings"):
         ml.enqueue(ml.init_queue(4, 2, 5, like=x), x, y)
+
+
+# close points ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("distance", [1e-2, 1e-3, 1e-5])
+def test_lifted_structure_of_close_points(distance: float) -> None:
+    """In float32 as in float64 of the same points; the products of points have no such digits."""
+    rng = np.random.default_rng(3)
+    x = rng.normal(size=(6, 21))
+    x /= np.linalg.norm(x, axis=1, keepdims=True)
+    x[[1, 3]] = x[[0, 2]] + distance * rng.normal(size=(2, 21)) / math.sqrt(21)
+    x = x.astype(np.float32)
+    y = np.eye(3)[[0, 0, 1, 2, 0, 1]]
+
+    def total(x: Any, y: Any) -> Any:
+        return xp.sum(ml.lifted_structure(x, y))
+
+    narrow, wide = asarray(x), asarray(x.astype(np.float64))
+    value = ml.lifted_structure(narrow, asarray(y))
+    np.testing.assert_allclose(
+        to_numpy(value), oracles.lifted_structure(x.astype(np.float64), y), rtol=1e-6
+    )
+    if HAS_GRADIENTS:
+        slopes, expected = gradient(total, narrow, asarray(y)), gradient(total, wide, asarray(y))
+        error = np.abs(slopes - expected).max() / np.abs(expected).max()
+        # normalising them rounds points by up to 6e-8
+        assert error < 1e-6 + 1e-7 / distance
+
+
+@with_gradients
+def test_lifted_structure_of_equal_points_has_gradient_zero() -> None:
+    x = np.repeat(np.random.default_rng(4).normal(size=(1, 5)), 3, axis=0)
+    y = asarray(np.ones((3, 1)))
+    assert (gradient(lambda x, y: xp.sum(ml.lifted_structure(x, y)), asarray(x), y) == 0).all()
+
+
+@only_jax
+def test_lifted_structure_memory() -> None:
+    import jax
+
+    with jax.enable_x64(False):
+        loss = LOSSES["lifted_structure"]
+        assert temporary_mib(loss, (1024, 128), (100, 128), (1024, 100)) <= 64

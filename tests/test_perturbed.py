@@ -531,3 +531,31 @@ class TestTorch:
         assert MASK(scores, 2, method="exact").shape == (4, 7)
         with pytest.raises(TypeError, match=r"torch\.Generator, got numpy"):
             KTH(torch.zeros(7), 2, key=np.random.default_rng(0))
+
+
+@only_jax
+def test_no_compilation_at_the_third_eager_call() -> None:
+    """Of what loops inside, with functions and shapes as before."""
+    import jax
+
+    s, y = asarray(SCORES, "float32"), asarray([0, 1, 2, 3])
+    wide = asarray(np.random.default_rng(6).normal(size=(3, 40)))
+    many = wide > 1
+    calls = [
+        lambda: KTH(s, 2, method="exact"),
+        lambda: MASK(s, 2, method="exact"),
+        lambda: KTH(s, 2, key=new_key()),
+        lambda: ml.smooth_top_k_hinge(s, y, 3),
+        lambda: jax.grad(lambda s: ml.smooth_top_k_hinge(s, y, 3).sum())(s),
+        lambda: ml.lifted_structure(s, s > 0),
+        lambda: ml.calibrated_ranking(wide, many),
+        lambda: jax.grad(lambda x: ml.calibrated_ranking(x, many).sum())(wide),
+    ]
+    events: list[str] = []
+    jax.monitoring.register_event_duration_secs_listener(lambda name, *_, **__: events.append(name))
+    for number, call in enumerate(calls):
+        for _ in range(2):
+            jax.block_until_ready(call())
+        events.clear()
+        jax.block_until_ready(call())
+        assert not [name for name in events if "compile" in name], number

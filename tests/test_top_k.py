@@ -330,3 +330,61 @@ def test_margins_are_one_per_class() -> None:
     scores, labels = map(asarray, draw(36))
     with pytest.raises(ValueError, match="margins must have one entry per label"):
         ml.noised_top_k_hinge(scores, labels, 2, method="exact", margins=scores[0, :3])
+
+
+# second derivatives, and many classes at once ----------------------------------------------------
+
+
+@pytest.mark.skipif(NAME != "jax", reason="JAX's transformations")
+@pytest.mark.parametrize(("num_labels", "k"), [(5, 3), (7, 1), (7, 6), (9, 4)])
+def test_smooth_second_derivatives_in_float32(num_labels: int, k: int) -> None:
+    """Finite and right at scores of any size, where powers of weights would overflow."""
+    import jax
+
+    def one(x: Any, y: Any) -> Any:
+        return ml.smooth_top_k_hinge(x[None], y[None], k)[0]
+
+    scores, labels = draw(40, n=12, num_labels=num_labels, spread=1.0)
+    scores = scores * np.repeat([1.0, 10.0, 300.0, 1e4], 3)[:, None]
+    hessian = jax.jit(jax.vmap(jax.hessian(one)))
+    narrow = to_numpy(hessian(asarray(scores, "float32"), asarray(labels)))
+    assert narrow.dtype == np.float32
+    rounded = scores.astype(np.float32).astype(np.float64)
+    wide = to_numpy(hessian(asarray(rounded), asarray(labels)))
+    np.testing.assert_allclose(narrow, wide, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize(("num_labels", "k"), [(300, 2), (300, 140), (261, 150), (129, 128)])
+def test_smooth_gradient_of_many_classes(num_labels: int, k: int) -> None:
+    """Against differences of the float64 value, which is exact in long integers."""
+    if not HAS_GRADIENTS:
+        pytest.skip("no gradients")
+    scores, labels = draw(41, n=2, num_labels=num_labels)
+    both = with_gradient(ml.smooth_top_k_hinge, k)
+    _, slopes = both(scores, labels)
+    for j in (0, 1, labels[0]):
+        step = 1e-5 * (np.arange(num_labels) == j)
+        high, low = (both(scores + d, labels)[0].mean() for d in (step, -step))
+        np.testing.assert_allclose(slopes[:, j].sum(), (high - low) / 2e-5, rtol=1e-6, atol=1e-9)
+    np.testing.assert_allclose(slopes.sum(-1), 0, atol=1e-12)
+    x, y = asarray(scores, "float32"), asarray(labels)
+    narrow = gradient(lambda x, y: xp.mean(ml.smooth_top_k_hinge(x, y, k)), x, y)
+    np.testing.assert_allclose(narrow, slopes, atol=3e-6)
+
+
+@pytest.mark.skipif(NAME != "torch", reason="PyTorch's autograd")
+def test_smooth_loss_keeps_little_for_the_backward_pass() -> None:
+    import torch
+
+    scores, labels = draw(42, n=4, num_labels=1000)
+    x = asarray(scores, "float32").requires_grad_()
+    kept: dict[int, int] = {}
+
+    def pack(tensor: Any) -> Any:
+        storage = tensor.untyped_storage()
+        kept[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        ml.smooth_top_k_hinge(x, asarray(labels), 20).sum().backward()
+    assert sum(kept.values()) <= 3 * x.untyped_storage().nbytes()

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache, wraps
 from typing import Any
 
 from array_api_compat import is_jax_namespace
 
+from mlc_losses._array.axis import Layout, current_layout, laid_out
 from mlc_losses._array.namespace import is_concrete, namespace, shape_of
 
 
@@ -16,10 +18,11 @@ def scan(
     arrays: tuple[Any, ...],
     *,
     reverse: bool = False,
+    unroll: int = 1,
 ) -> tuple[Any, Any]:
     """`jax.lax.scan`: `step(carry, slices)` gives the next carry and one array to keep, or None.
 
-    There is at least one slice.
+    There is at least one slice. `unroll` steps on JAX are one step of its loop.
     """
     xp = namespace(x=arrays[0])
     if is_jax_namespace(xp):
@@ -27,7 +30,8 @@ def scan(
 
         from mlc_losses._array.jax_axes import varying_like
 
-        return jax.lax.scan(step, varying_like(carry, arrays), arrays, reverse=reverse)
+        carry = varying_like(carry, arrays)
+        return jax.lax.scan(step, carry, arrays, reverse=reverse, unroll=unroll)
     length = shape_of(arrays[0])[0]
     kept = []
     for i in reversed(range(length)) if reverse else range(length):
@@ -58,6 +62,32 @@ def choose(condition: Any, yes: Callable[[], Any], no: Callable[[], Any]) -> Any
 
         return jax.lax.cond(condition, yes, no)
     return yes() if is_concrete(condition) and bool(condition) else no()
+
+
+def one_program(function: Callable[..., Any]) -> Callable[..., Any]:
+    """`function` of arrays, a module's own; on JAX compiled once for shapes, in eager code too.
+
+    Loops inside may be over functions made anew at each call.
+    """
+
+    @wraps(function)
+    def run(*arrays: Any) -> Any:
+        if is_jax_namespace(namespace(x=arrays[0])):
+            return _jitted(function)(current_layout(), *arrays)
+        return function(*arrays)
+
+    return run
+
+
+@cache
+def _jitted(function: Callable[..., Any]) -> Callable[..., Any]:
+    import jax
+
+    def of_layout(layout: Layout, *arrays: Any) -> Any:
+        with laid_out(layout):
+            return function(*arrays)
+
+    return jax.jit(of_layout, static_argnums=0)
 
 
 def map_rows(function: Callable[..., Any], arrays: tuple[Any, ...], rows: int) -> tuple[Any, ...]:

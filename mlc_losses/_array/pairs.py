@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import cache, partial
 from typing import Any
 
 from array_api_compat import is_jax_namespace, is_numpy_namespace, is_torch_namespace
@@ -21,6 +22,8 @@ from mlc_losses._array.ops import sigmoid, softplus, stop_gradient
 # where the size of the batch is not to be seen
 _BLOCK_SIZE = 2**20
 _BLOCK_LABELS = 32
+# labels of a block where it is never written to memory
+_FUSED_LABELS = 128
 
 
 def pair_arguments(
@@ -138,52 +141,77 @@ def _mean(terms: Any, side: Any) -> Any:
 def pair_logistic_value(scores: Any, positive: Any, negative: Any) -> Any:
     """The value, without a gradient rule."""
     xp = namespace(scores=scores)
-    rivals = xp.where(negative, scores, 0.0)
+    rivals = xp.where(negative, scores, 0.0), negative
+    return label_sum(_by_blocks(_losses, rivals, (xp.where(positive, scores, 0.0), positive)))
 
-    def rows(own: Any, own_positive: Any) -> Any:
-        pairs = own_positive[..., :, None] & negative[..., None, :]
-        gaps = rivals[..., None, :] - own[..., :, None]
-        return label_sum(softplus(xp.where(pairs, gaps, -math.inf)))
 
-    return label_sum(_by_blocks(rows, xp.where(positive, scores, 0.0), positive))
+def _losses(rivals: Any, negative: Any, own: Any, positive: Any) -> Any:
+    """Of some positives against all negatives."""
+    xp = namespace(own=own)
+    pairs = positive[..., :, None] & negative[..., None, :]
+    gaps = rivals[..., None, :] - own[..., :, None]
+    return label_sum(softplus(xp.where(pairs, gaps, -math.inf)))
 
 
 def pair_logistic_slopes(scores: Any, positive: Any, negative: Any) -> Any:
     """Its derivative by the scores: `Σ_P σ(s_n - s_p)` for a negative, `-Σ_N` for a positive."""
-    xp = namespace(scores=scores)
-
-    def rows(own: Any, own_positive: Any, own_negative: Any) -> Any:
-        pairs = (own_positive[..., :, None] & negative[..., None, :]) | (
-            own_negative[..., :, None] & positive[..., None, :]
-        )
-        sign = xp.where(own_positive, -xp.ones_like(own), 1.0)
-        gaps = sign[..., :, None] * (own[..., :, None] - scores[..., None, :])
-        return sign * label_sum(sigmoid(xp.where(pairs, gaps, -math.inf)))
-
-    return _by_blocks(rows, scores, positive, negative)
+    labels = scores, positive, negative
+    return _by_blocks(_slopes, labels, labels)
 
 
-def _by_blocks(rows: Callable[..., Any], *own: Any) -> Any:
-    """`rows(*own)` `[..., L]`, computed a few labels at a time."""
+def _slopes(
+    scores: Any, positive: Any, negative: Any, own: Any, own_positive: Any, own_negative: Any
+) -> Any:
+    """Of some labels against all."""
+    xp = namespace(own=own)
+    pairs = (own_positive[..., :, None] & negative[..., None, :]) | (
+        own_negative[..., :, None] & positive[..., None, :]
+    )
+    sign = xp.where(own_positive, -xp.ones_like(own), 1.0)
+    gaps = sign[..., :, None] * (own[..., :, None] - scores[..., None, :])
+    return sign * label_sum(sigmoid(xp.where(pairs, gaps, -math.inf)))
+
+
+def _by_blocks(rows: Callable[..., Any], every: tuple[Any, ...], own: tuple[Any, ...]) -> Any:
+    """`rows(*every, *own)` `[..., L]`, computed for a few of the `own` labels at a time."""
     xp = namespace(own=own[0])
     shape = shape_of(own[0])
     count = shape[-1]
-    length = max(1, min(_BLOCK_LABELS, _BLOCK_SIZE // max(1, math.prod(shape))))
+    length = max(1, min(_BLOCK_LABELS, -(-_BLOCK_SIZE // max(1, math.prod(shape)))))
     if count <= length:
-        return rows(*own)
+        return rows(*every, *own)
     if is_jax_namespace(xp):
-        return _map_blocks(rows, length, *own)
+        return _jax_blocks()(rows, length, every, own)
     return xp.concat(
         [
-            rows(*(x[..., start : min(start + length, count)] for x in own))
+            rows(*every, *(x[..., start : min(start + length, count)] for x in own))
             for start in range(0, count, length)
         ],
         axis=-1,
     )
 
 
-def _map_blocks(rows: Callable[..., Any], length: int, *own: Any) -> Any:
-    """The same on JAX, as a loop that holds one block in memory."""
+@cache
+def _jax_blocks() -> Callable[..., Any]:
+    """Compiled once for functions and shapes, in eager code too."""
+    import jax
+
+    return jax.jit(_on_jax, static_argnums=(0, 1))
+
+
+def _on_jax(rows: Callable[..., Any], length: int, every: Any, own: Any) -> Any:
+    """As a loop: on a CPU it holds one block in memory, elsewhere XLA fuses blocks into sums."""
+    import jax
+
+    return jax.lax.platform_dependent(
+        every,
+        own,
+        cpu=partial(_map_blocks, rows, length),
+        default=partial(_map_blocks, rows, _FUSED_LABELS),
+    )
+
+
+def _map_blocks(rows: Callable[..., Any], length: int, every: Any, own: Any) -> Any:
     import jax
 
     *batch, count = own[0].shape
@@ -193,5 +221,5 @@ def _map_blocks(rows: Callable[..., Any], length: int, *own: Any) -> Any:
         padding = [(0, 0)] * len(batch) + [(0, blocks * length - count)]
         return jax.numpy.moveaxis(jax.numpy.pad(x, padding).reshape(*batch, blocks, length), -2, 0)
 
-    done = jax.lax.map(lambda block: rows(*block), [cut(x) for x in own])
+    done = jax.lax.map(lambda block: rows(*every, *block), [cut(x) for x in own])
     return jax.numpy.moveaxis(done, 0, -2).reshape(*batch, blocks * length)[..., :count]

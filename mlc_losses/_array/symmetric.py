@@ -1,20 +1,32 @@
 r"""Elementary symmetric polynomials over the labels: sums over all sets of k labels.
 
 With :math:`e_j = e^{x_j / t}` and :math:`\sigma_k = \sum_{|S| = k} \prod_{j \in S} e_j`, a smooth
-k-th largest entry is :math:`t \log(\sigma_k / \sigma_{k-1})`. Nothing here subtracts, so no digits
-are lost, for any k and t.
+k-th largest entry is :math:`t \log(\sigma_k / \sigma_{k-1})`.
+
+Everything is computed with probabilities. Let label j be picked with probability
+`p_j = c e_j / (1 + c e_j)`, each on its own, and N be the number of labels picked: then
+`σ_k / σ_{k-1} = P(N = k) / (c P(N = k - 1))`, whatever the factor c. With a c that makes the mean
+of N about k both are far from 0, for any k and t, and nothing overflows.
 """
 
 from __future__ import annotations
 
+import math
+from functools import partial
 from typing import Any, NamedTuple
 
-from array_api_compat import is_jax_namespace
+from array_api_compat import device, is_jax_namespace, is_torch_namespace
 
 from mlc_losses._array.axis import label_parts, needs_rules
-from mlc_losses._array.labels import picks_min, scatter_true, top_k
+from mlc_losses._array.labels import label_sum, num_labels, top_k
+from mlc_losses._array.loops import repeat, scan
 from mlc_losses._array.namespace import namespace, shape_of
 from mlc_losses._array.ops import stop_gradient
+from mlc_losses._array.picks import add_at, values_at
+
+# labels that follow one another in the recursion for the counts, or k if that is more; all others
+# are counted side by side
+_STEPS = 64
 
 
 class SymmetricRatio(NamedTuple):
@@ -34,39 +46,212 @@ def symmetric_ratio(x: Any, k: int, temperature: Any) -> SymmetricRatio:
     Entries of -inf are left out. One of inf counts as very large.
     """
     xp = namespace(x=x)
-    needs_rules(xp, "goes through the labels one by one")
-    largest = top_k(stop_gradient(x), k)
-    kth = picks_min(largest.values)
-    # An entry further than this from the k-th adds less than e^-reach to the value: it may stand
-    # at this distance, where nothing overflows even when squared.
+    needs_rules(xp, "counts sets of labels")
+    # no more than 2k labels are picked with a probability above 1/2, if k are on average
+    largest = top_k(stop_gradient(x), min(2 * k, num_labels(x)))
+    kth = xp.sort(largest.values, axis=-1)[..., -k]
+    # an entry further than this from the k-th adds less than e^-reach to the value
     reach = 30.0 if xp.finfo(x.dtype).bits == 32 else 80.0
     center = xp.where(xp.isinf(kth), 0.0, kth)[..., None]
-    distance = xp.clip((x - center) / temperature, -reach, reach)
-    weights = xp.exp(distance)
+    logits = xp.clip((x - center) / temperature, -reach, reach)
+    logits = xp.where((kth == -xp.inf)[..., None], 0.0, logits)
+    ratio = _rule(xp)(logits, largest.indices, k)
+    return SymmetricRatio(kth, xp.where(kth == -xp.inf, 0.0, ratio))
+
+
+def _rule(xp: Any) -> Any:
+    """`log_ratio` with the gradient rule of the backend."""
     if is_jax_namespace(xp):
-        from mlc_losses._array.jax_symmetric import ratio_by_scan
+        from mlc_losses._array.jax_symmetric import log_ratio as on_jax
 
-        ratio = ratio_by_scan(weights, k, label_parts(xp))
-    else:
-        ratio = _ratio_by_prefix_sums(weights, largest.indices, k)
-    return SymmetricRatio(kth, xp.where(kth == -xp.inf, 0.0, xp.log(ratio)))
+        return on_jax
+    if is_torch_namespace(xp):
+        from mlc_losses._array.torch_symmetric import log_ratio as on_torch
+
+        return on_torch
+    return lambda logits, front, k: log_ratio(logits, front, factor(logits, k), k=k)
 
 
-def _ratio_by_prefix_sums(weights: Any, largest: Any, k: int) -> Any:
-    """`σ_k / σ_{k-1}` by k cumulative sums over the labels.
+def factor(logits: Any, k: int) -> Any:
+    """A factor c `[...]` that makes the mean number of labels picked nearly, and below, k - 1/2.
 
-    `σ_m` of the first n entries is `Σ_{i<=n} e_i σ_{m-1}` of those before i. Each is divided by its
-    total, so a number that underflows is of no weight as long as the k largest stand in front.
+    By halving the ratio of two bounds, which hold since the k-th largest logit is 0.
     """
-    xp = namespace(weights=weights)
-    front = xp.sort(xp.take_along_axis(weights, largest, axis=-1), axis=-1, descending=True)
-    rest = xp.where(scatter_true(largest, shape_of(weights)[-1]), 0.0, weights)
-    weights = xp.concat([front, rest], axis=-1)
-    share = xp.ones_like(weights)
-    total = weights[..., 0]
-    for taken in range(k):
-        # that many entries have been taken: the next one stands behind them
-        sums = xp.cumulative_sum(weights[..., taken:] * share, axis=-1)
-        total = sums[..., -1]
-        share = (sums / total[..., None])[..., :-1]
-    return total
+    xp = namespace(x=logits)
+    weights = xp.exp(logits)
+    below = label_sum(xp.where(weights < 1.0, weights, 1.0)) - (k - 1.0)
+    low = 0.5 / xp.where(below < 1.0, 1.0, below)
+    # the mean is to be off by no more than the standard deviation of the number, which is below √k
+    width = math.log(2.0 * max(num_labels(logits), 1) * 2.0 * k)
+    halvings = max(0, math.ceil(math.log2(width * math.sqrt(k))))
+
+    def halve(state: Any) -> Any:
+        low, high = state
+        middle = xp.sqrt(low * high)
+        few = label_sum(_chance(weights * middle[..., None])) <= k - 0.5
+        return xp.where(few, middle, low), xp.where(few, high, middle)
+
+    return repeat(halve, (low, xp.full_like(low, 2.0 * k - 1.0)), halvings)[0]
+
+
+class _Counts(NamedTuple):
+    """Odds of the labels, and the probabilities `[count, N]` of numbers of labels picked."""
+
+    odds_of_front: Any  # [N, M], the largest labels
+    odds_of_rest: Any  # [N, L], 0 at the largest labels
+    front: Any  # [M + 1, N]
+    rest: Any  # [k + 1, N]
+    all: Any  # [k + 1, N]
+
+
+def log_ratio(logits: Any, front: Any, factor: Any, *, k: int) -> Any:
+    """`log(σ_k / σ_{k-1})` of `e^logits`, without a gradient rule; `front`: the largest labels."""
+    return _value(_counts(logits, front, factor, k), factor, k)
+
+
+def log_ratio_and_slopes(logits: Any, front: Any, factor: Any, *, k: int) -> tuple[Any, Any]:
+    """Also its derivative by the logits: how much more often a label is among k than among k - 1.
+
+    Both are known from the counts without that label. They are had from those with it, upward from
+    0 where the label is picked with a probability up to 1/2, downward where it is more: then no
+    rounding grows. Only labels at the front need the second way, for which all their counts must
+    be known.
+    """
+    xp = namespace(x=logits)
+    counts = _counts(logits, front, factor, k)
+    num_labels_here = shape_of(logits)[-1]
+    slopes = _slopes_of_rest(counts, k)
+    slopes = slopes + add_at(_rows(xp, front), _slopes_of_front(counts, k), num_labels_here)
+    return _value(counts, factor, k), xp.reshape(slopes, shape_of(logits))
+
+
+def _value(counts: _Counts, factor: Any, k: int) -> Any:
+    xp = namespace(x=factor)
+    flat = xp.log(counts.all[k, :] / (counts.all[k - 1, :] * xp.reshape(factor, (-1,))))
+    return xp.reshape(flat, shape_of(factor))
+
+
+def _rows(xp: Any, x: Any) -> Any:
+    """`[N, W]` of `[..., W]`."""
+    *batch, width = shape_of(x)
+    return xp.reshape(x, (math.prod(batch), width))
+
+
+def _counts(logits: Any, front: Any, factor: Any, k: int) -> _Counts:
+    xp = namespace(x=logits)
+    odds, front = _rows(xp, xp.exp(logits) * factor[..., None]), _rows(xp, front)
+    ones = xp.ones_like(front, dtype=odds.dtype)
+    in_front = add_at(front, ones, shape_of(odds)[-1]) > 0
+    of_front, of_rest = values_at(odds, front), xp.where(in_front, 0.0, odds)
+    front_counts = _product_of_labels(of_front, shape_of(front)[-1])
+    rest = _product_of_labels(of_rest, k)
+    parts = label_parts(xp)
+    if parts is not None:
+        rest = _product_of_all(xp.permute_dims(parts.each(rest), (1, 0, 2)))
+    return _Counts(of_front, of_rest, front_counts, rest, _product(front_counts[: k + 1, :], rest))
+
+
+def _chance(odds: Any) -> Any:
+    return odds / (1.0 + odds)
+
+
+def _product_of_labels(odds: Any, degree: int) -> Any:
+    """Probabilities `[degree + 1, N]` that 0..degree of the labels with these odds are picked."""
+    xp = namespace(x=odds)
+    rows, width = shape_of(odds)
+    # products of short polynomials, beside the degree, would cost more than their factors
+    sides = max(1, -(-width // max(_STEPS, degree)))
+    steps = -(-width // sides)
+    padding = xp.zeros((rows, sides * steps - width), dtype=odds.dtype, device=device(odds))
+    odds = xp.permute_dims(xp.concat([odds, padding], axis=-1), (1, 0))
+    odds = xp.reshape(odds, (steps, sides, rows))
+    none = xp.ones((1, sides, rows), dtype=odds.dtype, device=device(odds))
+    some = xp.zeros((degree, sides, rows), dtype=odds.dtype, device=device(odds))
+    counts = xp.concat([none, some], axis=0)
+    if steps:
+        counts, _ = scan(_add_label, counts, (_chance(odds), 1.0 / (1.0 + odds)))
+    return _product_of_all(counts)
+
+
+def _add_label(counts: Any, slices: Any) -> tuple[Any, None]:
+    picked, left = slices
+    return left[None, ...] * counts + picked[None, ...] * _one_more(counts), None
+
+
+def _one_more(counts: Any) -> Any:
+    """Every number of labels one higher."""
+    xp = namespace(x=counts)
+    return xp.concat([xp.zeros_like(counts[:1, ...]), counts[:-1, ...]], axis=0)
+
+
+def _product_of_all(counts: Any) -> Any:
+    """Of counts `[K, S, N]` of S sets of labels those of their union `[K, N]`, pair by pair."""
+    xp = namespace(x=counts)
+    while (sides := shape_of(counts)[1]) > 1:
+        half = sides // 2
+        pairs = _product(counts[:, :half, :], counts[:, half : 2 * half, :])
+        counts = xp.concat([pairs, counts[:, 2 * half :, :]], axis=1)
+    return counts[:, 0, :]
+
+
+def _product(a: Any, b: Any) -> Any:
+    """Counts `[K, ...]` of the union of two sets of labels."""
+    xp = namespace(x=a)
+    return scan(_add_shifted, (xp.zeros_like(a), b), (a,))[0][0]
+
+
+def _add_shifted(state: Any, slices: Any) -> tuple[Any, None]:
+    total, shifted = state
+    return (total + slices[0][None, ...] * shifted, _one_more(shifted)), None
+
+
+def _slopes_of_rest(counts: _Counts, k: int) -> Any:
+    """`[N, L]`; here no label is picked with a probability above 1/2."""
+    xp = namespace(x=counts.all)
+    odds = counts.odds_of_rest
+    nothing = xp.zeros_like(odds)
+    upward = partial(_without_label, odds)
+    (without, before), _ = scan(upward, (nothing, nothing), (counts.all[:k, :],), unroll=16)
+    high, low = counts.all[k, :, None], counts.all[k - 1, :, None]
+    return _chance(odds) * (without / high - before / low)
+
+
+def _without_label(odds: Any, state: Any, slices: Any) -> tuple[Any, None]:
+    """The next count without a label, from that with it and the one before."""
+    latest, _ = state
+    return (slices[0][:, None] * (1.0 + odds) - odds * latest, latest), None
+
+
+def _slopes_of_front(counts: _Counts, k: int) -> Any:
+    """`[N, M]`."""
+    xp = namespace(x=counts.all)
+    odds, front = counts.odds_of_front, counts.front
+    often = odds > 1.0
+    size = shape_of(front)[0]
+    # how the other labels make up for m, so that there are k in all, m = 0..M + 1
+    missing = xp.zeros(
+        (size - k, *shape_of(counts.rest)[1:]), dtype=odds.dtype, device=device(odds)
+    )
+    others = xp.concat([xp.flip(counts.rest, axis=0), missing], axis=0)
+    nothing = xp.zeros_like(odds)
+    start = (nothing, nothing, nothing)
+    high, low = counts.all[k, :, None], counts.all[k - 1, :, None]
+
+    upward = partial(_add_without, xp.where(often, 0.0, odds))
+    slices = (front[:-1, :], others[1:-1, :], others[2:, :])
+    (_, without, before), _ = scan(upward, start, slices)
+    seldom_slopes = _chance(odds) * (without / high - before / low)
+
+    downward = partial(_add_without, xp.where(often, 1.0 / xp.where(often, odds, 1.0), 0.0))
+    slices = (front[1:, :], others[1:-1, :], others[:-2, :])
+    (_, without, beyond), _ = scan(downward, start, slices, reverse=True)
+    often_slopes = (without / low - beyond / high) / (1.0 + odds)
+    return xp.where(often, often_slopes, seldom_slopes)
+
+
+def _add_without(odds: Any, state: Any, slices: Any) -> tuple[Any, None]:
+    """One more count of the front without a label, in two sums over what the others make up."""
+    latest, total, other_total = state
+    with_label, weight, other_weight = (x[:, None] for x in slices)
+    latest = with_label * (1.0 + odds) - odds * latest
+    return (latest, total + latest * weight, other_total + latest * other_weight), None

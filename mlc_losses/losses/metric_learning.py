@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 from mlc_losses._array.batch import row_numbers, whole_batch
@@ -11,7 +10,6 @@ from mlc_losses._array.candidates import (
     Candidates,
     allowed_pairs,
     by_anchor_blocks,
-    candidate_logsumexp,
     candidate_numbers,
     candidate_sum,
     no_numbers,
@@ -19,6 +17,8 @@ from mlc_losses._array.candidates import (
     soft_target_loss,
     unit_vectors,
 )
+from mlc_losses._array.distances import distances
+from mlc_losses._array.loops import one_program
 from mlc_losses._array.namespace import (
     Array,
     ArrayT,
@@ -120,46 +120,36 @@ def lifted_structure(embeddings: ArrayT, targets: Array, *, margin: float = 1.0)
       array([0.7256, 0.7256, 0.    ])
     """
     margin = number("margin", margin)
-    xp, x, labels = embeddings_and_targets(embeddings, targets)
-    x = unit_vectors(x)
+    _, x, labels = embeddings_and_targets(embeddings, targets)
+    return _lifted_structure(unit_vectors(x), labels, margin)
+
+
+@one_program
+def _lifted_structure(x: Any, labels: Any, margin: Any) -> Any:
+    """Of unit vectors."""
+    xp = namespace(x=x)
     others, other_labels = whole_batch(x), whole_batch(labels)
     count = shape_of(others)[0]
 
     def pairs(x: Any, labels: Any, numbers: Any) -> tuple[Any, Any, Any]:
         allowed = allowed_pairs(numbers, Candidates(others))
         share = products(labels, other_labels) > 0
-        return _distances(x, others), allowed & share, allowed & ~share
+        return distances(x, others), allowed & share, allowed & ~share
 
     def repulsion(*anchor: Any) -> Any:
-        distances, _, negative = pairs(*anchor)
-        return candidate_logsumexp(xp.where(negative, margin - distances, -math.inf))
+        # of unit vectors: the exponentials are no smaller than e^-2
+        apart, _, negative = pairs(*anchor)
+        return candidate_sum(xp.where(negative, xp.exp(-apart), 0.0))
 
     def attraction(own: Any, *anchor: Any) -> Any:
-        distances, positive, _ = pairs(*anchor)
-        either = _log_add(own[:, None], repelled[None, :])
-        violation = xp.where(positive & (either > -math.inf), either + distances, 0.0)
-        violation = xp.where(violation > 0, violation, 0.0)
+        apart, positive, _ = pairs(*anchor)
+        total = own[:, None] + repelled[None, :]
+        counts = positive & (total != 0)
+        violation = margin + xp.log(xp.where(counts, total, 1.0)) + apart
+        violation = xp.where(counts & ~(violation <= 0), violation, 0.0)
         return 0.5 * candidate_sum(violation * violation)
 
     anchor = (x, labels, row_numbers(x))
     own = by_anchor_blocks(repulsion, count, *anchor)
     repelled = whole_batch(own)
     return by_anchor_blocks(attraction, count, own, *anchor)
-
-
-def _distances(x: Any, others: Any) -> Any:
-    """Between unit vectors; 0 where rounding is all there is."""
-    xp = namespace(x=x)
-    square = xp.sum(x * x, axis=-1)[:, None] + xp.sum(others * others, axis=-1)[None, :]
-    square = square - 2.0 * products(x, others)
-    apart = square > 8.0 * xp.finfo(x.dtype).eps
-    return xp.where(apart, xp.sqrt(xp.where(apart, square, 1.0)), 0.0)
-
-
-def _log_add(a: Any, b: Any) -> Any:
-    """`log(e^a + e^b)`, -inf where both are."""
-    xp = namespace(a=a)
-    high, low = xp.maximum(a, b), xp.minimum(a, b)
-    alone = low == -math.inf
-    gap = xp.where(alone, 0.0, low) - xp.where(alone, 0.0, high)
-    return high + xp.log1p(xp.exp(xp.where(alone, -math.inf, gap)))

@@ -44,14 +44,16 @@ class Call(NamedTuple):
 def arguments(
     scores: Any,
     k: Any,
+    *,
+    only_last: bool,
+    sigma: Any,
     key: Any,
     noise: Any,
     num_samples: Any,
-    sigma: Any,
     method: str,
     num_candidates: Any,
-    only_last: bool,
 ) -> Call:
+    """Checks them, and brings scores and noise to rows."""
     xp = namespace(scores=scores, noise=noise)
     check_floating(xp, "scores", scores)
     if scores.ndim == 0:

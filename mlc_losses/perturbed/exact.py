@@ -21,16 +21,15 @@ from typing import Any, NamedTuple
 from array_api_compat import device
 
 from mlc_losses._array.labels import label_sum, top_k
-from mlc_losses._array.loops import choose, map_rows, repeat, scan
+from mlc_losses._array.loops import choose, map_rows, repeat
 from mlc_losses._array.namespace import namespace, shape_of
-from mlc_losses._array.ops import normal_cdf, normal_cdf_and_density, stop_gradient
+from mlc_losses._array.ops import normal_cdf_and_density, stop_gradient
 from mlc_losses._array.picks import add_at, largest
-from mlc_losses.perturbed.tail import FAR, last_of, tail_counts, tail_slopes
+from mlc_losses.perturbed.counts import FAR, counts_and_slopes
+from mlc_losses.perturbed.tail import last_of, tail_counts, tail_slopes
 
 # a smaller σ is 0: all differences of scores are then large
 _NO_NOISE = 1e-20
-# entries of the states that are kept for the candidates of a block
-_KEPT = 2**21
 # with a higher rank, all classes are candidates
 _MANY = 64
 # entries of one of these states, at most
@@ -47,11 +46,28 @@ class Accuracy(NamedTuple):
     candidates: int  # to try first, and 2 more for each rank
     powers: int  # of the probabilities of all other classes
     stride: int  # these are computed at every so many nodes
+    points: int  # from which the slopes of these classes are interpolated
 
 
-SINGLE = Accuracy(promised=1e-3, tail=3e-5, nodes=18, halvings=7, candidates=24, powers=3, stride=3)
+SINGLE = Accuracy(
+    promised=1e-3,
+    tail=3e-5,
+    nodes=13,
+    halvings=7,
+    candidates=24,
+    powers=3,
+    stride=3,
+    points=9,
+)
 DOUBLE = Accuracy(
-    promised=1e-6, tail=1e-9, nodes=48, halvings=14, candidates=64, powers=10, stride=1
+    promised=1e-6,
+    tail=1e-9,
+    nodes=48,
+    halvings=14,
+    candidates=64,
+    powers=10,
+    stride=1,
+    points=25,
 )
 
 
@@ -137,23 +153,16 @@ def expected_kth(scores: Any, k: int, sigma: Any, num_candidates: int) -> Exact:
     bound = xp.zeros_like(low[:, 0])
     if indices is not None:
         every = (scores - origin) / unit
-        others, error = tail_counts(
-            every, last_of(offsets), num_candidates, nodes, k, precision.powers, precision.stride
-        )
-    below, slopes = _counts(offsets, others, nodes, weights)
+        last = stop_gradient(last_of(offsets))
+        others, error = tail_counts(every, last, num_candidates, nodes, k, precision)
+    below, slopes = counts_and_slopes(offsets, others, nodes, weights)
     beyond = label_sum(weights * (1.0 - xp.sum(below, axis=0)))
     value = xp.where(finite, origin + sigma * (low + beyond[:, None]), center)[:, 0]
     if indices is not None:
         bound = _bound(below, others, error, weights)
         bound = stop_gradient(xp.where(finite[:, 0], bound, 0.0))
-        rest = tail_slopes(every, nodes, weights, below, precision.powers, precision.stride)
+        rest = tail_slopes(every, last, nodes, weights, below, precision)
         rest_of_candidates = xp.take_along_axis(rest, indices, axis=-1)
-        if precision.stride > 1:
-            # all slopes sum to 1, and those of the candidates are known better
-            total = label_sum(rest) - label_sum(rest_of_candidates)
-            factor = (1.0 - label_sum(slopes)) / xp.where(total > 1e-4, total, 1.0)
-            factor = xp.where(total > 1e-4, factor, 1.0)[:, None]
-            rest, rest_of_candidates = rest * factor, rest_of_candidates * factor
         slopes = rest + add_at(indices, slopes - rest_of_candidates, num_labels)
     return Exact(value, xp.where(finite, slopes, 0.0), bound)
 
@@ -167,79 +176,6 @@ def _bound(below: Any, others: Any, error: Any, weights: Any) -> Any:
     # the window was made for the candidates: with all classes, more may be above its end
     beyond = xp.where(fewer[:, -1] < 1.0, 1.0 - fewer[:, -1], 0.0)
     return label_sum(weights * error * chance) + beyond
-
-
-def _counts(offsets: Any, others: Any, nodes: Any, weights: Any) -> tuple[Any, Any]:
-    """How many of the perturbed candidates `[R, M]` are above each node `[R, Q]`.
-
-    `others` `[k, R, Q]` are the probabilities of the counts 0..k-1 of the classes that are no
-    candidates. Returns the same of all classes; and `[R, M]`, the slopes of the weighted sum over
-    the nodes of the probability that k or more are above.
-
-    A slope takes the counts of the candidates before its own and of those after it. The latter are
-    kept for one block of candidates at a time: memory is of the order of √M states.
-    """
-    xp = namespace(offsets=offsets)
-    num_rows, num_candidates = shape_of(offsets)
-    k, _, num_nodes = shape_of(others)
-    # many rows last, so that loops over them vectorise
-    others = xp.permute_dims(others, (0, 2, 1))
-    nodes, weights = xp.permute_dims(nodes, (1, 0)), xp.permute_dims(weights, (1, 0))
-    length = max(math.isqrt(num_candidates), _KEPT // max(k * num_rows * num_nodes, 1), 1)
-    length = min(length, num_candidates)
-    num_blocks = -(-num_candidates // length)
-    missing = num_blocks * length - num_candidates
-    padding = xp.full((num_rows, missing), -xp.inf, dtype=offsets.dtype, device=device(offsets))
-    blocks = xp.reshape(
-        xp.permute_dims(xp.concat([offsets, padding], axis=-1), (1, 0)),
-        (num_blocks, length, num_rows),
-    )
-    zero = xp.zeros((1, num_nodes, num_rows), dtype=offsets.dtype, device=device(offsets))
-
-    def chances(offsets: Any) -> tuple[Any, Any]:
-        """That candidates `[M, R]` are above the nodes, and its slopes, `[M, Q, R]`."""
-        distance = offsets[:, None, :] - nodes[None, ...]
-        return normal_cdf_and_density(xp.clip(distance, -FAR, FAR))
-
-    def falls(after: Any) -> Any:
-        return after - xp.concat([after[1:, ...], zero], axis=0)
-
-    def add_after(after: Any, above: Any) -> Any:
-        """The probabilities that n and the candidates from here on stay below k, n = 0..k-1."""
-        return after - above[None, ...] * falls(after)
-
-    def keep_falls(after: Any, slices: Any) -> tuple[Any, Any]:
-        (above,) = slices
-        return add_after(after, above), falls(after)
-
-    def slope(before: Any, slices: Any) -> tuple[Any, Any]:
-        """The slope of a candidate, and the probabilities of the counts with it."""
-        above, density, fall = slices
-        missed = xp.sum(before * fall, axis=0)
-        grown = before + above[None, ...] * (xp.concat([zero, before[:-1, ...]], axis=0) - before)
-        return grown, xp.sum(weights * density * missed, axis=0)
-
-    def whole_block(after: Any, slices: Any) -> tuple[Any, Any]:
-        def step(after: Any, slices: Any) -> tuple[Any, None]:
-            (offset,) = slices
-            return add_after(after, chances(offset[None, :])[0][0, ...]), None
-
-        return scan(step, after, slices, reverse=True)[0], after
-
-    def block_slopes(before: Any, slices: Any) -> tuple[Any, Any]:
-        offset, after = slices
-        above, density = chances(offset)
-        _, fall = scan(keep_falls, after, (above,), reverse=True)
-        return scan(slope, before, (above, density, fall))
-
-    certain = xp.broadcast_to(zero + 1.0, (k, num_nodes, num_rows))
-    if num_blocks == 1:
-        below, slopes = block_slopes(others, (blocks[0, ...], certain))
-    else:
-        _, after = scan(whole_block, certain, (blocks,), reverse=True)
-        below, slopes = scan(block_slopes, others, (blocks, after))
-    slopes = xp.reshape(slopes, (num_blocks * length, num_rows))[:num_candidates, :]
-    return xp.permute_dims(below, (0, 2, 1)), xp.permute_dims(slopes, (1, 0))
 
 
 def _window(offsets: Any, k: int, precision: Accuracy) -> tuple[Any, Any]:
@@ -256,24 +192,21 @@ def _window(offsets: Any, k: int, precision: Accuracy) -> tuple[Any, Any]:
     start = xp.zeros_like(offsets[:, :1])
     low = start + quantile(precision.tail / k)
     high = start - quantile(precision.tail / (num_candidates - k + 1))
-
-    def enough(threshold: Any, expected: float) -> Any:
-        above = normal_cdf(xp.clip(offsets - threshold, -FAR, FAR))
-        return label_sum(above)[:, None] >= expected
+    # at the lower end the expected count is to be no less than `many`, at the upper no more than
+    # `few`: the same search for both, with the sign turned round
+    sign = xp.concat([xp.ones_like(start), -xp.ones_like(start)], axis=-1)
+    needed = xp.concat([xp.full_like(start, many), xp.full_like(start, -few)], axis=-1)
 
     def halve(state: Any) -> Any:
-        low, low_end, high_end, high = state
-        middle, upper = (low + low_end) / 2, (high_end + high) / 2
-        safe, inside = enough(middle, many), enough(upper, few)
-        return (
-            xp.where(safe, middle, low),
-            xp.where(safe, low_end, middle),
-            xp.where(inside, upper, high_end),
-            xp.where(inside, high, upper),
-        )
+        safe, beyond = state
+        middle = (safe + beyond) / 2
+        distance = xp.clip(offsets[:, None, :] - middle[:, :, None], -FAR, FAR)
+        reached = sign * label_sum(normal_cdf_and_density(distance)[0]) >= needed
+        return xp.where(reached, middle, safe), xp.where(reached, beyond, middle)
 
-    low, _, _, high = repeat(halve, (low, high, low, high), precision.halvings)
-    return low, high
+    ends = xp.concat([low, high], axis=-1)
+    safe, _ = repeat(halve, (ends, xp.concat([high, low], axis=-1)), precision.halvings)
+    return safe[:, :1], safe[:, 1:]
 
 
 @cache

@@ -97,7 +97,17 @@ def perturbed_kth_largest(
       >>> perturbed_kth_largest(scores, 2, key=rng, num_samples=1000).round(1)
       np.float64(1.1)
     """
-    call = arguments(scores, k, key, noise, num_samples, sigma, method, num_candidates, True)
+    call = arguments(
+        scores,
+        k,
+        only_last=True,
+        sigma=sigma,
+        key=key,
+        noise=noise,
+        num_samples=num_samples,
+        method=method,
+        num_candidates=num_candidates,
+    )
     return _mean(call, scores)
 
 
@@ -155,7 +165,17 @@ def perturbed_top_k_sum(
       >>> perturbed_top_k_sum(np.array([2.0, 1.0, 0.5, -1.0]), 2, method="exact").round(4)
       np.float64(3.4143)
     """
-    call = arguments(scores, k, key, noise, num_samples, sigma, method, num_candidates, False)
+    call = arguments(
+        scores,
+        k,
+        only_last=False,
+        sigma=sigma,
+        key=key,
+        noise=noise,
+        num_samples=num_samples,
+        method=method,
+        num_candidates=num_candidates,
+    )
     return _mean(call, scores)
 
 
@@ -209,7 +229,17 @@ def perturbed_top_k_mask(
       >>> perturbed_top_k_mask(np.array([2.0, 1.0, 0.5, -1.0]), 2, method="exact").round(4)
       array([0.9166, 0.65  , 0.3919, 0.0416])
     """
-    call = arguments(scores, k, key, noise, num_samples, sigma, method, num_candidates, False)
+    call = arguments(
+        scores,
+        k,
+        only_last=False,
+        sigma=sigma,
+        key=key,
+        noise=noise,
+        num_samples=num_samples,
+        method=method,
+        num_candidates=num_candidates,
+    )
     xp = namespace(scores=call.scores)
     if call.exact:
         mask = _exact_mask(xp, call)

@@ -11,22 +11,39 @@ they are computed at every third node only.
 from __future__ import annotations
 
 import math
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
+from array_api_compat import device
 
 from mlc_losses._array.host import constant
 from mlc_losses._array.labels import label_max, label_sum
 from mlc_losses._array.loops import scan
 from mlc_losses._array.namespace import namespace, shape_of
-from mlc_losses._array.ops import materialized, normal_cdf_and_density, stop_gradient
+from mlc_losses._array.ops import materialized, matmul, normal_cdf_and_density
+from mlc_losses.perturbed.counts import FAR
 
-# beyond it a probability is 0 or 1
-FAR = 40.0
 # logarithms of power sums are taken of no less than this: it is nothing beside a probability
 _FLOOR = 1e-9
 # an error that says that the power series is of no use
 _USELESS = 1e6
+
+
+# so far below the last candidate a class takes part, in units of σ
+_REACH = 8.0
+# a slope below it is 0
+_NOTHING = 1e-30
+
+
+class Precision(Protocol):
+    """What of `exact.Accuracy` is asked for here."""
+
+    @property
+    def powers(self) -> int: ...
+    @property
+    def stride(self) -> int: ...
+    @property
+    def points(self) -> int: ...
 
 
 class Tail(NamedTuple):
@@ -37,11 +54,11 @@ class Tail(NamedTuple):
 
 
 def tail_counts(
-    offsets: Any, last: Any, num_candidates: int, nodes: Any, k: int, powers: int, stride: int
+    offsets: Any, last: Any, num_candidates: int, nodes: Any, k: int, precision: Precision
 ) -> Tail:
     """From the offsets `[R, L]` of all classes; `last` `[R, 1]` is that of the last candidate."""
     xp = namespace(offsets=offsets)
-    last = stop_gradient(last)
+    powers, stride = precision.powers, precision.stride
     # the candidates are capped to the last of them, and taken away again
     capped = xp.where(offsets > last, last, offsets)
 
@@ -57,19 +74,12 @@ def tail_counts(
 
     coarse = xp.permute_dims(nodes[:, ::stride], (1, 0))
     _, at_nodes = scan(power_sums, last, (coarse,))
-    at_nodes = xp.permute_dims(at_nodes, (1, 2, 0))
-    interpolation = None
+    sums = xp.permute_dims(at_nodes, (1, 2, 0))
+    sums = xp.where(sums < _FLOOR, _FLOOR, sums)
     if stride > 1:
-        interpolation = constant(_interpolation(shape_of(nodes)[-1], stride), nodes)
-        interpolation = xp.astype(interpolation, nodes.dtype)
-    sums = []
-    for m in range(powers):
-        total = at_nodes[m, ...]
-        total = xp.where(total < _FLOOR, _FLOOR, total)
-        if interpolation is not None:
-            total = xp.exp(xp.sum(xp.log(total)[:, :, None] * interpolation[None, ...], axis=1))
-        sums.append(total)
-    return Tail(_counts(sums, k), _error(sums, _chance(last, nodes)))
+        matrix = constant(_interpolation(shape_of(nodes)[-1], stride), nodes)
+        sums = xp.exp(matmul(xp.log(sums), xp.astype(matrix, nodes.dtype)))
+    return Tail(_counts(sums, k), _error(sums[-1, ...], _chance(last, nodes), powers))
 
 
 def _chance(offsets: Any, threshold: Any) -> Any:
@@ -78,64 +88,106 @@ def _chance(offsets: Any, threshold: Any) -> Any:
     return normal_cdf_and_density(xp.clip(offsets - threshold, -FAR, FAR))[0]
 
 
-def _counts(sums: list[Any], k: int) -> Any:
-    """The first k coefficients in z of the exponential of `Σ (-1)^(m+1) S_m (z - 1)^m / m`."""
-    xp = namespace(x=sums[0])
-    powers = len(sums)
+def _counts(sums: Any, k: int) -> Any:
+    """The first k coefficients in z of the exponential of `Σ (-1)^(m+1) S_m (z - 1)^m / m`.
+
+    sums are S_1, S_2, ... `[powers, R, Q]`. For an exponent `Σ a_n z^n` the coefficients are
+    `c_n = Σ_i (i / n) a_i c_(n-i)`, from `c_0 = e^(a_0)` on.
+    """
+    xp = namespace(x=sums)
+    powers = shape_of(sums)[0]
     exponent = []
     for n in range(powers + 1):
-        terms = [
-            (-1) ** (m + 1) / m * math.comb(m, n) * (-1) ** (m - n) * sums[m - 1]
-            for m in range(max(n, 1), powers + 1)
-        ]
-        exponent.append(sum(terms[1:], terms[0]))
-    counts = [xp.exp(exponent[0])]
-    for n in range(1, k):
-        terms = [i / n * exponent[i] * counts[n - i] for i in range(1, min(n, powers) + 1)]
-        counts.append(sum(terms[1:], terms[0]))
-    return xp.stack(counts, axis=0)
+        signs = [(m, -math.comb(m, n) * (-1) ** n / m) for m in range(max(n, 1), powers + 1)]
+        exponent.append(sum(sign * sums[m - 1, ...] for m, sign in signs))
+    first = xp.exp(exponent[0])
+    slopes = xp.stack([i * exponent[i] for i in range(1, powers + 1)], axis=0)
+
+    def next_count(latest: Any, slices: Any) -> tuple[Any, Any]:
+        """From the latest `powers` coefficients, the last one first."""
+        count = xp.sum(slopes * latest, axis=0) * slices[0]
+        return xp.concat([count[None, ...], latest[:-1, ...]], axis=0), count
+
+    if k == 1:
+        return first[None, ...]
+    latest = xp.concat([first[None, ...], xp.zeros_like(slopes)[1:, ...]], axis=0)
+    shares = 1.0 / xp.arange(1, k, dtype=sums.dtype, device=device(sums))
+    _, rest = scan(next_count, latest, (shares,))
+    return xp.concat([first[None, ...], rest], axis=0)
 
 
-def _error(sums: list[Any], largest: Any) -> Any:
+def _error(highest: Any, largest: Any, powers: int) -> Any:
     """On the unit circle `|u| <= 2`, and there a generating function is no more than 1."""
     xp = namespace(x=largest)
-    powers = len(sums)
     ratio = 2.0 * largest
-    first = sums[-1] * largest * (2.0 ** (powers + 1) / (powers + 1))
+    first = highest * largest * (2.0 ** (powers + 1) / (powers + 1))
     logarithm = first / xp.where(ratio < 0.9, 1.0 - ratio, 0.1)
     grown = xp.exp(xp.clip(logarithm, 0.0, 10.0)) - 1.0
     return xp.where(ratio < 0.9, grown, _USELESS)
 
 
 def tail_slopes(
-    offsets: Any, nodes: Any, weights: Any, below: Any, powers: int, stride: int
+    offsets: Any, last: Any, nodes: Any, weights: Any, below: Any, precision: Precision
 ) -> Any:
     """Slopes `[R, L]` by the offsets, right where the class is none of the candidates.
 
-    Without class j the generating function is divided by `1 + p_j u`, a series in `p_j`.
+    A slope is one function of the offset for all classes of a row, near to a normal density: the
+    logarithm of what it is beside one is a polynomial, through a few points below the last
+    candidate. Further down a slope is nothing.
     """
     xp = namespace(offsets=offsets)
+    middle = (nodes[:, :1] + nodes[:, -1:]) / 2
+    top = xp.clip(last - middle, -FAR, FAR)
+    unit_points = np.cos(np.pi * (np.arange(precision.points) + 0.5) / precision.points)
+    points = top + _REACH / 2 * (
+        xp.astype(constant(unit_points, nodes), nodes.dtype)[None, :] - 1.0
+    )
+    slopes = _slopes_at(points + middle, nodes, weights, below, precision)
+    beside = xp.log(xp.where(slopes > _NOTHING, slopes, _NOTHING)) + 0.5 * points * points
+    fit = constant(_chebyshev_fit(unit_points), nodes)
+    coefficients = matmul(beside, xp.astype(fit, nodes.dtype))
+    distance = xp.clip(offsets - middle, -FAR, FAR)
+    x = xp.clip(1.0 + (distance - top) * (2.0 / _REACH), -1.0, 1.0)
+    logarithm = _chebyshev_sum(coefficients, x)
+    return xp.exp(logarithm - 0.5 * distance * distance)
+
+
+def _slopes_at(points: Any, nodes: Any, weights: Any, below: Any, precision: Precision) -> Any:
+    """The slopes of classes at these offsets `[R, P]`.
+
+    Without class j the generating function is divided by `1 + p_j u`, a series in `p_j`.
+    """
+    xp = namespace(points=points)
     k = shape_of(below)[0]
     # [z^(k-1)] of the generating function of all classes times (-u)^m
     series = []
-    for m in range(min(powers, k)):
+    for m in range(precision.powers):
         terms = [
             math.comb(m, i) * (-1) ** i * below[k - 1 - i, ...] for i in range(min(m, k - 1) + 1)
         ]
         series.append(weights * sum(terms[1:], terms[0]))
-    # the trapezoidal rule again, over every `stride`-th node
-    parts = stride * xp.permute_dims(xp.stack(series, axis=0)[:, :, ::stride], (2, 0, 1))
-    coarse = xp.permute_dims(nodes[:, ::stride], (1, 0))
+    distance = xp.clip(points[:, :, None] - nodes[:, None, :], -FAR, FAR)
+    above, density = normal_cdf_and_density(distance)
+    total: Any = 0.0
+    for m in reversed(range(len(series))):
+        total = total * above + series[m][:, None, :]
+    return xp.sum(total * density, axis=-1)
 
-    def add(slopes: Any, slices: Any) -> tuple[Any, None]:
-        threshold, part = slices
-        above, density = normal_cdf_and_density(xp.clip(offsets - threshold[:, None], -FAR, FAR))
-        total: Any = 0.0
-        for m in reversed(range(len(series))):
-            total = total * above + part[m, :, None]
-        return slopes + total * density, None
 
-    return scan(add, xp.zeros_like(offsets), (coarse, parts))[0]
+def _chebyshev_fit(points: np.ndarray) -> np.ndarray:
+    """`[P, P]`, from values at the P points of Chebyshev to the coefficients of the polynomial."""
+    degrees = np.arange(len(points))
+    fit = 2.0 / len(points) * np.cos(np.arccos(points)[:, None] * degrees)
+    fit[:, 0] /= 2.0
+    return fit
+
+
+def _chebyshev_sum(coefficients: Any, x: Any) -> Any:
+    """`Σ c_n T_n(x)` of `c` `[R, P]` at x `[R, L]`, by Clenshaw's recursion."""
+    latest, before = 0.0, 0.0
+    for n in reversed(range(1, shape_of(coefficients)[-1])):
+        latest, before = coefficients[:, n, None] + 2.0 * x * latest - before, latest
+    return coefficients[:, :1] + x * latest - before
 
 
 def last_of(candidates: Any) -> Any:

@@ -1,0 +1,108 @@
+"""How many perturbed candidates are above a threshold, with all of them and without each one.
+
+The probabilities of the counts come from a recursion over the candidates that keeps only what is
+below k. What a candidate adds takes the counts of those before it and of those after it: the
+recursion runs backward and forward. Arrays are `[k, Q, R]`: counts, nodes, rows. Rows are last,
+where there are many of them and loops vectorise.
+"""
+
+from __future__ import annotations
+
+import math
+from functools import partial
+from typing import Any
+
+from array_api_compat import device
+
+from mlc_losses._array.loops import scan
+from mlc_losses._array.namespace import namespace, shape_of
+from mlc_losses._array.ops import normal_cdf_and_density
+
+# beyond it a probability is 0 or 1
+FAR = 40.0
+# entries of the states that are kept for the candidates of a block
+_KEPT = 2**22
+
+
+def counts_and_slopes(offsets: Any, others: Any, nodes: Any, weights: Any) -> tuple[Any, Any]:
+    """How many of the perturbed candidates `[R, M]` are above each node `[R, Q]`.
+
+    `others` `[k, R, Q]` are the probabilities of the counts 0..k-1 of the classes that are no
+    candidates. Returns the same of all classes; and `[R, M]`, the slopes of the weighted sum over
+    the nodes of the probability that k or more are above.
+
+    States after a candidate are kept for one block of candidates at a time: memory is of the order
+    of √M states.
+    """
+    xp = namespace(offsets=offsets)
+    num_rows, num_candidates = shape_of(offsets)
+    k, _, num_nodes = shape_of(others)
+    length = max(math.isqrt(num_candidates), _KEPT // max(k * num_rows * num_nodes, 1), 1)
+    length = min(length, num_candidates)
+    blocks = _blocks(xp, offsets, length)
+    before = xp.permute_dims(others, (0, 2, 1))
+    certain = xp.ones_like(before)
+    nodes, weights = xp.permute_dims(nodes, (1, 0)), xp.permute_dims(weights, (1, 0))
+    slopes_of = partial(_block_slopes, nodes, weights)
+    if shape_of(blocks)[0] == 1:
+        below, slopes = slopes_of(before, (blocks[0, ...], certain))
+    else:
+        _, after = scan(partial(_skip_block, nodes), certain, (blocks,), reverse=True)
+        below, slopes = scan(slopes_of, before, (blocks, after))
+    slopes = xp.reshape(slopes, (shape_of(blocks)[0] * length, num_rows))[:num_candidates, :]
+    return xp.permute_dims(below, (0, 2, 1)), xp.permute_dims(slopes, (1, 0))
+
+
+def _blocks(xp: Any, offsets: Any, length: int) -> Any:
+    """`[blocks, length, R]`; the last one is filled up by candidates that are never above."""
+    num_rows, num_candidates = shape_of(offsets)
+    num_blocks = -(-num_candidates // length)
+    missing = num_blocks * length - num_candidates
+    padding = xp.full((num_rows, missing), -xp.inf, dtype=offsets.dtype, device=device(offsets))
+    padded = xp.permute_dims(xp.concat([offsets, padding], axis=-1), (1, 0))
+    return xp.reshape(padded, (num_blocks, length, num_rows))
+
+
+def _chances(offsets: Any, nodes: Any) -> tuple[Any, Any]:
+    """That candidates `[M, R]` are above the nodes, and its slopes, `[M, Q, R]`."""
+    distance = offsets[:, None, :] - nodes[None, ...]
+    return normal_cdf_and_density(namespace(x=distance).clip(distance, -FAR, FAR))
+
+
+def _block_slopes(nodes: Any, weights: Any, before: Any, slices: Any) -> tuple[Any, Any]:
+    """The counts with the candidates of a block, and their slopes."""
+    offsets, after = slices
+    above, density = _chances(offsets, nodes)
+    _, falls = scan(_keep_fall, after, (above,), reverse=True)
+    return scan(_slope, before, (above, weights[None, ...] * density, falls))
+
+
+def _skip_block(nodes: Any, after: Any, slices: Any) -> tuple[Any, Any]:
+    """The state before a block from that after it, and the latter to keep."""
+    (offsets,) = slices
+    return scan(partial(_add_after, nodes), after, (offsets,), reverse=True)[0], after
+
+
+def _add_after(nodes: Any, after: Any, slices: Any) -> tuple[Any, None]:
+    above = _chances(slices[0][None, :], nodes)[0]
+    return after - above * _falls(after), None
+
+
+def _keep_fall(after: Any, slices: Any) -> tuple[Any, Any]:
+    falls = _falls(after)
+    return after - slices[0][None, ...] * falls, falls
+
+
+def _falls(after: Any) -> Any:
+    """`after` has the probabilities that n and the candidates from here on stay below k."""
+    xp = namespace(x=after)
+    return after - xp.concat([after[1:, ...], xp.zeros_like(after[:1, ...])], axis=0)
+
+
+def _slope(before: Any, slices: Any) -> tuple[Any, Any]:
+    """The counts with one candidate more, and its slope."""
+    xp = namespace(x=before)
+    above, density, falls = slices
+    missed = xp.sum(before * falls, axis=0)
+    one_more = xp.concat([xp.zeros_like(before[:1, ...]), before[:-1, ...]], axis=0)
+    return before + above[None, ...] * (one_more - before), xp.sum(density * missed, axis=0)

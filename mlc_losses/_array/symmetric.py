@@ -15,7 +15,7 @@ import math
 from functools import partial
 from typing import Any, NamedTuple
 
-from array_api_compat import device, is_jax_namespace, is_torch_namespace
+from array_api_compat import device
 
 from mlc_losses._array.axis import label_parts, needs_rules
 from mlc_losses._array.labels import label_sum, num_labels, top_k
@@ -23,6 +23,7 @@ from mlc_losses._array.loops import repeat, scan
 from mlc_losses._array.namespace import namespace, shape_of
 from mlc_losses._array.ops import stop_gradient
 from mlc_losses._array.picks import add_at, values_at
+from mlc_losses._array.row_rules import apply_rule
 
 # labels that follow one another in the recursion for the counts, or k if that is more; all others
 # are counted side by side
@@ -55,21 +56,33 @@ def symmetric_ratio(x: Any, k: int, temperature: Any) -> SymmetricRatio:
     center = xp.where(xp.isinf(kth), 0.0, kth)[..., None]
     logits = xp.clip((x - center) / temperature, -reach, reach)
     logits = xp.where((kth == -xp.inf)[..., None], 0.0, logits)
-    ratio = _rule(xp)(logits, largest.indices, k)
+    ratio, _ = apply_rule(xp, _LogRatio(k), (logits, largest.indices))
     return SymmetricRatio(kth, xp.where(kth == -xp.inf, 0.0, ratio))
 
 
-def _rule(xp: Any) -> Any:
-    """`log_ratio` with the gradient rule of the backend."""
-    if is_jax_namespace(xp):
-        from mlc_losses._array.jax_symmetric import log_ratio as on_jax
+class _LogRatio(NamedTuple):
+    """The rule of `log(σ_k / σ_{k-1})` of `e^logits`; values: the logarithm, and the factor c.
 
-        return on_jax
-    if is_torch_namespace(xp):
-        from mlc_losses._array.torch_symmetric import log_ratio as on_torch
+    The second array holds the ids of the largest labels.
+    """
 
-        return on_torch
-    return lambda logits, front, k: log_ratio(logits, front, factor(logits, k), k=k)
+    k: int
+
+    def values(self, xp: Any, params: Any, where: Any, logits: Any, front: Any) -> tuple[Any, Any]:
+        c = factor(logits, self.k)
+        return log_ratio(logits, front, c, k=self.k), c
+
+    def finite_values(self, xp: Any, params: Any, where: Any, *arrays: Any) -> None:
+        return None
+
+    def derivatives(
+        self, index: int, xp: Any, params: Any, where: Any, values: Any, logits: Any, front: Any
+    ) -> tuple[Any, None]:
+        if index == 1:
+            return None, None
+        # the logarithm does not depend on the factor
+        c = stop_gradient(values[1])
+        return log_ratio_and_slopes(logits, front, c, k=self.k)[1], None
 
 
 def factor(logits: Any, k: int) -> Any:

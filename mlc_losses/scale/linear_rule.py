@@ -20,7 +20,7 @@ from mlc_losses.scale.programs import Program, traced
 _CPU_BYTES = 2**23
 _ACCELERATOR_BYTES = 2**28
 # with fewer rows the passes over the kernel and its gradient, one per block, would take over
-_LEAST_ROWS = 16
+_LEAST_ROWS = 24
 
 
 class Parameters(NamedTuple):
@@ -62,9 +62,8 @@ def mean_loss(loss: Callable[..., Any], head: Head, key: Any) -> Any:
     program, closed_over = _program_of(loss, head, rows, dtype, keys)
     # an array that is not traced has no gradient
     is_traced = tuple(_may_have_gradient(x) for x in closed_over)
-    inside, fixed = (
-        [x for x, t in zip(closed_over, is_traced) if t is kind] for kind in (True, False)
-    )
+    inside = [x for x in closed_over if _may_have_gradient(x)]
+    fixed = [x for x in closed_over if not _may_have_gradient(x)]
     plan = Plan(program, is_traced, rows, blocks, head.from_ids)
     parameters = Parameters(*head[:3], inside)
     data = Data(head.targets, head.where, coefficients_of(head, dtype), keys, fixed)

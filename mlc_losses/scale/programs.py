@@ -20,18 +20,18 @@ class Program:
 
     text: str
     jaxpr: Any = field(compare=False, repr=False)
-    result: Any = field(compare=False, repr=False)  # its structure
+    result: Any = field(compare=False, repr=False)  # in shapes
 
     def __call__(self, closed_over: Any, *args: Any) -> Any:
         flat = jax.core.eval_jaxpr(self.jaxpr, closed_over, *jax.tree.leaves(args))
-        return jax.tree.unflatten(self.result, flat)
+        return jax.tree.unflatten(jax.tree.structure(self.result), flat)
 
 
 def traced(function: Callable[..., Any], *like: Any) -> tuple[Program, list[Any]]:
     """The program of a function at arguments like these, and the arrays it has closed over."""
     closed, shape = jax.make_jaxpr(function, return_shape=True)(*like)
     text = "\n".join([str(closed.jaxpr), *_rules(closed.jaxpr)])
-    return Program(text, closed.jaxpr, jax.tree.structure(shape)), closed.consts
+    return Program(text, closed.jaxpr, shape), closed.consts
 
 
 def inner_programs(equation: Any) -> Iterator[Any]:

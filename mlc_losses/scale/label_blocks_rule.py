@@ -140,6 +140,9 @@ def _next_part(loss: Any, head: Head, rows: int, known: tuple[Any, ...], width: 
     where = None if head.where is None else jax.ShapeDtypeStruct(by_label.shape, bool)
     offset = jax.ShapeDtypeStruct((), jnp.int32)
     program, closed_over = traced(run, known, by_label, targets, where, offset)
+    # what has come out of an inner trace looks like an array from outside
+    if seen and any(x in program.jaxpr.constvars for x in program.jaxpr.outvars):
+        raise NeedsWholeAxisError("has a jax.jit or another transformation inside; leave it out")
     return _Part(program, closed_over, seen[0] if seen else None)
 
 

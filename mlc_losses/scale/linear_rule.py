@@ -254,6 +254,7 @@ def wide(dtype: Any) -> Any:
     return jnp.dtype(jnp.float32) if is_half(jnp, dtype) else dtype
 
 
+@partial(jax.jit, static_argnames=("k", "label_block"))
 def top_k_by_blocks(
     features: Any, kernel: Any, bias: Any, k: int, label_block: int | None
 ) -> tuple[Any, Any]:

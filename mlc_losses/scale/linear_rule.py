@@ -142,7 +142,9 @@ def _forward(plan: Plan, parameters: Parameters, data: Data) -> tuple[Any, Any]:
         by_logits = lax.optimization_barrier(
             jnp.where(block.coefficients[:, None] == 0, 0.0, by_logits)
         )
-        more = jax.tree.map(jnp.add, slopes.closed_over, by_closed_over)
+        more = jax.tree.map(
+            lambda old, new: old + new.astype(old.dtype), slopes.closed_over, by_closed_over
+        )
         slopes = _add_products(parameters, block, by_logits, slopes._replace(closed_over=more))
         return total + _value(block.coefficients, values), slopes
 

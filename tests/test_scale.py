@@ -178,6 +178,39 @@ def test_bfloat16_adds_up_in_float32() -> None:
         assert error <= max(np.abs(c - b).max(), 1e-6) * 1.5
 
 
+@pytest.mark.parametrize("dtype", [jnp.float16, jnp.bfloat16])
+@pytest.mark.parametrize("blocked", [linear_loss, label_block_loss])
+def test_half_precision_is_rounded_once(blocked: Any, dtype: Any) -> None:
+    """Slopes divided by the number of examples, or multiplied by a factor outside, keep digits."""
+    rows, labels = 1024, 50_000
+    p = {
+        "features": jnp.ones((rows, 2), dtype),
+        "kernel": jnp.zeros((2, labels), dtype),
+        "bias": jnp.zeros(labels, dtype),
+    }
+    ids = jnp.zeros(rows, jnp.int32)
+    share = 1 / labels
+
+    def scaled(scale: Any, *layer: Any) -> Any:
+        return scale * blocked(mlc_losses.softmax_cross_entropy, *layer, ids)
+
+    step = jax.jit(jax.grad(scaled, (1, 2, 3)))
+    for scale in (1.0, 1024.0):
+        _, by_kernel, by_bias = step(jnp.float32(scale), *p.values())
+        for found in (by_kernel[0, 1], by_bias[1]):
+            assert found.dtype == dtype
+            # float16 has no smaller steps here than 2^-24
+            limit = max(float(jnp.finfo(dtype).eps) * share * scale, 2.0**-24)
+            assert abs(float(found) - share * scale) <= limit
+        assert float(by_kernel[0, 0]) == pytest.approx(-scale * (1 - share), rel=1e-2)
+    # by features: 1 / N of a kernel of small numbers
+    p["kernel"] = jnp.broadcast_to(jnp.linspace(0, 1e-2, labels, dtype=dtype), (2, labels))
+    by_features = step(jnp.float32(1024.0), *p.values())[0]
+    kernel = p["kernel"].astype(jnp.float32)
+    wanted = jax.nn.softmax(2 * kernel[0], axis=-1) @ kernel.T - kernel[:, 0]
+    np.testing.assert_allclose(by_features[5].astype(jnp.float32), wanted, rtol=1e-2)
+
+
 def test_no_logits_of_the_whole_batch() -> None:
     """Neither arrays `[N, L]` nor temporaries of their size."""
     n, dim, labels = 64, 8, 5000
@@ -275,6 +308,183 @@ def test_what_blocks_of_labels_cannot_give_is_refused(loss: Any, reason: str) ->
     p = problem()
     with pytest.raises(ValueError, match=reason):
         label_block_loss(loss, p["features"], p["kernel"], None, p["targets"], label_block=4)
+
+
+OWN_REDUCTIONS: dict[str, tuple[Callable[..., Any], str]] = {
+    "a term beside the loss": (
+        lambda s, t: zlpr(s, t) + 0.1 * jax.nn.logsumexp(s, axis=-1) ** 2,
+        "reduces the labels of an example by reduce_max outside .*; use linear_loss",
+    ),
+    "a loss of the maximum": (
+        lambda s, t: mlc_losses.binary_cross_entropy(s.max(-1)[:, None], t.any(-1)[:, None]),
+        "reduces the labels of an example by reduce_(max|or) outside",
+    ),
+    "under jit": (
+        lambda s, t: zlpr(s, t) + jax.jit(jnp.sum, static_argnums=1)(s, -1),
+        "reduce_sum",
+    ),
+    "the whole loss under jit": (lambda s, t: jax.jit(zlpr)(s, t), "has a jax.jit or another"),
+    "mean": (lambda s, t: zlpr(s, t) + s.mean(-1), "depends on how many labels|reduce_sum"),
+    "softmax before": (lambda s, t: zlpr(jax.nn.softmax(s), t), "reduces the labels .* reduce_max"),
+    "product": (lambda s, t: zlpr(s, t) + jnp.vecdot(s, s), "takes dot_general of the labels"),
+    "sort": (lambda s, t: zlpr(jnp.sort(s, axis=-1), t), "takes sort of the labels"),
+    "cumulative sum": (lambda s, t: zlpr(jnp.cumsum(s, -1), t), "takes cumsum of the labels"),
+    "argmax": (
+        lambda s, t: zlpr(s, t) * (s.argmax(-1) == 0).astype(s.dtype),
+        "takes argmax of the labels",
+    ),
+    "top_k": (lambda s, t: zlpr(s, t) + jax.lax.top_k(s, 2)[0][:, 1], "by top_k outside"),
+    "one label": (lambda s, t: zlpr(s, t) + s[:, 0], "takes slice of the labels"),
+    "neighbours": (
+        lambda s, t: mlc_losses.binary_cross_entropy(s[:, 1:] - s[:, :-1], t[:, 1:]),
+        "takes slice of the labels",
+    ),
+    "gather": (
+        lambda s, t: zlpr(s, t) - jnp.take_along_axis(s, t[:, :1].astype(int), axis=-1)[:, 0],
+        "takes (gather|slice) of the labels|depends on how many labels",
+    ),
+    "loop": (
+        lambda s, t: zlpr(s, t) + jax.lax.scan(lambda c, x: (c + x, None), jnp.zeros(2), s.T)[0],
+        "takes scan of the labels",
+    ),
+    "pairs": (
+        lambda s, t: zlpr(s, t) + jnp.abs(s[:, :, None] - s[:, None, :]).sum((1, 2)),
+        "compares labels with each other",
+    ),
+    "the width": (lambda s, t: zlpr(s, t) / s.shape[-1], "depends on how many labels a block has"),
+    "places": (
+        lambda s, t: zlpr(s + jnp.arange(s.shape[-1], dtype=s.dtype)[None, :], t),
+        "depends on how many labels a block has, or where they are",
+    ),
+    "the first weights": (
+        lambda s, t: zlpr(s * jnp.linspace(0.0, 1.0, L)[None, : s.shape[-1]], t),
+        "depends on how many labels",
+    ),
+    "noise": (
+        lambda s, t: zlpr(s + jax.random.normal(jax.random.key(0), s.shape, s.dtype), t),
+        "depends on how many labels",
+    ),
+}
+
+
+@pytest.mark.parametrize("label_block", [4, None])
+@pytest.mark.parametrize("name", OWN_REDUCTIONS)
+def test_a_reduction_of_the_users_own_is_refused(name: str, label_block: int | None) -> None:
+    """Whether or not there is more than one block."""
+    loss, reason = OWN_REDUCTIONS[name]
+    targets = jnp.zeros((2, L), bool)
+    with pytest.raises(
+        ValueError, match=f"cannot be computed in blocks of labels: it .*({reason})"
+    ):
+        label_block_loss(
+            loss, jnp.ones((2, D)), jnp.ones((D, L)), None, targets, label_block=label_block
+        )
+
+
+def own_terms(s: Any, t: Any) -> Any:
+    """What a user may add: anything of one label alone, and of the values of losses."""
+    t = jnp.where(t, 0.95, 0.05)
+    first = zlpr(jnp.clip(s / 2.0, -3.0, 3.0), t)
+    second = mlc_losses.binary_cross_entropy(jnp.where(t > 0.5, s - 0.1, jnp.tanh(s)), t)
+    return jnp.sqrt(first + 1.0) + 0.5 * second
+
+
+def test_terms_of_one_label_are_accepted() -> None:
+    p = problem()
+    check(
+        lambda *layer: label_block_loss(own_terms, *layer, p["targets"], label_block=4),
+        lambda *layer: own_terms(logits_of(*layer), p["targets"]).mean(),
+        *(p["features"], p["kernel"], p["bias"]),
+    )
+
+
+IN_BLOCKS_OF_LABELS = [
+    *("zlpr", "zlpr_smooth", "lsep", "bp_mll", "circle", "distributional_ranking"),
+    *("binary_cross_entropy", "focal", "asymmetric", "poly", "hill", "assume_negative"),
+    *("multilabel_soft_margin", "multilabel_softmax", "softmax_cross_entropy", "softmax_focal"),
+]
+
+
+@pytest.mark.parametrize("name", [n for n in IN_BLOCKS_OF_LABELS if hasattr(mlc_losses, n)])
+def test_losses_of_label_reductions_are_accepted(name: str) -> None:
+    loss, p = getattr(mlc_losses, name), problem()
+    targets = p["labels"] if name.startswith("softmax") else p["targets"]
+    layer = p["features"], p["kernel"], p["bias"]
+    value = jax.eval_shape(
+        lambda *layer: label_block_loss(loss, *layer, targets, label_block=4), *layer
+    )
+    assert value.shape == ()
+
+
+def eager_calls() -> dict[str, Callable[[], Any]]:
+    p = problem(jnp.float32)
+    layer = p["features"], p["kernel"], p["bias"]
+    loss, own = partial(zlpr, threshold=jnp.float32(0.3)), partial(mlc_losses.lsep)
+    return {
+        "linear_loss": lambda: linear_loss(loss, *layer, p["targets"], block_size=3),
+        "its gradient": lambda: jax.value_and_grad(
+            lambda *layer: linear_loss(own, *layer, p["targets"], block_size=3), (0, 1, 2)
+        )(*layer),
+        "label_block_loss": lambda: label_block_loss(loss, *layer, p["targets"], label_block=4),
+        "the gradient of that": lambda: jax.value_and_grad(
+            lambda *layer: label_block_loss(own, *layer, p["targets"], label_block=4), (0, 1, 2)
+        )(*layer),
+        "top-k in blocks": lambda: label_block_loss(
+            partial(mlc_losses.top_k_hinge, k=3), *layer, p["labels"], label_block=4
+        ),
+        "predict_linear_top_k": lambda: predict_linear_top_k(*layer, 2, label_block=4),
+    }
+
+
+@pytest.mark.parametrize("name", eager_calls())
+def test_nothing_compiles_at_the_third_eager_call(name: str) -> None:
+    compiled: list[str] = []
+
+    def listen(event: str, duration: float, **rest: Any) -> None:
+        if event == "/jax/core/compile/backend_compile_duration":
+            compiled.append(event)
+
+    call = eager_calls()[name]
+    jax.clear_caches()
+    jax.monitoring.register_event_duration_secs_listener(listen)
+    try:
+        jax.block_until_ready(call())
+        assert compiled
+        jax.block_until_ready(call())
+        compiled.clear()
+        jax.block_until_ready(call())
+        assert not compiled
+    finally:
+        jax.monitoring.unregister_event_duration_listener(listen)
+
+
+@pytest.mark.parametrize("blocked", [linear_loss, label_block_loss])
+def test_arrays_that_a_loss_closes_over_are_never_baked_in(blocked: Any) -> None:
+    """They may be bound to other values between two calls of one function object."""
+    p, bound = problem(), {"scale": jnp.asarray(1.0), "shift": np.zeros(()), "factor": 1.0}
+    layer = p["features"], p["kernel"], p["bias"]
+
+    def loss(s: Any, t: Any) -> Any:
+        s = s * bound["scale"] - bound["shift"]
+        return bound["factor"] * mlc_losses.binary_cross_entropy(s, t, pos_weight=weights[0])
+
+    weights = [jnp.ones(L)]
+
+    def value_and_slope() -> Any:
+        return jax.value_and_grad(lambda k: blocked(loss, layer[0], k, layer[2], p["targets"]))(
+            layer[1]
+        )
+
+    def dense() -> Any:
+        return jax.value_and_grad(
+            lambda k: loss(logits_of(layer[0], k, layer[2]), p["targets"]).mean()
+        )(layer[1])
+
+    for change in ({}, {"scale": jnp.asarray(2.0)}, {"shift": np.ones(())}, {"factor": 3.0}):
+        bound.update(change)
+        weights[0] = weights[0] + 0.25
+        for found, wanted in zip(value_and_slope(), dense(), strict=True):
+            np.testing.assert_allclose(found, wanted, rtol=1e-12)
 
 
 @pytest.mark.parametrize(("k", "label_block"), [(1, 1), (4, 2), (9, 4), (3, None)])

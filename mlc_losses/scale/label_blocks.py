@@ -31,8 +31,8 @@ def label_block_loss(
 
     Args:
       loss: a loss of one value per example, made of label reductions: of the binary, zlpr and
-        softmax families, lsep, bp_mll and circle, the top-k hinges without noise. Weights per
-        label (``[L]``) that it is given may be whole.
+        softmax families, lsep, bp_mll and circle, the top-k hinges without noise, or one made of
+        these and of terms of one label. Weights per label (``[L]``) that it is given may be whole.
       features: floating ``[N, D]``.
       kernel: floating ``[D, L]``, of the same dtype.
       bias: floating ``[L]``, or None.
@@ -49,11 +49,13 @@ def label_block_loss(
     Raises:
       ImportError, TypeError: as :func:`linear_loss`.
       ValueError: as :func:`linear_loss`, and if the loss sorts or compares all labels of an
-        example, or runs a loop of its own.
+        example, reduces them other than by a loss of this library, uses how many labels it sees
+        or where they are, or has a ``jax.jit`` or a loop of its own.
 
     The gradient, by features, kernel and bias, is exact for finite logits; a logit at infinity can
     make it NaN where that of the loss is a number. Memory beyond the arguments and gradients: one
-    copy of the kernel, cut into blocks, for each reduction, and a few blocks of logits.
+    copy of the kernel, cut into blocks, for each reduction, and a few blocks of logits. Half
+    precision is computed in float32, and gradients are rounded once.
 
     Example:
       >>> import jax.numpy as jnp

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -13,9 +14,41 @@ from mlc_losses._array.axis import Layout, NeedsWholeAxisError, OneBlock, laid_o
 from mlc_losses._array.jax_blocks import Blocks, Found, begin
 from mlc_losses._array.labels import scatter_true
 from mlc_losses.scale._arguments import Head, name_of
+from mlc_losses.scale.block_check import Traced, check
 from mlc_losses.scale.linear_rule import coefficients_of, cut, rows_within_budget, wide
+from mlc_losses.scale.programs import Program, traced
 
 _LABELS = 2**16
+
+
+class Reduction(NamedTuple):
+    """A label reduction of a loss; `found` of (known, logits, targets, where, offset)."""
+
+    found: Program
+    found_in_rest: Program | None
+    combine: Program
+    begin: Program
+
+
+class Plan(NamedTuple):
+    """What is static."""
+
+    reductions: tuple[Reduction, ...]
+    last: Program  # the loss, once all its reductions are known
+    width: int
+    rows: int
+    blocks: int
+    from_ids: bool
+
+
+class Data(NamedTuple):
+    """The arrays beside the layer."""
+
+    targets: Any
+    where: Any
+    coefficients: Any
+    closed_over: Any  # pairs for the reductions: in a block, and in the rest
+    closed_over_last: Any
 
 
 class _Cut(NamedTuple):
@@ -33,35 +66,116 @@ def mean_loss(loss: Callable[..., Any], head: Head, label_block: int | None) -> 
     if num_rows == 0:
         return jnp.zeros((), dtype)
     width = min(label_block or _LABELS, num_labels)
-    count, size = cut(num_rows, head.block_size or rows_within_budget(width))
-    layer = _cut_layer(head, width)
-    coefficients = coefficients_of(head, dtype)
-
-    @jax.checkpoint
-    def add_rows(total: Any, index: Any) -> tuple[Any, None]:
-        start = jnp.minimum(index * size, num_rows - size)
-
-        def rows(x: Any) -> Any:
-            return None if x is None else lax.dynamic_slice_in_dim(x, start, size)
-
-        # an earlier block has had some rows of the last one
-        fresh = start + jnp.arange(size) >= index * size
-        own = jnp.where(fresh, rows(coefficients), 0.0)
-        features = jnp.where(own[:, None] == 0, 0.0, rows(head.features))
-        block = head._replace(features=features, targets=rows(head.targets), where=rows(head.where))
-        values = _values(loss, block, layer, width, num_labels)
-        return total + jnp.where(own == 0, 0.0, own * values.astype(dtype)).sum(), None
-
+    blocks, rows = cut(num_rows, head.block_size or rows_within_budget(width))
     try:
-        total, _ = lax.scan(add_rows, jnp.zeros((), dtype), jnp.arange(count))
+        reductions, last, *closed_over = _parts_of(loss, head, rows, width)
     except NeedsWholeAxisError as error:
         raise ValueError(
             f"{name_of(loss)} cannot be computed in blocks of labels: it {error}; use linear_loss"
         ) from None
+    plan = Plan(reductions, last, width, rows, blocks, head.from_ids)
+    data = Data(head.targets, head.where, coefficients_of(head, dtype), *closed_over)
+    return _compiled_sum(plan, *head[:3], data)
+
+
+def _parts_of(loss: Any, head: Head, rows: int, width: int) -> Any:
+    """The reductions of a loss, its end, and what each of them closes over."""
+    num_labels = head.kernel.shape[1]
+    reductions: list[Reduction] = []
+    closed_over: list[Any] = []
+    known: tuple[Any, ...] = ()
+    while True:
+        at = partial(_next_part, loss, head, rows, known)
+        part = at(width)
+        # of fewer labels one could not be told from an axis of one entry
+        if num_labels > 2:
+            narrow, wider = at(num_labels - 1), at(num_labels)
+            check(narrow.traced, wider.traced, is_last=part.found is None)
+        if part.found is None:
+            return tuple(reductions), part.program, closed_over, part.closed_over
+        rest = at(num_labels % width) if num_labels % width else None
+        shape = part.program.result
+        combine, _ = traced(part.found.combine, shape, shape)
+        start, _ = traced(partial(begin, shape, part.found.start))
+        reductions.append(
+            Reduction(part.program, None if rest is None else rest.program, combine, start)
+        )
+        closed_over.append((part.closed_over, None if rest is None else rest.closed_over))
+        known = (*known, shape)
+
+
+class _Part(NamedTuple):
+    program: Program
+    closed_over: Any
+    found: Found | None  # None at the end of the loss
+
+    @property
+    def traced(self) -> Traced:
+        return Traced(self.program.jaxpr, self.closed_over)
+
+
+def _next_part(loss: Any, head: Head, rows: int, known: tuple[Any, ...], width: int) -> _Part:
+    """A loss on a block of this many labels, up to its first reduction that is not known."""
+    seen: list[Found] = []
+
+    def run(known: Any, logits: Any, targets: Any, where: Any, offset: Any) -> Any:
+        given = {} if where is None else {"where": where}
+        blocks = Blocks(list(known), offset, head.kernel.shape[1])
+        try:
+            with laid_out(Layout(labels=blocks, batch=OneBlock())):
+                values = loss(logits, targets, **given)
+        except Found as found:
+            seen.append(found)
+            return found.value
+        if values.shape != (rows,):
+            raise ValueError(
+                f"the loss must return one value per example, shape {(rows,)}, got {values.shape}"
+            )
+        return values
+
+    by_label = jax.ShapeDtypeStruct((rows, width), wide(head.kernel.dtype))
+    targets = jax.ShapeDtypeStruct(by_label.shape, bool if head.from_ids else head.targets.dtype)
+    if head.targets.ndim == 1:
+        targets = jax.ShapeDtypeStruct((rows,), head.targets.dtype)
+    where = None if head.where is None else jax.ShapeDtypeStruct(by_label.shape, bool)
+    offset = jax.ShapeDtypeStruct((), jnp.int32)
+    program, closed_over = traced(run, known, by_label, targets, where, offset)
+    # what has come out of an inner trace looks like an array from outside
+    if seen and any(x in program.jaxpr.constvars for x in program.jaxpr.outvars):
+        raise NeedsWholeAxisError("has a jax.jit or another transformation inside; leave it out")
+    return _Part(program, closed_over, seen[0] if seen else None)
+
+
+def _weighted_sum(plan: Plan, features: Any, kernel: Any, bias: Any, data: Data) -> Any:
+    dtype, num_rows = data.coefficients.dtype, features.shape[0]
+    # so that gradients are added up, and divided by N, in it
+    features, kernel, bias = jax.tree.map(lambda x: x.astype(dtype), (features, kernel, bias))
+    layer = _cut_layer(kernel, bias, plan.width)
+
+    @jax.checkpoint
+    def add_rows(total: Any, index: Any) -> tuple[Any, None]:
+        start = jnp.minimum(index * plan.rows, num_rows - plan.rows)
+
+        def rows(x: Any) -> Any:
+            return None if x is None else lax.dynamic_slice_in_dim(x, start, plan.rows)
+
+        # an earlier block has had some rows of the last one
+        fresh = start + jnp.arange(plan.rows) >= index * plan.rows
+        own = jnp.where(fresh, rows(data.coefficients), 0.0)
+        block = jnp.where(own[:, None] == 0, 0.0, rows(features))
+        part = data._replace(targets=rows(data.targets), where=rows(data.where))
+        values = _values(plan, block, layer, part)
+        return total + jnp.where(own == 0, 0.0, own * values.astype(dtype)).sum(), None
+
+    total, _ = lax.scan(add_rows, jnp.zeros((), dtype), jnp.arange(plan.blocks))
     return total
 
 
-def _cut_layer(head: Head, width: int) -> _Cut:
+# called eagerly too, it compiles once for each plan and shape
+_compiled_sum = jax.jit(_weighted_sum, static_argnums=0)
+
+
+def _cut_layer(kernel: Any, bias: Any, width: int) -> _Cut:
     """Blocks apart, so that each gets its gradient alone."""
 
     def apart(x: Any) -> tuple[Any, Any]:
@@ -71,84 +185,52 @@ def _cut_layer(head: Head, width: int) -> _Cut:
         blocks = x[..., :whole].reshape(*x.shape[:-1], -1, width)
         return jnp.moveaxis(blocks, -2, 0), x[..., whole:]
 
-    return _Cut(*apart(head.kernel), *apart(head.bias))
+    return _Cut(*apart(kernel), *apart(bias))
 
 
-def _values(loss: Any, rows: Head, layer: _Cut, width: int, num_labels: int) -> Any:
+def _values(plan: Plan, features: Any, layer: _Cut, data: Data) -> Any:
     """The losses of a block of rows."""
 
-    def run(known: list[Any], kernel: Any, bias: Any, offset: Any) -> Any:
-        """The loss, or, as an exception, the first of its reductions that is not known."""
+    def arguments(kernel: Any, bias: Any, offset: Any) -> tuple[Any, ...]:
+        """Logits, targets, where and offset of a block of labels."""
         size = kernel.shape[1]
 
         def columns(x: Any) -> Any:
             return lax.dynamic_slice_in_dim(x, offset, size, axis=1)
 
-        targets = rows.targets
-        if rows.from_ids:
+        targets = data.targets
+        if plan.from_ids:
             targets = scatter_true(targets.astype(jnp.int32) - offset, size)
         elif targets.ndim == 2:
             targets = columns(targets)
-        given = {} if rows.where is None else {"where": columns(rows.where)}
-        logits = jnp.matmul(rows.features, kernel, preferred_element_type=wide(kernel.dtype))
+        where = None if data.where is None else columns(data.where)
+        logits = jnp.matmul(features, kernel)
         if bias is not None:
-            logits = logits + bias.astype(logits.dtype)[None, :]
-        parts = Blocks(known, offset, num_labels)
-        with laid_out(Layout(labels=parts, batch=OneBlock())):
-            values = loss(logits, targets, **given)
-        if values.shape != (rows.features.shape[0],):
-            raise ValueError(
-                "the loss must return one value per example, shape "
-                f"{(rows.features.shape[0],)}, got {values.shape}"
-            )
-        return values
+            logits = logits + bias[None, :]
+        return logits, targets, where, offset
 
-    known: list[Any] = []
-    first = (layer.kernel[0], None if layer.bias is None else layer.bias[0], jnp.int32(0))
-    while True:
-        reduction = _next_reduction(run, known, first)
-        if reduction is None:
-            # nothing of the block is left in it but its reductions
-            return run(known, *first)
-        known = [*known, _reduced(run, known, layer, width, reduction)]
+    def reduced(known: Any, reduction: Reduction, closed_over: Any) -> Any:
+        in_block, in_rest = closed_over
 
+        @jax.checkpoint
+        def found(known: Any, block: Any) -> Any:
+            return reduction.found(in_block, known, *arguments(*block))
 
-class _Reduction(NamedTuple):
-    combine: Callable[..., Any]
-    begin: Any
+        def add(total: Any, block: Any) -> tuple[Any, None]:
+            return reduction.combine([], total, found(known, block)), None
 
+        blocks = layer.kernel.shape[0]
+        offsets = plan.width * jnp.arange(blocks, dtype=jnp.int32)
+        total, _ = lax.scan(add, reduction.begin([]), (layer.kernel, layer.bias, offsets))
+        if reduction.found_in_rest is not None:
+            rest = layer.kernel_rest, layer.bias_rest, jnp.int32(blocks * plan.width)
+            more = reduction.found_in_rest(in_rest, known, *arguments(*rest))
+            total = reduction.combine([], total, more)
+        return total
 
-def _next_reduction(run: Any, known: list[Any], block: Any) -> _Reduction | None:
-    """The first one that is not known, told from its shapes alone; None at the end of the loss."""
-    seen: list[Found] = []
-
-    def shapes(known: list[Any], block: Any) -> Any:
-        try:
-            return run(known, *block)
-        except Found as found:
-            seen.append(found)
-            return found.value
-
-    shape = jax.eval_shape(shapes, known, block)
-    return _Reduction(seen[0].combine, begin(shape, seen[0].start)) if seen else None
-
-
-def _reduced(run: Any, known: list[Any], layer: _Cut, width: int, reduction: _Reduction) -> Any:
-    @jax.checkpoint
-    def found(known: list[Any], kernel: Any, bias: Any, offset: Any) -> Any:
-        try:
-            run(known, kernel, bias, offset)
-        except Found as partial:
-            return partial.value
-        raise AssertionError("the loss takes another course on this block")
-
-    def add(total: Any, block: Any) -> tuple[Any, None]:
-        return reduction.combine(total, found(known, *block)), None
-
-    blocks = layer.kernel.shape[0]
-    offsets = width * jnp.arange(blocks, dtype=jnp.int32)
-    total, _ = lax.scan(add, reduction.begin, (layer.kernel, layer.bias, offsets))
-    if layer.kernel_rest.shape[1]:
-        rest = (layer.kernel_rest, layer.bias_rest, jnp.int32(blocks * width))
-        total, _ = add(total, rest)
-    return total
+    known: tuple[Any, ...] = ()
+    for reduction, closed_over in zip(plan.reductions, data.closed_over, strict=True):
+        known = (*known, reduced(known, reduction, closed_over))
+    # nothing of the block is left in the loss but its reductions
+    first = layer.kernel[0], None if layer.bias is None else layer.bias[0], jnp.int32(0)
+    return plan.last(data.closed_over_last, known, *arguments(*first))

@@ -44,7 +44,7 @@ def linear_loss(
       where: bool ``[N, L]``, handed to the loss as its ``where``.
       key: a JAX PRNG key, for a loss that takes ``key``; split, one key for each block.
       block_size: rows of a block. None takes as many as keep the logits of one at 8 MiB on a CPU
-        and 256 MiB elsewhere, and at least 16.
+        and 256 MiB elsewhere, and at least 24.
 
     Returns:
       a scalar: float32 for half precision; 0 for no example, or where the weights are all 0.
@@ -57,9 +57,11 @@ def linear_loss(
         value per example or looks across the batch or, in eager code, an id is out of range.
 
     Value and gradients (features, kernel, bias, what the loss closes over) are those of the dense
-    computation, up to rounding. No gradient flows to targets, weights and ``where``. bfloat16
-    features and kernels are multiplied as they are, and added up in float32. The gradient rule is
-    for reverse mode: ``jax.jvp`` raises.
+    computation, up to rounding. No gradient flows to targets, weights and ``where``. Features and
+    kernels in half precision are multiplied as they are, their gradients in float16 in float32.
+    Sums are in float32, and gradients are rounded once, when all factors are known. The gradient
+    rule is for reverse mode: ``jax.jvp`` raises. An eager call traces the loss, and compiles if
+    there has been none like it; arrays that the loss closes over may change between calls.
 
     References:
       Wijmans et al., `Cut Your Losses in Large-Vocabulary Language Models

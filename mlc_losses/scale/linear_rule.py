@@ -14,12 +14,13 @@ from mlc_losses._array.axis import Layout, OneBlock, laid_out
 from mlc_losses._array.labels import scatter_true
 from mlc_losses._array.namespace import is_half
 from mlc_losses.scale._arguments import Head
+from mlc_losses.scale.programs import Program, traced
 
 # bytes of the logits of a block: on a CPU they are to stay near its cache
 _CPU_BYTES = 2**23
 _ACCELERATOR_BYTES = 2**28
 # with fewer rows the passes over the kernel and its gradient, one per block, would take over
-_LEAST_ROWS = 16
+_LEAST_ROWS = 24
 
 
 class Parameters(NamedTuple):
@@ -28,22 +29,24 @@ class Parameters(NamedTuple):
     features: Any
     kernel: Any
     bias: Any
-    closed_over: Any  # arrays inside the loss
+    closed_over: Any  # traced arrays inside the loss
 
 
 class Data(NamedTuple):
-    """What does not; all but the keys by rows."""
+    """What does not."""
 
-    targets: Any
+    targets: Any  # by rows, as `where` and the coefficients
     where: Any
     coefficients: Any  # [N], the weights divided by their sum
     keys: Any  # one per block
+    closed_over: Any  # the other arrays inside the loss
 
 
 class Plan(NamedTuple):
     """What is static."""
 
-    loss: Callable[..., Any]  # (logits, targets, where, key, *closed_over) -> [rows]
+    loss: Program  # (logits, targets, where, key) -> [rows]
+    traced: tuple[bool, ...]  # which of the arrays inside the loss are
     rows: int
     blocks: int
     from_ids: bool
@@ -56,10 +59,15 @@ def mean_loss(loss: Callable[..., Any], head: Head, key: Any) -> Any:
         return jnp.zeros((), dtype)
     blocks, rows = cut(num_rows, head.block_size or rows_within_budget(num_labels))
     keys = None if key is None else jax.random.split(key, blocks)
-    data = Data(head.targets, head.where, coefficients_of(head, dtype), keys)
-    loss, closed_over = _closed(loss, head, rows, dtype, keys)
-    plan = Plan(loss, rows, blocks, head.from_ids)
-    return _weighted_sum(plan, Parameters(*head[:3], closed_over), data)
+    program, closed_over = _program_of(loss, head, rows, dtype, keys)
+    # an array that is not traced has no gradient
+    is_traced = tuple(_may_have_gradient(x) for x in closed_over)
+    inside = [x for x in closed_over if _may_have_gradient(x)]
+    fixed = [x for x in closed_over if not _may_have_gradient(x)]
+    plan = Plan(program, is_traced, rows, blocks, head.from_ids)
+    parameters = Parameters(*head[:3], inside)
+    data = Data(head.targets, head.where, coefficients_of(head, dtype), keys, fixed)
+    return _compiled_sum(plan, parameters, data)
 
 
 def coefficients_of(head: Head, dtype: Any) -> Any:
@@ -84,8 +92,10 @@ def cut(length: int, size: int) -> tuple[int, int]:
     return blocks, -(-length // blocks)
 
 
-def _closed(loss: Any, head: Head, rows: int, dtype: Any, keys: Any) -> tuple[Any, Any]:
-    """The loss as a function of all it depends on, and the arrays that it had closed over."""
+def _program_of(
+    loss: Any, head: Head, rows: int, dtype: Any, keys: Any
+) -> tuple[Program, list[Any]]:
+    """The loss of a block of rows, and the arrays that it closes over."""
 
     def call(logits: Any, targets: Any, where: Any, key: Any) -> Any:
         given = {"where": where, "key": key}
@@ -104,7 +114,11 @@ def _closed(loss: Any, head: Head, rows: int, dtype: Any, keys: Any) -> tuple[An
     logits = jax.ShapeDtypeStruct((rows, head.kernel.shape[1]), dtype)
     targets = jax.ShapeDtypeStruct(logits.shape, bool) if head.from_ids else like(head.targets)
     key = None if keys is None else jax.ShapeDtypeStruct(keys.shape[1:], keys.dtype)
-    return jax.closure_convert(call, logits, targets, like(head.where), key)
+    return traced(call, logits, targets, like(head.where), key)
+
+
+def _may_have_gradient(x: Any) -> bool:
+    return isinstance(x, jax.core.Tracer) and jnp.issubdtype(x.dtype, jnp.inexact)
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0,))
@@ -128,25 +142,31 @@ def _forward(plan: Plan, parameters: Parameters, data: Data) -> tuple[Any, Any]:
         by_logits = lax.optimization_barrier(
             jnp.where(block.coefficients[:, None] == 0, 0.0, by_logits)
         )
-        more = jax.tree.map(jnp.add, slopes.closed_over, by_closed_over)
+        more = jax.tree.map(
+            lambda old, new: old + new.astype(old.dtype), slopes.closed_over, by_closed_over
+        )
         slopes = _add_products(parameters, block, by_logits, slopes._replace(closed_over=more))
         return total + _value(block.coefficients, values), slopes
 
     zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, wide(x.dtype)), parameters)
     start = jnp.zeros((), dtype), zeros
     total, slopes = lax.fori_loop(0, plan.blocks, add_block, start)
-    return total, jax.tree.map(lambda slope, x: slope.astype(x.dtype), slopes, parameters)
+    # half precision is rounded to at the very end, when all factors are known
+    likes = jax.tree.map(lambda x: jnp.zeros((), x.dtype), parameters)
+    return total, (slopes, likes)
 
 
-def _backward(plan: Plan, slopes: Parameters, cotangent: Any) -> tuple[Any, None]:
-    def scaled(x: Any) -> Any:
-        dtype = wide(x.dtype)
-        return (cotangent.astype(dtype) * x.astype(dtype)).astype(x.dtype)
+def _backward(plan: Plan, kept: Any, cotangent: Any) -> tuple[Any, None]:
+    def scaled(slope: Any, like: Any) -> Any:
+        return (cotangent.astype(slope.dtype) * slope).astype(like.dtype)
 
-    return jax.tree.map(scaled, slopes), None
+    return jax.tree.map(scaled, *kept), None
 
 
 _weighted_sum.defvjp(_forward, _backward)
+
+# called eagerly too, it compiles once for each program and shape
+_compiled_sum = jax.jit(_weighted_sum, static_argnums=0)
 
 
 class _Block(NamedTuple):
@@ -175,7 +195,9 @@ def _block(plan: Plan, parameters: Parameters, data: Data, index: Any) -> _Block
     where, key = rows(data.where), None if data.keys is None else data.keys[index]
 
     def loss(logits: Any, closed_over: Any) -> Any:
-        return plan.loss(logits, targets, where, key, *closed_over)
+        inside, fixed = iter(closed_over), iter(data.closed_over)
+        arrays = [next(inside if t else fixed) for t in plan.traced]
+        return plan.loss(arrays, logits, targets, where, key)
 
     logits = jnp.matmul(features, parameters.kernel, preferred_element_type=coefficients.dtype)
     if parameters.bias is not None:
@@ -188,37 +210,44 @@ def _value(coefficients: Any, values: Any) -> Any:
 
 
 def _add_products(parameters: Parameters, block: _Block, by_logits: Any, slopes: Any) -> Any:
-    """The slopes, with those that a block's `[rows, L]` brings.
+    """The slopes, with those that a block's `[rows, L]` brings, a few labels at a time.
 
-    The kernel's are added a few labels at a time, in place: their sum would be a second array of
-    its size.
+    As a whole the kernel's would be a second array of its size, and the kernel is packed for the
+    product by it: what is packed, or added, is to stay in the cache.
     """
     dim, num_labels = parameters.kernel.shape
     chunks, size = cut(max(num_labels, 1), max(128, _budget() // (16 * max(dim, 1))))
-    narrow = by_logits.astype(parameters.kernel.dtype)
-    own = jnp.matmul(
-        narrow, parameters.kernel.T, preferred_element_type=slopes.features.dtype
-    ) + lax.dynamic_slice_in_dim(slopes.features, block.start, block.features.shape[0])
-    features = lax.dynamic_update_slice_in_dim(slopes.features, own, block.start, 0)
+    factor = parameters.kernel.dtype
+    if factor == jnp.float16:  # has no exponents for what has been divided by N
+        factor = jnp.dtype(jnp.float32)
+    rows = block.features.shape[0]
 
     def add_chunk(index: Any, state: Any) -> Any:
-        kernel, bias = state
+        features, kernel, bias = state
         start = jnp.minimum(index * size, num_labels - size)
-        fresh = start + jnp.arange(size) >= index * size
-        part = lax.dynamic_slice_in_dim(by_logits, start, size, axis=1)
-        part = jnp.where(fresh[None, :], part, 0.0)
-        product = jnp.matmul(
-            block.features.T, part.astype(narrow.dtype), preferred_element_type=kernel.dtype
-        )
-        old = lax.dynamic_slice_in_dim(kernel, start, size, axis=1)
-        kernel = lax.dynamic_update_slice_in_dim(kernel, old + product, start, 1)
-        if bias is not None:
-            old = lax.dynamic_slice_in_dim(bias, start, size)
-            new = old + part.sum(axis=0).astype(bias.dtype)
-            bias = lax.dynamic_update_slice_in_dim(bias, new, start, 0)
-        return kernel, bias
 
-    kernel, bias = lax.fori_loop(0, chunks, add_chunk, (slopes.kernel, slopes.bias))
+        def columns(x: Any) -> Any:
+            return lax.dynamic_slice_in_dim(x, start, size, axis=-1)
+
+        # an earlier chunk has had some labels of the last one
+        fresh = start + jnp.arange(size) >= index * size
+        part = jnp.where(fresh[None, :], columns(by_logits), 0.0)
+        narrow = part.astype(factor)
+        by_kernel, by_features = (
+            columns(parameters.kernel).astype(factor),
+            block.features.astype(factor),
+        )
+        features = features + jnp.matmul(narrow, by_kernel.T, preferred_element_type=features.dtype)
+        product = jnp.matmul(by_features.T, narrow, preferred_element_type=kernel.dtype)
+        kernel = lax.dynamic_update_slice_in_dim(kernel, columns(kernel) + product, start, 1)
+        if bias is not None:
+            new = columns(bias) + part.sum(axis=0).astype(bias.dtype)
+            bias = lax.dynamic_update_slice_in_dim(bias, new, start, 0)
+        return features, kernel, bias
+
+    own = lax.dynamic_slice_in_dim(slopes.features, block.start, rows)
+    own, kernel, bias = lax.fori_loop(0, chunks, add_chunk, (own, slopes.kernel, slopes.bias))
+    features = lax.dynamic_update_slice_in_dim(slopes.features, own, block.start, 0)
     return slopes._replace(features=features, kernel=kernel, bias=bias)
 
 
@@ -227,6 +256,7 @@ def wide(dtype: Any) -> Any:
     return jnp.dtype(jnp.float32) if is_half(jnp, dtype) else dtype
 
 
+@partial(jax.jit, static_argnames=("k", "label_block"))
 def top_k_by_blocks(
     features: Any, kernel: Any, bias: Any, k: int, label_block: int | None
 ) -> tuple[Any, Any]:

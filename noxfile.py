@@ -1,46 +1,110 @@
-"""Sessions: tests on each backend, demo, examples, notebooks, lint, doctests, docs and others.
+"""Sessions: what a change must pass, what takes longer, and what makes the site.
 
-`nox -l` lists them. An interpreter that is not found is skipped.
+`nox` runs those with a star in `nox -l`; any other runs by `nox -s NAME`. Arguments after `--` go
+to pytest: `nox -s quick -- -k zlpr`.
 """
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import nox
 
-nox.needs_version = ">=2025.2.9"
+nox.needs_version = ">=2025.11.12"  # `requires`
 # PyTorch's small CPU build is found through pip's own settings, which uv does not read
 nox.options.default_venv_backend = "virtualenv"
 nox.options.error_on_missing_interpreters = False
+nox.options.reuse_venv = "yes"
 nox.options.sessions = ["tests", "lint", "doctests", "build"]
 
 PYPROJECT = nox.project.load_toml("pyproject.toml")
-BACKENDS = ["numpy", "array-api-strict", "jax"]
+BACKENDS = ["numpy", "array-api-strict", "torch", "jax"]
 PYTHONS = ["3.11", "3.12", "3.13", "3.14"]
-# Python 3.11 is where PyTorch's small CPU build is to be had
-TESTED = [("3.11", "torch"), *((python, backend) for python in PYTHONS for backend in BACKENDS)]
 # what imports JAX or PyTorch has no examples of its own
 NO_DOCTESTS = ["--ignore-glob=*jax_*.py", "--ignore-glob=*torch_*.py"]
+# tests on arrays; the examples have a session of their own
+LIBRARY = ["tests", "--ignore=tests/examples"]
+WORKERS = ["-n", "auto", "--dist", "loadgroup"]
+# one thread for each worker: more would fight over the cores
+ONE_THREAD = {"OMP_NUM_THREADS": "1"}
 
 
 def group(name: str) -> list[str]:
     return list(nox.project.dependency_groups(PYPROJECT, name))
 
 
-@nox.session
-@nox.parametrize(
-    "python,backend", TESTED, ids=[f"{backend}-{python}" for python, backend in TESTED]
-)
-def tests(session: nox.Session, backend: str) -> None:
-    """The tests on one array library; arguments after -- go to pytest."""
-    if backend == "torch":  # before anything that would bring a larger build of it
-        session.install(*group("torch-cpu"))
-    session.install("-e", ".[jax]" if backend == "jax" else ".", *group("tests"))
-    if backend == "array-api-strict":
-        session.install(*group("strict"))
-    parallel = ["-n", "auto", "--dist", "loadgroup"]
-    session.run("pytest", *parallel, *session.posargs, env={"ARRAY_BACKEND": backend})
+def install_backends(session: nox.Session) -> None:
+    """All array libraries in one environment."""
+    session.install(*group("torch-cpu"))  # before anything that would bring a larger build of it
+    session.install("-e", ".[jax]", *group("tests"), *group("strict"))
+
+
+def pytest(session: nox.Session, backend: str, *arguments: str, **env: str) -> None:
+    """Run pytest with one array library, in the session's environment or the shared one."""
+    shared = session.env_dir.parent / "environment"
+    scripts = "Scripts" if sys.platform == "win32" else "bin"
+    python = "python" if session.python else str(shared / scripts / "python")
+    env = {"ARRAY_BACKEND": backend, **ONE_THREAD, **env}
+    session.run(python, "-m", "pytest", *arguments, "--durations=10", env=env)
+
+
+# tests of the library -----------------------------------------------------------------------------
+
+
+@nox.session(default=False)
+def environment(session: nox.Session) -> None:
+    """The environment that the sessions for tests share; they make it where it is missing."""
+    install_backends(session)
+
+
+@nox.session(venv_backend="none", requires=["environment"])
+def tests(session: nox.Session) -> None:
+    """Every promise on all four array libraries, on the Python that runs nox."""
+    for backend in BACKENDS:
+        pytest(session, backend, *WORKERS, "-m", "not devices", *LIBRARY, *session.posargs)
+
+
+@nox.session(venv_backend="none", requires=["environment"])
+def quick(session: nox.Session) -> None:
+    """The tests of a loss in under a minute, on NumPy, JAX and PyTorch: -- -k zlpr"""
+    if not session.posargs:
+        session.error("say which tests: nox -s quick -- -k zlpr")
+    for backend in ("numpy", "jax", "torch"):
+        pytest(session, backend, *WORKERS, "tests/test_losses.py", *session.posargs)
+
+
+@nox.session(venv_backend="none", requires=["environment"])
+def properties(session: nox.Session) -> None:
+    """The property tests at full depth: ten times the examples of the tests."""
+    for backend in BACKENDS:
+        chosen = [*WORKERS, "-m", "hypothesis", *LIBRARY]
+        pytest(session, backend, *chosen, *session.posargs, PROPERTY_DEPTH="10")
+
+
+@nox.session(venv_backend="none", requires=["environment"])
+def devices(session: nox.Session) -> None:
+    """Losses over eight simulated devices, and over two processes, on JAX."""
+    pytest(session, "jax", *WORKERS, "-m", "devices", *LIBRARY, *session.posargs)
+
+
+@nox.session(python=PYTHONS)
+def pythons(session: nox.Session) -> None:
+    """Every promise on each Python that is found; the newer ones bring the newest JAX."""
+    install_backends(session)
+    for backend in BACKENDS:
+        pytest(session, backend, *WORKERS, *LIBRARY, *session.posargs)
+
+
+@nox.session(python="3.13")
+def newest(session: nox.Session) -> None:
+    """The newest JAX, which wants a newer Python: identities, targets, ranking."""
+    session.install("-e", ".[jax]", *group("tests"))
+    part = [f"tests/test_{name}.py" for name in ("identities", "targets", "ranking")]
+    pytest(session, "jax", *WORKERS, *part, *session.posargs)
+
+
+# examples -----------------------------------------------------------------------------------------
 
 
 @nox.session
@@ -52,27 +116,17 @@ def demo(session: nox.Session) -> None:
 
 @nox.session(python="3.11")
 def examples(session: nox.Session) -> None:
-    """Every example at reduced size, and their tests."""
+    """Every example end to end at reduced size, its tests, and the notebooks."""
     session.install(*group("torch-cpu"))
-    session.install("-e", ".[examples]", *group("tests"))
-    found = {*Path("tests").glob("test_*example*.py")} | {
-        Path("tests/test_extreme.py"),
-        Path("tests/test_one_label.py"),
-    }
-    tested = [*map(str, sorted(found)), "tests/test_package.py"]
-    session.run("pytest", "-n", "auto", *tested, env={"ARRAY_BACKEND": "jax"})
+    session.install("-e", ".[examples]", *group("tests"), *group("notebooks"))
+    chosen = [*WORKERS, "tests/examples", "tests/test_package.py"]
+    pytest(session, "jax", *chosen, *session.posargs, NOTEBOOKS="required")
     session.run("python", "examples/train.py", "--epochs", "2")
     session.run("python", "examples/numpy_check.py")
     session.run("python", "examples/torch_loop.py", "--epochs", "2")
 
 
-@nox.session(python="3.11")
-def notebooks(session: nox.Session) -> None:
-    """The notebooks of examples/notebooks at reduced size; every library must be there."""
-    session.install(*group("torch-cpu"))
-    session.install("-e", ".[examples]", *group("tests"), *group("notebooks"))
-    env = {"ARRAY_BACKEND": "jax", "NOTEBOOKS": "required"}
-    session.run("pytest", "tests/test_notebooks.py", *session.posargs, env=env)
+# style, docstrings, packaging ---------------------------------------------------------------------
 
 
 @nox.session
@@ -91,6 +145,22 @@ def doctests(session: nox.Session) -> None:
     # scale/ needs JAX; its examples are run by the tests on JAX
     ignored = [*NO_DOCTESTS, "--ignore=mlc_losses/scale"]
     session.run("pytest", "--doctest-modules", "mlc_losses", *ignored, *session.posargs)
+
+
+@nox.session(reuse_venv=False)
+def build(session: nox.Session) -> None:
+    """The wheel, installed in an empty environment, works with its run dependencies alone."""
+    session.install("build")
+    wheels = Path(session.create_tmp())
+    session.run("python", "-m", "build", "--outdir", str(wheels), silent=True)
+    (wheel,) = sorted(wheels.glob("*.whl"))[-1:]
+    session.run("python", "-m", "pip", "uninstall", "--yes", "build", silent=True)
+    session.install(str(wheel))
+    with session.chdir(wheels):
+        session.run("python", "-W", "error", "-c", "from mlc_losses import *; print(zlpr, metrics)")
+
+
+# the site, and speed ------------------------------------------------------------------------------
 
 
 def site_tools(session: nox.Session) -> dict[str, str]:
@@ -113,12 +183,12 @@ def docs(session: nox.Session) -> None:
     session.run("pytest", "-p", "page_blocks", *pages, env={"PYTHONPATH": "docs/site"})
     session.run("pytest", "--doctest-modules", "mlc_losses", *NO_DOCTESTS)
     session.run("mkdocs", "build", "--strict", env=env)
-    session.run("pytest", "docs/site", *session.posargs)
+    session.run("pytest", "docs/site", "--durations=10", *session.posargs)
 
 
 @nox.session(python="3.11")
 def serve(session: nox.Session) -> None:
-    """Show the site on this machine; pages written by hand are shown anew when they change."""
+    """Show the site on this machine; pages written by hand follow when they change."""
     session.run("mkdocs", "serve", "--dirty", *session.posargs, env=site_tools(session))
 
 
@@ -130,16 +200,3 @@ def benchmarks(session: nox.Session) -> None:
     # the package itself needs torchvision; the module of its loss, loaded alone, does not
     session.install("--no-deps", "timm==1.0.31")
     session.run("pytest", "benchmarks", *session.posargs)
-
-
-@nox.session
-def build(session: nox.Session) -> None:
-    """The wheel, installed in an empty environment, works with its run dependencies alone."""
-    session.install("build")
-    wheels = Path(session.create_tmp())
-    session.run("python", "-m", "build", "--outdir", str(wheels), silent=True)
-    (wheel,) = sorted(wheels.glob("*.whl"))[-1:]
-    session.run("python", "-m", "pip", "uninstall", "--yes", "build", silent=True)
-    session.install(str(wheel))
-    with session.chdir(wheels):
-        session.run("python", "-W", "error", "-c", "from mlc_losses import *; print(zlpr, metrics)")

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import importlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import cache
+from importlib.metadata import version
 from typing import Any
 
 import numpy as np
@@ -44,29 +46,100 @@ def to_numpy(x: Any) -> np.ndarray:
     return x.astype(np.float32) if x.dtype.name == "bfloat16" else x
 
 
+def _numbers(release: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in release.split(".")[:3])
+
+
+# Nearly all the time of the tests on JAX is the compiler's. With few optimizations and its older
+# code generator it takes a quarter of that, and so it is told unless a test asks for more.
+# What finite numbers in full precision cannot tell apart: NaN, infinities, ids out of range, half
+# precision, memory and the text of a program are checked as a user's call is compiled.
+QUICK = {
+    "xla_backend_optimization_level": 0,
+    "xla_llvm_disable_expensive_passes": True,
+    "xla_cpu_parallel_codegen_split_count": 1,
+}
+OPTIMIZED = {"xla_backend_optimization_level": 3, "xla_llvm_disable_expensive_passes": False}
+if NAME == "jax" and _numbers(version("jaxlib")) < (0, 11, 1):  # later ones have no other
+    QUICK["xla_cpu_use_fusion_emitters"] = False
+    OPTIMIZED["xla_cpu_use_fusion_emitters"] = True
+
+
+def compile_quickly() -> None:
+    """From now on, and in the processes that the tests start."""
+    os.environ["XLA_FLAGS"] = " ".join([*_quick_flags(), users_flags()])
+
+
+def _quick_flags() -> list[str]:
+    return [f"--{name}={str(value).lower()}" for name, value in QUICK.items()]
+
+
+def users_flags() -> str:
+    """What XLA is told without the tests."""
+    flags = os.environ.get("XLA_FLAGS", "").split()
+    return " ".join(flag for flag in flags if flag not in _quick_flags())
+
+
+_as_users = False
+
+
+@contextmanager
+def users_compiler() -> Iterator[None]:
+    """Inside, `compiled` and `gradient` compile as a user's call is, whatever the numbers."""
+    global _as_users
+    _as_users = True
+    try:
+        yield
+    finally:
+        _as_users = False
+
+
 def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
-    """The function under jit where there is one: op by op, JAX would compile far more."""
-    return _jitted(function) if NAME == "jax" else function
+    """The function under jit where there is one: op by op, JAX would compile far more.
+
+    Quickly, unless a number among the arguments, or the test, wants the compiler of a user.
+    """
+    if NAME != "jax":
+        return function
+
+    def run(*arguments: Any, **named: Any) -> Any:
+        quick = not _as_users and _plain((arguments, named))
+        return jitted(function, quick)(*arguments, **named)
+
+    return run
 
 
 def gradient(function: Callable[..., Any], x: Any, *rest: Any) -> np.ndarray:
     """Gradient by x of the scalar `function(x, *rest)`, by the library's own differentiation."""
     if NAME == "jax":
-        return to_numpy(_jitted_gradient(function)(x, *rest))
+        return to_numpy(compiled(_gradient(function))(x, *rest))
     x = x.detach().clone().requires_grad_()
     function(x, *rest).backward()
     return to_numpy(x.grad)
 
 
 @cache
-def _jitted(function: Callable[..., Any]) -> Callable[..., Any]:
+def jitted(function: Callable[..., Any], quick: bool) -> Callable[..., Any]:
+    """The function under `jax.jit`, compiled quickly or as a user's call would be."""
     import jax
 
-    return jax.jit(function)
+    return jax.jit(function, compiler_options=None if quick else OPTIMIZED)
 
 
 @cache
-def _jitted_gradient(function: Callable[..., Any]) -> Callable[..., Any]:
+def _gradient(function: Callable[..., Any]) -> Callable[..., Any]:
     import jax
 
-    return jax.jit(jax.grad(function))
+    return jax.grad(function)
+
+
+def _plain(arguments: Any) -> bool:
+    """Whether all numbers are finite and none is in half precision: where quick is right."""
+    import jax
+
+    for x in jax.tree.leaves(arguments):
+        if jax.numpy.issubdtype(jax.numpy.result_type(x), jax.numpy.floating):
+            x = np.asarray(x)
+            if x.dtype.itemsize < 4 or not np.isfinite(x).all():
+                return False
+    return True

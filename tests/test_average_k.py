@@ -13,15 +13,16 @@ from pathlib import Path
 import numpy as np
 import oracles_average_k as oracles
 import pytest
-from backends import NAME, asarray, compiled, to_numpy, xp
-from hypothesis import given, settings
+from backends import NAME, asarray, compiled, to_numpy, users_flags, xp
+from depth import examples
+from hypothesis import given
 from hypothesis import strategies as st
 
 import mlc_losses as ml
 from mlc_losses import metrics
 
 INF, NAN = math.inf, math.nan
-quick = settings(max_examples=60, deadline=None, derandomize=True)
+few = examples(60, derandomize=True)
 only_jax = pytest.mark.skipif(NAME != "jax", reason="JAX's transformations")
 
 
@@ -49,7 +50,7 @@ def threshold_at(k):
     return compiled(functools.partial(ml.average_k_threshold, k=k))
 
 
-@quick
+@few
 @given(batches())
 def test_threshold_keeps_k_on_average_or_the_fewest_more(batch):
     scores, _, k = batch
@@ -147,7 +148,7 @@ def pseudo_labels(k, rule):
     return compiled(functools.partial(ml.average_k_pseudo_labels, k=k, rule=rule))
 
 
-@quick
+@few
 @given(batches(smallest=1.0))
 def test_pseudo_labels_are_k_on_average(batch):
     logits, labels, k = batch
@@ -163,7 +164,7 @@ def test_pseudo_labels_are_k_on_average(batch):
     assert not others[moved == -INF].any() or others[moved > -INF].all()
 
 
-@quick
+@few
 @given(batches())
 def test_pseudo_labels_of_the_threshold_rule(batch):
     logits, labels, k = batch
@@ -323,8 +324,9 @@ EIGHT_DEVICES = """
 
 
 @only_jax
+@pytest.mark.devices
 def test_the_batch_is_global_over_eight_devices():
-    flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=8"
+    flags = f"{users_flags()} --xla_force_host_platform_device_count=8"
     root = str(Path(ml.__file__).parent.parent)
     done = subprocess.run(
         [sys.executable, "-c", textwrap.dedent(EIGHT_DEVICES)],

@@ -11,6 +11,7 @@ import pytest
 from backends import NAME
 
 
+@pytest.mark.devices
 @pytest.mark.skipif(NAME != "jax", reason="JAX's devices")
 def test_eight_devices_are_as_one() -> None:
     """Value and gradient, with uneven numbers of valid anchors, some of them none."""

@@ -7,7 +7,8 @@ import math
 import numpy as np
 import pytest
 from backends import NAME, asarray, to_numpy, xp
-from hypothesis import given, settings
+from depth import examples
+from hypothesis import given
 from hypothesis import strategies as st
 
 from mlc_losses import predict_average_k, predict_threshold, predict_top_k, tune_thresholds
@@ -25,7 +26,7 @@ def matrices(*values):
 TIED = matrices(-INF, -1.0, 0.0, 0.5, 2.0, INF)
 ODD = matrices(-INF, -0.0, 0.0, 0.5, INF, NAN)
 MARKS = matrices(False, True)
-quick = settings(max_examples=50, deadline=None, derandomize=True)
+few = examples(50, derandomize=True)
 
 
 def brute_top_k(row: np.ndarray, k: int) -> np.ndarray:
@@ -90,7 +91,7 @@ def test_a_threshold_is_not_rounded_to_half_precision(predict):
     np.testing.assert_array_equal(to_numpy(predict(scores, threshold)), [[False, True]])
 
 
-@quick
+@few
 @given(TIED | ODD, st.integers(1, 5))
 def test_top_k_takes_exactly_k(scores, k):
     got = to_numpy(predict_top_k(asarray(scores), k))
@@ -104,7 +105,7 @@ def test_decisions_keep_leading_axes():
     assert predict_threshold(scores, asarray([0.0, 1.0, 2.0, 3.0])).shape == (2, 3, 4)
 
 
-@quick
+@few
 @given(TIED, MARKS, st.sampled_from(["f1", "accuracy"]))
 def test_tuned_thresholds_beat_every_cut(scores, relevant, metric):
     got = tune_thresholds(asarray(scores), asarray(relevant), metric=metric)

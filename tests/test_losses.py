@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from backends import HAS_GRADIENTS, NAME, asarray, compiled, gradient, to_numpy, xp
+from backends import HAS_GRADIENTS, NAME, asarray, compiled, gradient, jitted, to_numpy, xp
 from case import Arrays, Case
 from cases import CASES
-from hypothesis import given, settings
+from depth import examples
+from hypothesis import given
 from hypothesis import strategies as st
 
 BY_ID = {case.id: case for case in CASES}
@@ -46,27 +47,6 @@ def loss_of_arrays(case_id: str, axis: int) -> Callable[..., Any]:
     return loss
 
 
-def call(
-    case: Case,
-    arrays: Arrays,
-    keywords: dict[str, Any],
-    dtype: str = "float64",
-    where: np.ndarray | None = None,
-    axis: int = -1,
-) -> Any:
-    """The loss on the library under test, compiled, every float array in `dtype`."""
-    inputs = tuple(here(x, dtype) for x in arrays)
-    return compiled(loss_of_arrays(case.id, axis))(inputs, named(case, keywords, dtype, where))
-
-
-def named(
-    case: Case, keywords: dict[str, Any], dtype: str, where: np.ndarray | None
-) -> dict[str, Any]:
-    """The keywords that are arrays."""
-    mask = {} if where is None else {"where": where}
-    return all_here({name: keywords[name] for name in case.per_label} | mask, dtype)
-
-
 @cache
 def weighted_total(case_id: str) -> Callable[..., Any]:
     """`Σ weights · loss` as a function of arrays alone, the same object for every test."""
@@ -79,6 +59,53 @@ def weighted_total(case_id: str) -> Callable[..., Any]:
     return total
 
 
+@cache
+def value_and_gradient(case_id: str) -> Callable[..., Any]:
+    """Both of the above as one program: on JAX, the tests of a case share it."""
+    import jax
+
+    loss, total = loss_of_arrays(case_id, -1), weighted_total(case_id)
+
+    def both(x: Any, rest: Any, weights: Any, arrays: dict[str, Any]) -> Any:
+        return loss((x, *rest), arrays), jax.grad(total)(x, rest, weights, arrays)
+
+    return both
+
+
+def shared(arrays: Arrays, axis: int = -1) -> bool:
+    """Whether most tests of a case take arrays of these shapes, and value and gradient of them."""
+    usual = axis == -1 and arrays[0].shape in ((6, 7), (6, 4))
+    return usual and NAME == "jax" and xp.empty(0).dtype == xp.float64
+
+
+def run_shared(
+    case: Case, arrays: Arrays, weights: np.ndarray, named: dict[str, Any], dtype: str
+) -> Any:
+    """Value and gradient. Compiled as a user's call would be, for all numbers there may be, but
+    for float32 and the smaller shape, which see finite ones.
+    """
+    x, *rest = (here(x, dtype) for x in arrays)
+    quick = dtype == "float32" or arrays[0].shape == (6, 4)
+    return jitted(value_and_gradient(case.id), quick)(x, rest, here(weights), named)
+
+
+def call(
+    case: Case,
+    arrays: Arrays,
+    keywords: dict[str, Any],
+    dtype: str = "float64",
+    where: np.ndarray | None = None,
+    axis: int = -1,
+) -> Any:
+    """The loss on the library under test, compiled, every float array in `dtype`."""
+    arrays_named = named(case, keywords, dtype, where)
+    if shared(arrays, axis):
+        weights = np.ones(result_shape(case.id, *arrays[0].shape))
+        return run_shared(case, arrays, weights, arrays_named, dtype)[0]
+    inputs = tuple(here(x, dtype) for x in arrays)
+    return compiled(loss_of_arrays(case.id, axis))(inputs, arrays_named)
+
+
 def loss_gradient(
     case: Case,
     arrays: Arrays,
@@ -88,46 +115,30 @@ def loss_gradient(
     where: np.ndarray | None = None,
 ) -> np.ndarray:
     """Gradient by the logits of `Σ weights · loss`, by the library's own differentiation."""
+    arrays_named = named(case, keywords, dtype, where)
+    if shared(arrays):
+        return to_numpy(run_shared(case, arrays, weights, arrays_named, dtype)[1])
     x, *rest = (here(x, dtype) for x in arrays)
-    total = weighted_total(case.id)
-    return gradient(total, x, rest, here(weights), named(case, keywords, dtype, where))
+    return gradient(weighted_total(case.id), x, rest, here(weights), arrays_named)
 
 
-def differences(
-    case: Case, arrays: Arrays, keywords: dict[str, Any], weights: np.ndarray
-) -> np.ndarray:
-    """The same gradient from the oracle, by central differences in float64.
-
-    The step is small against 1, the width of a softmax, and its error, 1e-16 |value| / step, too.
-    """
-    x = arrays[0]
-    slopes = np.empty_like(x)
-    if case.fixed_weights:
-
-        def value(moved: np.ndarray) -> np.ndarray:
-            if case.across_batch:
-                return np.asarray(case.oracle(moved, *arrays[1:], at=x, **keywords))
-            rows = zip(moved, x, *arrays[1:], strict=True)
-            return np.array([case.oracle(a, *rest, at=at, **keywords) for a, at, *rest in rows])
-    else:
-
-        def value(moved: np.ndarray) -> np.ndarray:
-            return case.expected((moved, *arrays[1:]), keywords)
-
-    for index in np.ndindex(*x.shape):
-        step = 1e-6 * max(1.0, abs(x[index])) ** 0.5
-        sides = []
-        for sign in (1, -1):
-            moved = x.copy()
-            moved[index] += sign * step
-            sides.append(value(moved))
-        slopes[index] = np.sum(weights * (sides[0] - sides[1])) / (2 * step)
-    return slopes
+def named(
+    case: Case, keywords: dict[str, Any], dtype: str, where: np.ndarray | None
+) -> dict[str, Any]:
+    """The keywords that are arrays."""
+    mask = {} if where is None else {"where": where}
+    return all_here({name: keywords[name] for name in case.per_label} | mask, dtype)
 
 
-def some_weights(case: Case, arrays: Arrays, keywords: dict[str, Any]) -> np.ndarray:
+@cache
+def result_shape(case_id: str, n: int, num_labels: int) -> tuple[int, ...]:
+    arrays, keywords = BY_ID[case_id].draw(0, n, num_labels)
+    return BY_ID[case_id].expected(arrays, keywords).shape
+
+
+def some_weights(case: Case, arrays: Arrays) -> np.ndarray:
     """A random positive weight for each entry of the result."""
-    shape = case.expected(arrays, keywords).shape
+    shape = result_shape(case.id, *arrays[0].shape)
     return np.random.default_rng(1).uniform(0.5, 2, shape)
 
 
@@ -238,7 +249,7 @@ def test_mask_is_deletion(case: Case) -> None:
     mask = np.broadcast_to(where, masked[0].shape)
     assert_close(call(case, masked, keywords, where=mask), expected, rtol=1e-14)
     if HAS_GRADIENTS:
-        weights = some_weights(case, kept, kept_keywords)
+        weights = some_weights(case, kept)
         slopes = loss_gradient(case, masked, keywords, weights, where=mask)
         expected_slopes = loss_gradient(case, kept, kept_keywords, weights)
         np.testing.assert_allclose(slopes[:, where], expected_slopes, rtol=1e-13, atol=1e-15)
@@ -314,7 +325,7 @@ def test_wrong_at_infinity_is_the_limit(case: Case) -> None:
     assert_close(call(case, (wrong, *rest), keywords), expected, rtol=1e-12)
     if HAS_GRADIENTS and case.slope_at_infinity and case.takes_targets and len(arrays) == 2:
         slopes = loss_gradient(case, (wrong, *rest), keywords, np.ones(6))
-        expected_slopes = differences(case, (far, *rest), keywords, np.ones(6))
+        expected_slopes = case.differences((far, *rest), keywords, np.ones(6))
         np.testing.assert_allclose(slopes[:, 2], expected_slopes[:, 2], rtol=1e-6, atol=1e-9)
 
 
@@ -325,8 +336,8 @@ def test_wrong_at_infinity_is_the_limit(case: Case) -> None:
 @every_case
 def test_gradient_is_the_slope_of_the_oracle(case: Case) -> None:
     arrays, keywords = case.draw(10)
-    weights = some_weights(case, arrays, keywords)
-    expected = differences(case, arrays, keywords, weights)
+    weights = some_weights(case, arrays)
+    expected = case.differences(arrays, keywords, weights)
     actual = loss_gradient(case, arrays, keywords, weights)
     np.testing.assert_allclose(actual, expected, rtol=1e-6, atol=1e-8)
     # float32 logits: the gradient has their dtype and their accuracy
@@ -343,8 +354,8 @@ def test_gradient_at_hard_places(case: Case, size: float) -> None:
         pytest.skip("not promised")
     arrays, keywords = case.draw(11)
     arrays = (np.sign(arrays[0]) * size, *arrays[1:])
-    weights = some_weights(case, arrays, keywords)
-    expected = differences(case, arrays, keywords, weights)
+    weights = some_weights(case, arrays)
+    expected = case.differences(arrays, keywords, weights)
     actual = loss_gradient(case, arrays, keywords, weights)
     np.testing.assert_allclose(actual, expected, rtol=1e-5, atol=1e-7)
     actual = loss_gradient(case, arrays, keywords, weights, dtype="float32")
@@ -358,7 +369,7 @@ def test_gradient_follows_a_permutation(case: Case) -> None:
     order = np.random.default_rng(2).permutation(7)
     moved = case.keep(arrays, order)
     moved_keywords = {k: v[order] if k in case.per_label else v for k, v in keywords.items()}
-    weights = some_weights(case, arrays, keywords)
+    weights = some_weights(case, arrays)
     slopes = loss_gradient(case, arrays, keywords, weights)
     moved_weights = case.keep_values(weights, 6, order)
     moved_slopes = loss_gradient(case, moved, moved_keywords, moved_weights)
@@ -385,7 +396,7 @@ def test_half_precision_is_computed_in_float32(case: Case, dtype: str) -> None:
     assert_close(actual, case.expected(arrays, keywords), rtol=2e-5, atol=2e-6)
     weights = np.ones(case.expected(arrays, keywords).shape)
     slopes = loss_gradient(case, arrays, keywords, weights, dtype=dtype)
-    expected = differences(case, arrays, keywords, weights)
+    expected = case.differences(arrays, keywords, weights)
     rounding = float(xp.finfo(getattr(xp, dtype)).eps)
     np.testing.assert_allclose(slopes, expected, rtol=rounding, atol=rounding * 1e-2)
 
@@ -408,9 +419,10 @@ def test_jit_and_vmap(case: Case) -> None:
         return case.loss(*arrays, **keywords, **mask)
 
     eager = to_numpy(loss(where, *inputs))
-    assert_close(jax.jit(loss)(where, *inputs), eager, rtol=1e-12)
+    assert_close(jitted(loss, quick=True)(where, *inputs), eager, rtol=1e-12)
     if not case.across_batch:
-        assert_close(jax.vmap(loss)(where, *inputs), eager, rtol=1e-12)
+        vectorized = jitted(jax.vmap(loss), quick=True)
+        assert_close(vectorized(where, *inputs), eager, rtol=1e-12)
 
 
 @only_jax
@@ -427,22 +439,23 @@ def test_forward_mode_and_second_derivatives(case: Case) -> None:
     def total(logits: Any) -> Any:
         return case.loss(logits, *rest, **keywords).sum()
 
-    @jax.jit
+    @compiled
     def derivatives(x: Any, direction: Any) -> Any:
-        slopes = jax.grad(total)
-        step = 1e-5 * direction
         forward = jax.jvp(total, (x,), (direction,))[1]
-        curvature = jax.jvp(slopes, (x,), (direction,))[1], jax.hessian(total)(x)
-        return forward, slopes(x), curvature, (slopes(x + step) - slopes(x - step)) / 2e-5
+        slopes, product = jax.jvp(jax.grad(total), (x,), (direction,))
+        return forward, slopes, product, jax.hessian(total)(x)
 
-    x, direction = asarray(arrays[0]), asarray(np.linspace(-1, 1, 12).reshape(3, 4))
-    forward, slopes, (product, hessian), expected = derivatives(x, direction)
-    assert_close(forward, to_numpy((slopes * direction).sum()), rtol=1e-10)
+    direction = np.linspace(-1, 1, 12).reshape(3, 4)
+    here_and_beside = (arrays[0] + step * direction for step in (0, 1e-5, -1e-5))
+    found, ahead, behind = (derivatives(asarray(x), asarray(direction)) for x in here_and_beside)
+    forward, slopes, product, hessian = map(to_numpy, found)
+    expected = to_numpy(ahead[1] - behind[1]) / 2e-5
+    np.testing.assert_allclose(forward, (slopes * direction).sum(), rtol=1e-10)
     if case.fixed_weights:
         return  # fixed in the second derivative too, moving in the difference of the first
-    assert_close(product, to_numpy(expected), rtol=1e-5, atol=1e-7)
-    actual = xp.einsum("ijkl,kl->ij", hessian, direction)
-    assert_close(actual, to_numpy(expected), rtol=1e-5, atol=1e-7)
+    np.testing.assert_allclose(product, expected, rtol=1e-5, atol=1e-7)
+    actual = np.einsum("ijkl,kl->ij", hessian, direction)
+    np.testing.assert_allclose(actual, expected, rtol=1e-5, atol=1e-7)
 
 
 @only_jax
@@ -510,7 +523,7 @@ def test_wrong_input_is_named(case: Case) -> None:
 
 
 @every_case
-@settings(deadline=None, max_examples=15, database=None)
+@examples(15, database=None)
 @given(data=st.data())
 def test_shapes_masks_and_order(case: Case, data: st.DataObject) -> None:
     """For any shape and mask: the value is that of the known labels alone, in any order."""

@@ -9,14 +9,15 @@ import warnings
 import numpy as np
 import pytest
 import sklearn.metrics as sk
-from backends import NAME, asarray, to_numpy, xp
-from hypothesis import given, settings
+from backends import NAME, asarray, compiled, to_numpy, xp
+from depth import examples
+from hypothesis import given
 from hypothesis import strategies as st
 
 from mlc_losses import metrics
 
 AVERAGES = ["macro", "micro", "samples", None]
-quick = settings(max_examples=25, deadline=None, derandomize=True)
+few = examples(25, derandomize=True)
 
 
 def top(row: np.ndarray, k: int) -> list[int]:
@@ -151,7 +152,7 @@ def test_scores_agree_with_scikit_learn(name, tied):
         assert_agree(got, reference(scores, targets), tolerance=1e-12)
 
 
-@quick
+@few
 @given(st.integers(0, 2**32 - 1))
 def test_random_ties_agree_with_scikit_learn(seed):
     rng = np.random.default_rng(seed)
@@ -165,7 +166,7 @@ def test_random_ties_agree_with_scikit_learn(seed):
     assert_agree(got, sk.ndcg_score(targets, scores, k=3), 1e-12)
 
 
-@quick
+@few
 @given(st.permutations(range(12)), st.permutations(range(5)), st.integers(0, 5))
 def test_order_of_examples_and_labels_does_not_matter(rows, labels, seed):
     scores, targets = example(seed, tied=False)
@@ -404,19 +405,18 @@ def test_jit_equals_eager():
     def run(given):
         return {name: call(given[a], given[b]) for name, (call, a, b) in CALLS.items()}
 
-    compiled, eager = jax.jit(run)(given), run(given)
+    jitted, eager = jax.jit(run)(given), run(given)
     for name, value in eager.items():
-        np.testing.assert_allclose(compiled[name], value, rtol=1e-12, err_msg=name)
+        np.testing.assert_allclose(jitted[name], value, rtol=1e-12, err_msg=name)
 
 
 @pytest.mark.skipif(NAME != "jax", reason="jit is JAX's")
+@pytest.mark.usefixtures("users_compiler")
 def test_labels_that_are_no_class_under_jit():
-    import jax
-
     scores, labels = asarray(np.eye(3)), asarray([0, -2, 3])
-    top_1 = jax.jit(functools.partial(metrics.top_k_accuracy, k=1))
+    top_1 = compiled(functools.partial(metrics.top_k_accuracy, k=1))
     assert math.isnan(float(top_1(scores, labels)))
-    by_class = jax.jit(functools.partial(metrics.class_mean, num_classes=3))
+    by_class = compiled(functools.partial(metrics.class_mean, num_classes=3))
     assert_agree(by_class(asarray([1.0, 2.0, 3.0]), labels), [1.0, np.nan, np.nan])
 
 

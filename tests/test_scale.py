@@ -43,7 +43,7 @@ def logits_of(features: Any, kernel: Any, bias: Any) -> Any:
 
 def with_gradients(function: Callable[..., Any], *arrays: Any) -> list[np.ndarray]:
     """Value, and gradients by features, kernel and bias."""
-    value, slopes = jax.jit(jax.value_and_grad(function, (0, 1, 2)))(*arrays)
+    value, slopes = backends.compiled(jax.value_and_grad(function, (0, 1, 2)))(*arrays)
     return [backends.to_numpy(x) for x in (value, *slopes)]
 
 
@@ -168,7 +168,9 @@ def test_bfloat16_adds_up_in_float32() -> None:
     def blocked(*layer: Any) -> Any:
         return linear_loss(zlpr, *layer, p["targets"], block_size=3)
 
-    value, slopes = jax.jit(jax.value_and_grad(blocked, (0, 1, 2)))(*(low[n] for n in names))
+    value, slopes = backends.jitted(jax.value_and_grad(blocked, (0, 1, 2)), quick=False)(
+        *(low[n] for n in names)
+    )
     assert value.dtype == jnp.float32
     assert {x.dtype for x in slopes} == {jnp.dtype("bfloat16")}
     wanted = with_gradients(dense, *(exact[n] for n in names))
@@ -221,7 +223,11 @@ def test_no_logits_of_the_whole_batch() -> None:
     def blocked(*arrays: Any) -> Any:
         return linear_loss(zlpr, *arrays, block_size=4)
 
-    step = jax.jit(jax.value_and_grad(blocked, (0, 1, 2))).lower(*layer, ids).compile()
+    step = (
+        jax.jit(jax.value_and_grad(blocked, (0, 1, 2)))
+        .lower(*layer, ids)
+        .compile(backends.OPTIMIZED)
+    )
     assert step.memory_analysis().temp_size_in_bytes <= n * labels * 4 / 2
     assert f"[{n},{labels}]" not in step.as_text()
 
@@ -291,7 +297,7 @@ def test_in_blocks_of_labels_no_row_has_all_logits() -> None:
     def blocked(*arrays: Any) -> Any:
         return label_block_loss(loss, *arrays, label_block=512)
 
-    text = jax.jit(jax.grad(blocked, 1)).lower(*layer, ids).compile().as_text()
+    text = jax.jit(jax.grad(blocked, 1)).lower(*layer, ids).compile(backends.OPTIMIZED).as_text()
     assert f"[{n},{labels}]" not in text
     assert f"[{n},512]" in text
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import oracles_sets
 import pytest
-from backends import HAS_GRADIENTS, NAME, asarray, compiled, gradient, to_numpy, xp
+from backends import HAS_GRADIENTS, NAME, OPTIMIZED, asarray, compiled, gradient, to_numpy, xp
 
 import mlc_losses as ml
 
@@ -206,6 +206,7 @@ def test_jit_and_vmap(name: str) -> None:
 
 
 @only_jax
+@pytest.mark.usefixtures("users_compiler")
 @every_loss
 def test_under_jit_a_bad_example_is_nan(name: str) -> None:
     """In value and gradient; the others stay as they are."""
@@ -242,7 +243,7 @@ def test_no_array_of_steps_by_labels_by_labels() -> None:
             jax.ShapeDtypeStruct((batch, num_steps - 1), int32),
             jax.ShapeDtypeStruct((batch,), np.float64),
         )
-        .compile()
+        .compile(OPTIMIZED)
     )
     logits = batch * num_steps * (num_labels + 1) * 4
     assert compiled_slopes.memory_analysis().temp_size_in_bytes < 8 * logits

@@ -23,7 +23,8 @@ PROGRAM = Path(__file__).with_name("sharded_program.py")
 
 
 def start(devices: int, *arguments: str) -> subprocess.Popen[str]:
-    flags = f"--xla_force_host_platform_device_count={devices} --xla_backend_optimization_level=0"
+    # beside what makes the tests quick to compile
+    flags = f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count={devices}"
     environment = {**os.environ, "XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"}
     return subprocess.Popen(
         [sys.executable, str(PROGRAM), *arguments],
@@ -34,12 +35,15 @@ def start(devices: int, *arguments: str) -> subprocess.Popen[str]:
     )
 
 
+@pytest.mark.devices
+@pytest.mark.slow("compiles over thirty losses for eight devices, forwards and backwards")
 def test_eight_devices_agree_with_one() -> None:
     program = start(8, "losses")
     output, _ = program.communicate(timeout=600)
     assert program.returncode == 0, output[-4000:]
 
 
+@pytest.mark.devices
 def test_two_processes_agree_with_one() -> None:
     with socket.socket() as free:
         free.bind(("localhost", 0))

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from backends import HAS_GRADIENTS, NAME, asarray, gradient, to_numpy, xp
-from hypothesis import given, settings
+from depth import examples
+from hypothesis import given
 from hypothesis import strategies as st
 
 import mlc_losses as ml
@@ -29,7 +30,7 @@ def test_multi_hot_takes_any_integers(dtype: str) -> None:
     assert np.flatnonzero(actual).tolist() == [3, 100]
 
 
-@settings(deadline=None, max_examples=30, database=None)
+@examples(30, database=None)
 @given(data=st.data())
 def test_ids_and_multi_hot_are_inverse(data: st.DataObject) -> None:
     # one shape on JAX, which compiles for each

@@ -265,6 +265,7 @@ def test_nan_anywhere_is_nan(name: str) -> None:
 
 
 @pytest.mark.skipif(NAME != "jax", reason="checked in eager code elsewhere")
+@pytest.mark.usefixtures("users_compiler")
 @every_loss
 def test_label_out_of_range_under_jit_is_nan(name: str) -> None:
     scores, labels = draw(32)

@@ -45,6 +45,7 @@ def test_the_site_is_built() -> None:
     assert {"index.html", "which_loss.html", "gallery/zlpr.html"} <= set(PAGES)
 
 
+@pytest.mark.slow("opens every page of the site in a browser")
 def test_no_page_needs_a_network_or_is_wider_than_a_phone(page: Page) -> None:
     wide = {}
     for path in PAGES:

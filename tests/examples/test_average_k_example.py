@@ -12,7 +12,7 @@ import pytest
 for needed in ("babel", "jax", "matplotlib", "optax", "rich", "safetensors", "scipy", "typer"):
     pytest.importorskip(needed)
 
-EXAMPLES = Path(__file__).parent.parent / "examples"
+EXAMPLES = Path(__file__).parents[2] / "examples"
 sys.path.insert(0, str(EXAMPLES))
 
 import average_k  # noqa: E402
@@ -58,6 +58,7 @@ def small(archive, folder):
     return [*some, *size, *files]
 
 
+@pytest.mark.slow("trains, is cut off and goes on, as a user's runs do")
 def test_runs_resumes_and_reports(archive, tmp_path, monkeypatch):
     first = run(*small(archive, tmp_path))
     assert first.exit_code == 0, first.output

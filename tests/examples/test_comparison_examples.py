@@ -13,7 +13,7 @@ import pytest
 for needed in ("jax", "matplotlib", "optax", "rich", "river", "safetensors", "scipy", "typer"):
     pytest.importorskip(needed)
 
-EXAMPLES = Path(__file__).parent.parent / "examples"
+EXAMPLES = Path(__file__).parents[2] / "examples"
 sys.path.insert(0, str(EXAMPLES))
 
 import compare_losses  # noqa: E402
@@ -203,6 +203,7 @@ def test_critical_difference_is_demsars():
     assert comparison_report.critical_difference(4, 14) == pytest.approx(expected, abs=1e-3)
 
 
+@pytest.mark.slow("trains, is cut off and goes on, as a user's runs do")
 def test_powerset_runs_and_resumes(archive, tmp_path, monkeypatch):
     # compiling is most of the time: the costs of the synthetic data stand for those of the others
     costs = powerset.measure_costs(
@@ -301,6 +302,7 @@ def test_losses_have_finite_gradients_though_emitted_labels_are_out(loss):
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(gradient))
 
 
+@pytest.mark.slow("trains, is cut off and goes on, as a user's runs do")
 def test_sequence_runs_and_resumes(archive, tmp_path):
     into = page(tmp_path / "page.md", sequence)
     arguments = ["--data", archive, "--epochs", 2, "--hidden", 8, "--seeds", 1]

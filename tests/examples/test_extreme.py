@@ -19,7 +19,7 @@ if backends.NAME != "jax":
 for module in ("optax", "rich", "typer"):
     pytest.importorskip(module)
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 SMALL = "--labels 60 --features 8 --examples 200 --batch-size 50 --test-rows 100 --hidden 16"
 
 

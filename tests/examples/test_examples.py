@@ -24,7 +24,7 @@ for needed in (
 ):
     pytest.importorskip(needed)
 
-EXAMPLES = Path(__file__).parent.parent / "examples"
+EXAMPLES = Path(__file__).parents[2] / "examples"
 sys.path.insert(0, str(EXAMPLES))
 
 import data as data_sets  # noqa: E402

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 NOTEBOOKS = ROOT / "examples" / "notebooks"
 NEEDED = {
     "jax_flax": ["flax", "jax", "matplotlib", "optax", "river", "scipy"],
@@ -49,6 +49,7 @@ def test_every_notebook_is_tested() -> None:
     assert sorted(NEEDED) == sorted(path.stem for path in NOTEBOOKS.glob("*.py"))
 
 
+@pytest.mark.slow("trains what the notebook trains, in a process of its own")
 @pytest.mark.parametrize(
     ("name", "keras_backend"),
     [("jax_flax", None), ("pytorch", None), ("keras_jax", "jax"), ("keras_jax", "torch")],
@@ -76,6 +77,7 @@ def test_notebook_learns(name: str, keras_backend: str | None) -> None:
     assert left["results"]["no label at all"]["micro-F1"] == 0
 
 
+@pytest.mark.slow("runs the notebook in a kernel")
 def test_notebook_becomes_a_page(tmp_path: Path) -> None:
     need(*NEEDED["jax_flax"], *PAGES)
     code = (

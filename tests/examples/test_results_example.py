@@ -12,7 +12,7 @@ import pytest
 for needed in ("jax", "matplotlib", "optax", "rich", "river", "safetensors", "scipy", "typer"):
     pytest.importorskip(needed)
 
-EXAMPLES = Path(__file__).parent.parent / "examples"
+EXAMPLES = Path(__file__).parents[2] / "examples"
 sys.path.insert(0, str(EXAMPLES))
 
 import claims  # noqa: E402

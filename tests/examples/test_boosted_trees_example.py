@@ -12,7 +12,7 @@ import pytest
 for needed in ("jax", "matplotlib", "optax", "rich", "river", "safetensors", "typer", "xgboost"):
     pytest.importorskip(needed)
 
-sys.path.insert(0, str(Path(__file__).parent.parent / "examples"))
+sys.path.insert(0, str(Path(__file__).parents[2] / "examples"))
 
 import boosted_trees as bt  # noqa: E402
 import data as data_sets  # noqa: E402

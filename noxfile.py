@@ -76,7 +76,7 @@ def quick(session: nox.Session) -> None:
 
 @nox.session(venv_backend="none", requires=["environment"])
 def properties(session: nox.Session) -> None:
-    """The property tests at full depth: ten times the examples of the tests."""
+    """The property tests in depth: with ten times the examples."""
     for backend in BACKENDS:
         chosen = [*WORKERS, "-m", "hypothesis", *LIBRARY]
         pytest(session, backend, *chosen, *session.posargs, PROPERTY_DEPTH="10")

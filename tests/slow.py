@@ -7,18 +7,20 @@ import time
 from collections.abc import Iterator
 
 import pytest
+from depth import DEPTH
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
     """A test that takes over 10 s says why it must.
 
-    By the clock and by its work, its processes' included: a busy machine makes no test slow.
+    By the clock and by its work, its processes' included: a busy machine makes no test slow. Ten
+    times the examples may take ten times as long.
     """
     start, before = time.monotonic(), os.times()
     result = yield
     work = sum(os.times()[:4]) - sum(before[:4])
     seconds = min(time.monotonic() - start, work)
-    if seconds > 10 and item.get_closest_marker("slow") is None:
+    if seconds > 10 * DEPTH and item.get_closest_marker("slow") is None:
         pytest.fail(f"takes {seconds:.0f} s: make it quicker, or give it a mark `slow(reason)`")
     return result

@@ -1,0 +1,221 @@
+"""The gradient rules: derivatives by every array, small losses, and what is kept in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from backends import HAS_GRADIENTS, NAME, asarray, compiled, gradient, to_numpy, xp
+from case import Case
+from cases import CASES
+
+import mlc_losses as ml
+
+with_gradients = pytest.mark.skipif(not HAS_GRADIENTS, reason=f"{NAME} has no gradients")
+only_torch = pytest.mark.skipif(NAME != "torch", reason="PyTorch's memory")
+only_jax = pytest.mark.skipif(NAME != "jax", reason="XLA's memory")
+
+LOGITS, TARGETS = np.array([[2.0, -3.0]]), np.array([[1.0, 0.0]])
+
+
+def weighted(logits: Any, targets: Any, positive: Any, label: Any) -> Any:
+    return xp.sum(
+        ml.binary_cross_entropy(logits, targets, pos_weight=positive, label_weights=label)
+    )
+
+
+def by_targets(y: Any, s: Any) -> Any:
+    return xp.sum(ml.binary_cross_entropy(s, y))
+
+
+def by_positive(p: Any, s: Any, y: Any, w: Any) -> Any:
+    return weighted(s, y, p, w)
+
+
+def by_label(w: Any, s: Any, y: Any, p: Any) -> Any:
+    return weighted(s, y, p, w)
+
+
+def by_targets_of_weighted(y: Any, s: Any, p: Any, w: Any) -> Any:
+    return weighted(s, y, p, w)
+
+
+# by a weight, whatever it is ---------------------------------------------------------------------
+
+
+@with_gradients
+def test_derivative_by_hard_targets_is_minus_the_logit() -> None:
+    slopes = gradient(by_targets, asarray(TARGETS), asarray(LOGITS))
+    np.testing.assert_allclose(slopes, -LOGITS, rtol=1e-14)
+
+
+@with_gradients
+@pytest.mark.parametrize("weights", [[0.0, 0.0], [0.0, 1.0], [2.0, 0.5]])
+def test_derivative_by_a_weight_is_its_term(weights: list[float]) -> None:
+    s, y = LOGITS, 1.0 - TARGETS  # both wrong: no term is near 0
+    w, p = np.array(weights), np.array([0.0, 3.0])
+    arrays = (asarray(s), asarray(y))
+    up, down = np.logaddexp(0, s[0]), np.logaddexp(0, -s[0])
+    by_w = gradient(by_label, asarray(w), *arrays, asarray(p))
+    np.testing.assert_allclose(by_w, p * y[0] * down + (1 - y[0]) * up, rtol=1e-13)
+    by_p = gradient(by_positive, asarray(p), *arrays, asarray(w))
+    np.testing.assert_allclose(by_p, w * y[0] * down, rtol=1e-13)
+    by_y = gradient(by_targets_of_weighted, asarray(y), arrays[0], asarray(p), asarray(w))
+    np.testing.assert_allclose(by_y[0], w * (p * down - up), rtol=1e-13)
+
+
+@with_gradients
+def test_a_weight_of_0_keeps_an_infinite_term_out_of_all_gradients() -> None:
+    s, y = np.array([[np.inf, -np.inf, 1.0]]), np.array([[0.0, 1.0, 1.0]])
+    w, p = np.array([0.0, 0.0, 1.0]), np.ones(3)
+    value = compiled(weighted)(*(asarray(x) for x in (s, y, p, w)))
+    np.testing.assert_allclose(to_numpy(value), np.logaddexp(0, -1.0), rtol=1e-14)
+
+    def by_logits(s: Any, y: Any, p: Any, w: Any) -> Any:
+        return weighted(s, y, p, w)
+
+    slopes = gradient(by_logits, asarray(s), asarray(y), asarray(p), asarray(w))
+    np.testing.assert_allclose(slopes, [[0.0, 0.0, -1 / (1 + np.e)]], rtol=1e-14)
+
+
+@with_gradients
+def test_zlpr_by_soft_targets_and_threshold() -> None:
+    rng = np.random.default_rng(0)
+    s, y, b = rng.normal(size=(3, 5)), rng.random((3, 5)), rng.normal(size=3)
+    y[0, :2] = 0.0, 1.0
+
+    def oracle(s: np.ndarray, y: np.ndarray, b: np.ndarray) -> float:
+        up = np.exp(b) + ((1 - y) * np.exp(s)).sum(-1)
+        down = np.exp(-b) + (y * np.exp(-s)).sum(-1)
+        return float(np.log(up * down).sum())
+
+    def loss_of_targets(y: Any, s: Any, b: Any) -> Any:
+        return xp.sum(ml.zlpr(s, y, threshold=b))
+
+    def loss_of_threshold(b: Any, s: Any, y: Any) -> Any:
+        return xp.sum(ml.zlpr(s, y, threshold=b))
+
+    for index, slopes in (
+        (1, gradient(loss_of_targets, asarray(y), asarray(s), asarray(b))),
+        (2, gradient(loss_of_threshold, asarray(b), asarray(s), asarray(y))),
+    ):
+        arrays = [s, y, b]
+        expected = np.empty_like(arrays[index])
+        for place in np.ndindex(*expected.shape):
+            sides = []
+            for step in (1e-6, -1e-6):
+                moved = arrays[index].copy()
+                moved[place] += step
+                sides.append(oracle(*arrays[:index], moved, *arrays[index + 1 :]))
+            expected[place] = (sides[0] - sides[1]) / 2e-6
+        np.testing.assert_allclose(slopes, expected, rtol=1e-6)
+
+
+# small losses ------------------------------------------------------------------------------------
+
+SMALL: list[tuple[str, Callable[..., Any], list[float], Any, float]] = [
+    ("zlpr", ml.zlpr, [30.0, 40.0, 50.0], [1.0, 1.0, 1.0], 9.358e-14),
+    ("zlpr, negatives", ml.zlpr, [-30.0, -40.0, -50.0], [0, 0, 0], 9.358e-14),
+    ("cross-entropy", ml.binary_cross_entropy, [-30.0, 30.0], [0.0, 1.0], 1.8715e-13),
+    ("lsep", ml.lsep, [30.0, 0.0], [1, 0], 9.3576e-14),
+    ("softmax", ml.softmax_cross_entropy, [30.0, 0.0, 0.0], 0, 1.8715e-13),
+    ("multilabel softmax", ml.multilabel_softmax, [30.0, 0.0, 0.0], [1, 0, 0], 1.8715e-13),
+]
+
+
+@pytest.mark.parametrize(("loss", "logits", "targets", "expected"), [x[1:] for x in SMALL],
+                         ids=[x[0] for x in SMALL])  # fmt: skip
+def test_small_losses_keep_their_digits(
+    loss: Any, logits: list[float], targets: Any, expected: float
+) -> None:
+    value = loss(asarray(np.array(logits), "float32"), asarray(np.array(targets)))
+    np.testing.assert_allclose(to_numpy(value), expected, rtol=1e-4)
+
+
+# many labels: blocks of rows, runs of labels -----------------------------------------------------
+
+ELEMENTWISE = (
+    "zlpr", "zlpr_kl", "binary_cross_entropy", "focal", "poly", "asymmetric", "hill", "splc",
+    "entropy_maximization", "assume_negative", "softmax_cross_entropy", "multilabel_softmax",
+    "lsep", "distribution_balanced",
+)  # fmt: skip
+LARGE = {case.loss.__name__: case for case in reversed(CASES) if case.loss.__name__ in ELEMENTWISE}
+every_large = pytest.mark.parametrize("case", LARGE.values(), ids=list(LARGE))
+
+
+@with_gradients
+@every_large
+def test_many_labels_as_few(case: Case) -> None:
+    """Blocks of rows on PyTorch, runs of labels on XLA's CPU backend, with an infinite logit."""
+    rows, num_labels = (3, 300) if NAME == "jax" else (300, 1000)
+    arrays, keywords = case.draw(0, n=rows, num_labels=num_labels)
+    if case.takes_targets and len(arrays) == 2:  # wrong at infinity, where that is a finite slope
+        wrong = np.inf if not case.relevant(arrays)[2, 1] else -np.inf
+        arrays[0][2, 1] = wrong
+    named = {k: asarray(v) if isinstance(v, np.ndarray) else v for k, v in keywords.items()}
+
+    def total(s: Any, *rest: Any) -> Any:
+        return xp.sum(case.loss(s, *rest, **named))
+
+    rest = [asarray(x) for x in arrays[1:]]
+    with np.errstate(all="ignore"):
+        expected = case.expected(arrays, keywords)
+    actual = to_numpy(case.loss(asarray(arrays[0]), *rest, **named))
+    np.testing.assert_allclose(actual, expected, rtol=1e-10)
+    slopes = gradient(total, asarray(arrays[0]), *rest)
+    assert np.isfinite(slopes).all()
+    one = np.array([0, rows - 1])
+    few = gradient(total, asarray(arrays[0][one]), *(asarray(x[one]) for x in arrays[1:]))
+    np.testing.assert_allclose(slopes[one], few, rtol=1e-12, atol=1e-15)
+
+
+# memory ------------------------------------------------------------------------------------------
+
+
+@only_torch
+@every_large
+def test_torch_keeps_the_arguments_and_one_array(case: Case) -> None:
+    import torch
+
+    arrays, keywords = case.draw(1, n=64, num_labels=500)
+    given = [asarray(x, "float32" if x.dtype.kind == "f" else None) for x in arrays]
+    named = {
+        k: asarray(v, "float32") if isinstance(v, np.ndarray) else v for k, v in keywords.items()
+    }
+    known = {x.untyped_storage().data_ptr() for x in given}
+    kept: dict[int, int] = {}
+
+    def pack(x: Any) -> Any:
+        storage = x.untyped_storage()
+        if storage.data_ptr() not in known:
+            kept[storage.data_ptr()] = storage.nbytes()
+        return x
+
+    given[0].requires_grad_()
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda x: x):
+        case.loss(*given, **named).sum()
+    assert sum(kept.values()) <= given[0].numel() * 4 + 64 * 4 * 40
+
+
+@only_jax
+@every_large
+def test_jax_needs_one_array_beside_arguments_and_result(case: Case) -> None:
+    import jax
+    from backends import users_compiler
+
+    shape = (64, 1024)
+    arrays, keywords = case.draw(1, n=shape[0], num_labels=shape[1])
+    given = [asarray(x, "float32" if x.dtype.kind == "f" else None) for x in arrays]
+    named = {
+        k: asarray(v, "float32") if isinstance(v, np.ndarray) else v for k, v in keywords.items()
+    }
+
+    def total(s: Any, *rest: Any) -> Any:
+        return case.loss(s, *rest, **named).sum()
+
+    with users_compiler():
+        program = jax.jit(jax.value_and_grad(total)).lower(*given).compile()
+    temporaries = program.memory_analysis().temp_size_in_bytes
+    assert temporaries <= given[0].nbytes * 1.05

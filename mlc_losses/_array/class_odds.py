@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 import math
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any
 
-from mlc_losses._array.labels import at_class, replaced_at_class
-from mlc_losses._array.row_rules import apply_rule, largest, sum_of_terms
+from mlc_losses._array.labels import at_class, in_range, replaced_at_class
+from mlc_losses._array.row_rules import (
+    RowRule,
+    apply_rule,
+    is_finite,
+    largest,
+    sum_of_terms,
+)
 
 
 def log_odds_against(xp: Any, logits: Any, labels: Any, where: Any = None, scale: Any = 1.0) -> Any:
@@ -18,7 +25,8 @@ def log_odds_against(xp: Any, logits: Any, labels: Any, where: Any = None, scale
     return apply_rule(xp, _LogOdds(), (logits, labels), (scale,), where)[0]
 
 
-class _LogOdds(NamedTuple):
+@dataclass(frozen=True)
+class _LogOdds(RowRule):
     """Values: the log-odds; the shift, a constant, and the logarithm of the others' sum."""
 
     def values(self, xp: Any, params: Any, where: Any, logits: Any, labels: Any) -> Any:
@@ -40,9 +48,6 @@ class _LogOdds(NamedTuple):
         against = shift - xp.where(settled, 0.0, scale * own) + log_total
         return xp.where(settled, -math.inf, against), shift, xp.clip(log_total, -most, most)
 
-    def finite_values(self, xp: Any, params: Any, where: Any, *arrays: Any) -> None:
-        return None
-
     def derivatives(
         self, index: int, xp: Any, params: Any, where: Any, values: Any, logits: Any, labels: Any
     ) -> tuple[Any, ...]:
@@ -55,6 +60,26 @@ class _LogOdds(NamedTuple):
         exponents = scale * others - shift[..., None] - log_total[..., None]
         share = xp.clip(xp.exp(exponents), None, 1.0)
         return scale * replaced_at_class(share, labels, -1.0), None, scale * share
+
+    def finite_values(self, xp: Any, params: Any, where: Any, logits: Any, labels: Any) -> Any:
+        """By PyTorch's own softmax of the other classes: it is 1 / Σ e^(s - largest) at most."""
+        (scale,) = params
+        logits, others = _without_class(xp, where, logits, labels)
+        shift = scale * others.amax(-1)
+        log_total = -xp.log((scale * others if scale != 1.0 else others).softmax(-1).amax(-1))
+        against = shift - scale * at_class(logits, labels) + log_total
+        return (against, shift, log_total) if is_finite(against) else None
+
+    def finite_derivatives(
+        self, wanted: Any, index: int, xp: Any, params: Any, where: Any, values: Any, *arrays: Any
+    ) -> Any:
+        if wanted != (True, False, False) or index != 0:
+            return None
+        (scale,), (logits, labels) = params, arrays
+        _, others = _without_class(xp, where, logits, labels)
+        share = (scale * others if scale != 1.0 else others).softmax(-1)
+        derivative = share.scatter_(-1, in_range(xp, labels, share)[..., None], -1.0)
+        return derivative if scale == 1.0 else scale * derivative, None, None
 
 
 def _without_class(xp: Any, where: Any, logits: Any, labels: Any) -> tuple[Any, Any]:

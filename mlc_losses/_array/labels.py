@@ -101,7 +101,7 @@ def at_class(x: Any, ids: Any) -> Any:
     """The entry of `x` `[..., L]` at the class of each row, `[...]`; ids must be in range."""
     xp = namespace(x=x)
     if is_torch_namespace(xp):
-        return x.gather(-1, _in_range(xp, ids, x)[..., None])[..., 0]
+        return x.gather(-1, in_range(xp, ids, x)[..., None])[..., 0]
     is_class = ids[..., None] == label_numbers(x)
     if xp.isdtype(x.dtype, "bool"):
         return label_any(is_class & x)
@@ -114,7 +114,7 @@ def of_class(weights: Any, ids: Any) -> Any:
     if label_parts(xp) is not None:
         rows = xp.broadcast_to(weights, (*shape_of(ids), *shape_of(weights)))
         return at_class(rows, ids)
-    places = xp.reshape(_in_range(xp, ids, weights), (-1,))
+    places = xp.reshape(in_range(xp, ids, weights), (-1,))
     return xp.reshape(xp.take(weights, places, axis=0), shape_of(ids))
 
 
@@ -122,11 +122,11 @@ def replaced_at_class(x: Any, ids: Any, value: float) -> Any:
     """`x` with that number in place of the entry at the class of each row."""
     xp = namespace(x=x)
     if is_torch_namespace(xp):
-        return x.scatter(-1, _in_range(xp, ids, x)[..., None], value)
+        return x.scatter(-1, in_range(xp, ids, x)[..., None], value)
     return xp.where(ids[..., None] == label_numbers(x), value, x)
 
 
-def _in_range(xp: Any, ids: Any, x: Any) -> Any:
+def in_range(xp: Any, ids: Any, x: Any) -> Any:
     """Ids that a tensor can be asked for, whatever they were."""
     return xp.clip(ids, 0, max(shape_of(x)[-1] - 1, 0))
 

@@ -210,7 +210,7 @@ def label_arguments(
     Whatever they were there, from here on they are harmless, in value and gradient.
     """
     xp, logits, targets, where = checked_labels(logits, targets, where, axis, **names)
-    targets = xp.astype(targets, logits.dtype)
+    targets = as_dtype(xp, targets, logits.dtype)
     if where is not None:
         logits = xp.where(where, logits, 0.0)
         targets = xp.where(where, targets, 0.0)

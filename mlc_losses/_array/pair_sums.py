@@ -7,15 +7,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any
+
+from array_api_compat import is_torch_namespace
 
 from mlc_losses._array import pairs
 from mlc_losses._array.axis import needs_all_labels
 from mlc_losses._array.batch import batch_max, batch_sum
 from mlc_losses._array.namespace import namespace
 from mlc_losses._array.ops import stop_gradient
-from mlc_losses._array.row_rules import apply_rule
-from mlc_losses._array.two_sided import SideSums, TwoSided, side_sums
+from mlc_losses._array.row_rules import RowRule, apply_rule
+from mlc_losses._array.two_sided import SideSums, TwoSided, side_sums, without_unknown
 
 
 def two_sided_logsumexp(
@@ -31,7 +34,12 @@ def two_sided_logsumexp(
 
 
 def log_pair_sum(
-    logits: Any, targets: Any, negative_scale: float = 1.0, positive_scale: float = 1.0
+    logits: Any,
+    targets: Any,
+    where: Any = None,
+    *,
+    negative_scale: float = 1.0,
+    positive_scale: float = 1.0,
 ) -> Any:
     """`log Σ_N Σ_P e^(s_n - s_p)`, or the two sides' logarithms added with these factors.
 
@@ -39,14 +47,25 @@ def log_pair_sum(
     it is accurate where the sides cancel.
     """
     xp = namespace(logits=logits, targets=targets)
-    sums = SideSums(*apply_rule(xp, TwoSided(), (logits, targets)))
+    sums = SideSums(*apply_rule(xp, TwoSided(), (logits, targets), where=where))
     return _joined(sums, negative_scale, positive_scale)
 
 
 def log_pair_sum_over_batch(
-    logits: Any, targets: Any, negative_scale: float = 1.0, positive_scale: float = 1.0
+    logits: Any,
+    targets: Any,
+    where: Any = None,
+    *,
+    negative_scale: float = 1.0,
+    positive_scale: float = 1.0,
 ) -> Any:
     """The same over the examples of `[B, L]`, for each label: `[L]`."""
+
+    xp = namespace(logits=logits, targets=targets)
+    if is_torch_namespace(xp):
+        # examples as labels: a rule is for the last axis
+        arrays = (xp.permute_dims(x, (1, 0)) for x in (logits, targets, where) if x is not None)
+        return log_pair_sum(*arrays, negative_scale=negative_scale, positive_scale=positive_scale)
 
     def largest(pair: Callable[..., Any], logits: Any, targets: Any) -> list[Any]:
         return [batch_max(side) for side in pair(stop_gradient(logits), targets)]
@@ -54,7 +73,7 @@ def log_pair_sum_over_batch(
     def total(pair: Callable[..., Any], logits: Any, targets: Any, *rows: Any) -> list[Any]:
         return [batch_sum(side) for side in pair(logits, targets, *(row[None, :] for row in rows))]
 
-    sums = side_sums(logits, targets, largest=largest, total=total)
+    sums = side_sums(*without_unknown(xp, where, logits, targets), largest=largest, total=total)
     return _joined(sums, negative_scale, positive_scale)
 
 
@@ -87,14 +106,12 @@ def pair_logistic(scores: Any, positive: Any, negative: Any) -> Any:
     return apply_rule(xp, _PairLogistic(), (scores, positive, negative))[0]
 
 
-class _PairLogistic(NamedTuple):
+@dataclass(frozen=True)
+class _PairLogistic(RowRule):
     """The rule of `pair_logistic`."""
 
     def values(self, xp: Any, params: Any, where: Any, *arrays: Any) -> tuple[Any]:
         return (pairs.pair_logistic_value(*arrays),)
-
-    def finite_values(self, xp: Any, params: Any, where: Any, *arrays: Any) -> None:
-        return None
 
     def derivatives(
         self, index: int, xp: Any, params: Any, where: Any, values: Any, *arrays: Any

@@ -9,7 +9,8 @@ the derivative is one read and one write.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple, Protocol
+from dataclasses import dataclass
+from typing import Any
 
 from array_api_compat import is_jax_namespace, is_torch_namespace
 
@@ -17,7 +18,7 @@ from mlc_losses._array.axis import label_parts
 from mlc_losses._array.labels import label_max, label_sum
 
 
-class RowRule(Protocol):
+class RowRule:
     """Hashable, so that JAX can compile it once.
 
     `arrays` are `[..., L]`, the logits first, or `[...]`, one number per row. `params` are Python
@@ -26,14 +27,26 @@ class RowRule(Protocol):
 
     def values(self, xp: Any, params: Any, where: Any, *arrays: Any) -> tuple[Any, ...]:
         """One or more results, each `[...]`."""
-
-    def finite_values(self, xp: Any, params: Any, where: Any, *arrays: Any) -> Any:
-        """The same at less cost, right where all of it is finite; None if there is no such way."""
+        raise NotImplementedError
 
     def derivatives(
         self, index: int, xp: Any, params: Any, where: Any, values: Any, *arrays: Any
     ) -> tuple[Any, ...]:
         """Of each value by the array with that index, in its shape; None is 0."""
+        raise NotImplementedError
+
+    def finite_values(self, xp: Any, params: Any, where: Any, *arrays: Any) -> Any:
+        """The same values at less cost, if all are finite; else None.
+
+        For PyTorch on a CPU, in eager code, where it costs nothing to look at them.
+        """
+        return None
+
+    def finite_derivatives(
+        self, wanted: Any, index: int, xp: Any, params: Any, where: Any, values: Any, *arrays: Any
+    ) -> Any:
+        """The derivatives where all came from `finite_values`, of the values that are wanted."""
+        return None
 
 
 def apply_rule(
@@ -52,10 +65,16 @@ def apply_rule(
     return rule.values(xp, params, where, *arrays)
 
 
+def is_finite(x: Any) -> bool:
+    """Whether the sum of all numbers is, and not so large that a formula may have been cut off."""
+    return bool(abs(float(x.sum())) < 1e29)
+
+
 Formula = Callable[..., Any]
 
 
-class LabelSum(NamedTuple):
+@dataclass(frozen=True)
+class LabelSum(RowRule):
     """The sum over the labels of a term: `term(xp, params, *arrays)` `[..., L]`.
 
     Each of `by` has the same arguments and is the derivative by that array; None where there is
@@ -73,7 +92,8 @@ class LabelSum(NamedTuple):
     def finite_values(self, xp: Any, params: Any, where: Any, *arrays: Any) -> Any:
         if self.finite_term is None:
             return None
-        return (self._total(self.finite_term, xp, params, where, arrays),)
+        total = self._total(self.finite_term, xp, params, where, arrays)
+        return (total,) if is_finite(total) else None
 
     def derivatives(
         self, index: int, xp: Any, params: Any, where: Any, values: Any, *arrays: Any

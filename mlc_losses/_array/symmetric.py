@@ -12,6 +12,7 @@ of N about k both are far from 0, for any k and t, and nothing overflows.
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -23,7 +24,7 @@ from mlc_losses._array.loops import repeat, scan
 from mlc_losses._array.namespace import namespace, shape_of
 from mlc_losses._array.ops import stop_gradient
 from mlc_losses._array.picks import add_at, values_at
-from mlc_losses._array.row_rules import apply_rule
+from mlc_losses._array.row_rules import RowRule, apply_rule
 
 # labels that follow one another in the recursion for the counts, or k if that is more; all others
 # are counted side by side
@@ -60,7 +61,8 @@ def symmetric_ratio(x: Any, k: int, temperature: Any) -> SymmetricRatio:
     return SymmetricRatio(kth, xp.where(kth == -xp.inf, 0.0, ratio))
 
 
-class _LogRatio(NamedTuple):
+@dataclass(frozen=True)
+class _LogRatio(RowRule):
     """The rule of `log(σ_k / σ_{k-1})` of `e^logits`; values: the logarithm, and the factor c.
 
     The second array holds the ids of the largest labels.
@@ -71,9 +73,6 @@ class _LogRatio(NamedTuple):
     def values(self, xp: Any, params: Any, where: Any, logits: Any, front: Any) -> tuple[Any, Any]:
         c = factor(logits, self.k)
         return log_ratio(logits, front, c, k=self.k), c
-
-    def finite_values(self, xp: Any, params: Any, where: Any, *arrays: Any) -> None:
-        return None
 
     def derivatives(
         self, index: int, xp: Any, params: Any, where: Any, values: Any, logits: Any, front: Any

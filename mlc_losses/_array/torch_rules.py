@@ -20,8 +20,6 @@ from mlc_losses._array.row_rules import RowRule
 
 # entries of a block: 1 MiB in float32
 _BLOCK_SIZE = 2**18
-# of values that a formula for finite arrays is not trusted with
-_LARGE = 1e29
 _PLAIN = (torch.Tensor, torch.nn.Parameter)
 
 
@@ -32,7 +30,7 @@ def apply_rule(rule: RowRule, params: Any, where: Any, arrays: Any) -> tuple[Any
         return _TransformedRule.apply(rule, params, where, *arrays)
     if any(x.requires_grad for x in arrays):
         return _Rule.apply(rule, params, where, *arrays)
-    return _values(rule, params, where, arrays)
+    return _values(rule, params, where, arrays)[0]
 
 
 def _is_transformed() -> bool:
@@ -47,7 +45,7 @@ class _Rule(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, rule: RowRule, params: Any, where: Any, *arrays: Any) -> Any:
-        values = _values(rule, params, where, arrays)
+        values, ctx.finite = _values(rule, params, where, arrays)
         _keep(ctx, rule, params, where, arrays, values)
         return values
 
@@ -69,10 +67,11 @@ class _TransformedRule(torch.autograd.Function):
 
     @staticmethod
     def forward(rule: RowRule, params: Any, where: Any, *arrays: Any) -> Any:
-        return _values(rule, params, where, arrays)
+        return _values(rule, params, where, arrays)[0]
 
     @staticmethod
     def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
+        ctx.finite = False
         rule, params, where, *arrays = inputs
         _keep(ctx, rule, params, where, arrays, output)
 
@@ -126,17 +125,22 @@ def _gradient(ctx: Any, index: int, cotangents: Any) -> Any:
     where, arrays, values = _saved(ctx)
     has_labels = arrays[index].ndim > values[0].ndim
 
+    # a gradient that is differentiated again is made of differentiable operations
+    again = torch.is_grad_enabled()
+    wanted = tuple(cotangent is not None for cotangent in cotangents)
+
     def terms(where: Any, values: Any, cotangents: Any, *arrays: Any) -> list[tuple[Any, Any]]:
-        found = ctx.rule.derivatives(index, xp, ctx.params, where, values, *arrays)
+        given = (index, xp, ctx.params, where, values, *arrays)
+        found = ctx.rule.finite_derivatives(wanted, *given) if ctx.finite and not again else None
+        found = ctx.rule.derivatives(*given) if found is None else found
         return [
             (derivative, cotangent[..., None] if has_labels else cotangent)
             for derivative, cotangent in zip(found, cotangents, strict=True)
             if derivative is not None and cotangent is not None
         ]
 
-    # a gradient that is differentiated again is made of differentiable operations
     if (
-        torch.is_grad_enabled()
+        again
         or not has_labels
         or arrays[0].numel() <= _BLOCK_SIZE
         or not _fit_for_blocks((where, *arrays, *values, *cotangents))
@@ -155,25 +159,31 @@ def _gradient(ctx: Any, index: int, cotangents: Any) -> Any:
     return out
 
 
-def _values(rule: RowRule, params: Any, where: Any, arrays: Any) -> tuple[Any, ...]:
+def _values(rule: RowRule, params: Any, where: Any, arrays: Any) -> tuple[Any, bool]:
+    """The values, and whether all of them came from the cheaper formula."""
     first = arrays[0]
     if not _fit_for_blocks((where, *arrays)):
-        return tuple(rule.values(xp, params, where, *arrays))
+        return tuple(rule.values(xp, params, where, *arrays)), False
     if first.numel() <= _BLOCK_SIZE:
         return _values_of_block(rule, params, where, arrays)
-    found = [
-        _values_of_block(rule, params, where_, arrays_)
-        for _, (where_, arrays_) in _blocks(where, arrays)
-    ]
-    return tuple(torch.cat(x).reshape(first.shape[:-1]) for x in zip(*found, strict=True))
+    found, finite = zip(
+        *(
+            _values_of_block(rule, params, where_, arrays_)
+            for _, (where_, arrays_) in _blocks(where, arrays)
+        ),
+        strict=True,
+    )
+    batch = first.shape[:-1]
+    return tuple(torch.cat(x).reshape(batch) for x in zip(*found, strict=True)), all(finite)
 
 
-def _values_of_block(rule: RowRule, params: Any, where: Any, arrays: Any) -> tuple[Any, ...]:
-    """By the cheaper formula, unless its result says that not all of it was finite."""
+def _values_of_block(
+    rule: RowRule, params: Any, where: Any, arrays: Any
+) -> tuple[tuple[Any, ...], bool]:
     values = rule.finite_values(xp, params, where, *arrays)
-    if values is None or not abs(float(sum(values).sum())) < _LARGE:
-        values = rule.values(xp, params, where, *arrays)
-    return tuple(values)
+    if values is not None:
+        return tuple(values), True
+    return tuple(rule.values(xp, params, where, *arrays)), False
 
 
 def _fit_for_blocks(tensors: Any) -> bool:

@@ -8,16 +8,22 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from array_api_compat import is_jax_namespace
 
 from mlc_losses._array.labels import label_max, label_sum
-from mlc_losses._array.namespace import as_dtype, namespace
+from mlc_losses._array.namespace import as_dtype, namespace, shape_of
+from mlc_losses._array.row_rules import RowRule, is_finite
 
 # of a label on a side, whose weight is at least the smallest step from 1 to the next number: the
 # exponential of no label is more than the reciprocal of that times the side's total
 _LARGEST_EXPONENT = 40.0
+
+
+# as an exponent it is far below any that counts, and no infinity
+_OFF_SIDE = 1e30
 
 
 class SideSums(NamedTuple):
@@ -33,7 +39,8 @@ class SideSums(NamedTuple):
     positive_log: Any
 
 
-class TwoSided(NamedTuple):
+@dataclass(frozen=True)
+class TwoSided(RowRule):
     """The rule of `SideSums`: of logits and targets, and of a bound `[...]` if one is given.
 
     Where `where` is False a label is on neither side.
@@ -45,21 +52,6 @@ class TwoSided(NamedTuple):
 
             return jax_runs.side_sums(*without_unknown(xp, where, *arrays))
         return side_sums(*without_unknown(xp, where, *arrays))
-
-    def finite_values(self, xp: Any, params: Any, where: Any, *arrays: Any) -> SideSums | None:
-        """One pass instead of two. The bound's own term is 1, so nothing underflows that counts."""
-        if len(arrays) < 3:
-            return None
-        logits, targets, bound = arrays
-        targets = as_dtype(xp, targets, logits.dtype)
-        negative = 1.0 - targets
-        if where is not None:
-            known = xp.astype(where, logits.dtype)
-            negative, targets = negative * known, targets * known
-        term = xp.exp(logits - bound[..., None])
-        rise, fall = label_sum(negative * term), label_sum(targets / term)
-        # a result must not be an argument itself
-        return SideSums(bound + 0.0, xp.log1p(rise), -bound, xp.log1p(fall))
 
     def derivatives(
         self, index: int, xp: Any, params: Any, where: Any, values: Any, *arrays: Any
@@ -74,6 +66,61 @@ class TwoSided(NamedTuple):
             negative, positive = by_bound(bound[0], sums)
         # the shifts are constants: only the logarithms have a derivative
         return None, negative, None, positive
+
+    def finite_values(
+        self, xp: Any, params: Any, where: Any, logits: Any, targets: Any, bound: Any = None
+    ) -> SideSums | None:
+        if bound is None:
+            hard = xp.isdtype(targets.dtype, "bool") and shape_of(logits)[-1] > 0
+            return _hard_sums(xp, where, logits, targets) if hard else None
+        # one pass instead of two: the bound's own term is 1, so nothing underflows that counts
+        targets = as_dtype(xp, targets, logits.dtype)
+        negative = 1.0 - targets
+        if where is not None:
+            known = xp.astype(where, logits.dtype)
+            negative, targets = negative * known, targets * known
+        term = xp.exp(logits - bound[..., None])
+        rise, fall = label_sum(negative * term), label_sum(targets / term)
+        # a result must not be an argument itself
+        sums = SideSums(bound + 0.0, xp.log1p(rise), -bound, xp.log1p(fall))
+        return sums if is_finite(sums.negative_log + sums.positive_log) else None
+
+    def finite_derivatives(
+        self, wanted: Any, index: int, xp: Any, params: Any, where: Any, values: Any, *arrays: Any
+    ) -> Any:
+        if index != 0 or len(arrays) > 2:
+            return None
+        sides = _hard_exponents(xp, where, *arrays)
+        shares = []
+        for side, shift, log in zip(sides, values[::2], values[1::2], strict=True):
+            log = xp.where(log == -math.inf, _OFF_SIDE, log)
+            shares.append(xp.exp(side - shift[..., None] - log[..., None]))
+        return None, shares[0], None, -shares[1]
+
+
+def _hard_sums(xp: Any, where: Any, logits: Any, targets: Any) -> SideSums | None:
+    """Of bool targets, without a choice: it would cost as much as an exponential."""
+    found = []
+    for side in _hard_exponents(xp, where, logits, targets):
+        peak = xp.max(side, axis=-1)
+        empty = peak < -_OFF_SIDE / 2
+        shift = xp.where(empty, 0.0, peak)
+        log = xp.log(label_sum(xp.exp(side - peak[..., None])))
+        if not is_finite(shift + log):
+            return None
+        found += [shift, xp.where(empty, -math.inf, log)]
+    return SideSums(*found)
+
+
+def _hard_exponents(xp: Any, where: Any, logits: Any, targets: Any) -> tuple[Any, Any]:
+    """Each side's exponents; far below any where a label is not on it."""
+    positive = xp.astype(targets, logits.dtype)
+    negative = 1.0 - positive
+    if where is not None:
+        known = xp.astype(where, logits.dtype)
+        logits = xp.where(where, logits, 0.0)
+        positive, negative = positive * known, negative * known
+    return logits + (negative - 1.0) * _OFF_SIDE, (positive - 1.0) * _OFF_SIDE - logits
 
 
 def without_unknown(xp: Any, where: Any, logits: Any, targets: Any, *bound: Any) -> Any:

@@ -12,13 +12,14 @@ from mlc_losses._array.labels import label_count
 from mlc_losses._array.namespace import (
     Array,
     ArrayT,
+    checked_labels,
     default_integer,
     namespace,
     number,
     per_example,
     shape_of,
 )
-from mlc_losses._array.ops import softplus
+from mlc_losses._array.ops import relevance, softplus
 from mlc_losses._array.pair_sums import log_pair_sum, pair_logistic
 from mlc_losses._array.pairs import pair_arguments, pair_exp_mean, pair_hinge
 
@@ -61,9 +62,9 @@ def lsep(logits: ArrayT, targets: Array, *, where: Array | None = None, axis: in
       >>> lsep(np.array([1.5, -0.5, 2.0, -3.0, 0.25]), np.array([1, 0, 1, 0, 0])).round(4)
       np.float64(0.528)
     """
-    xp, scores, positive, negative = pair_arguments(logits, targets, where, axis)
-    scores = xp.where(positive | negative, scores, -xp.inf)
-    return softplus(log_pair_sum(scores, positive))
+    xp, logits, targets, where = checked_labels(logits, targets, where, axis)
+    positive = xp.astype(relevance(xp, targets, logits.dtype), xp.bool)
+    return softplus(log_pair_sum(logits, positive, where))
 
 
 def pairwise_hinge(

@@ -7,8 +7,8 @@ from typing import Any
 
 from mlc_losses._array.batch import batch_any, batch_sum
 from mlc_losses._array.labels import label_any, label_count, label_max, label_sum
-from mlc_losses._array.namespace import Array, ArrayT, namespace, number
-from mlc_losses._array.ops import sigmoid, softplus, stop_gradient
+from mlc_losses._array.namespace import Array, ArrayT, label_arguments, namespace, number
+from mlc_losses._array.ops import relevance, sigmoid, softplus, stop_gradient
 from mlc_losses._array.pair_sums import log_pair_sum, log_pair_sum_over_batch
 from mlc_losses._array.pairs import pair_arguments
 from mlc_losses._array.ranks import check_matrix
@@ -146,14 +146,19 @@ def two_way(
     """
     warm = number("temperature_pos", temperature_pos, above=0.0)
     cool = number("temperature_neg", temperature_neg, above=0.0)
-    xp, scores, positive, negative = pair_arguments(logits, targets, where, axis)
-    check_matrix("logits", scores)
-    scaled = xp.where(positive, scores / warm, xp.where(negative, scores / cool, -math.inf))
-    by_example = softplus(log_pair_sum(scaled, positive, cool, warm))
-    by_label = softplus(log_pair_sum_over_batch(scaled, positive, cool, warm))
+    xp, logits, targets, where = label_arguments(logits, targets, where, axis)
+    check_matrix("logits", logits)
+    relevant = relevance(xp, targets, logits.dtype)
+    positive = xp.astype(relevant, xp.bool)
+    scaled = logits * (1.0 / cool + relevant * (1.0 / warm - 1.0 / cool))
+    scales = {"negative_scale": cool, "positive_scale": warm}
+    by_example = softplus(log_pair_sum(scaled, positive, where, **scales))
+    by_label = softplus(log_pair_sum_over_batch(scaled, positive, where, **scales))
     # without a positive they are exactly 0
-    examples = batch_sum(xp.astype(label_any(positive), scores.dtype))
-    num_labels = label_count(batch_any(positive), scores)
+    if where is not None:
+        positive = positive & where
+    examples = batch_sum(xp.astype(label_any(positive), logits.dtype))
+    num_labels = label_count(batch_any(positive), logits)
     return batch_sum(by_example) / xp.where(examples == 0, 1.0, examples) + label_sum(
         by_label
     ) / xp.where(num_labels == 0, 1.0, num_labels)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any
 
 from mlc_losses._array.class_odds import log_odds_against
 from mlc_losses._array.classes import class_scores
@@ -19,6 +20,7 @@ from mlc_losses._array.namespace import (
 from mlc_losses._array.ops import decided, relevance, sigmoid_power, softplus
 from mlc_losses._array.row_rules import (
     LabelSum,
+    RowRule,
     apply_rule,
     known,
     largest,
@@ -84,7 +86,8 @@ def _valid(valid: Any, against: Any) -> Any:
     return against if valid is None else against * valid
 
 
-class _Lead(NamedTuple):
+@dataclass(frozen=True)
+class _Lead(RowRule):
     """Values: by how much the label leads the classes on average, and their number, a constant.
 
     Classes at -inf are not there. 0 where the label itself is left out.
@@ -104,9 +107,6 @@ class _Lead(NamedTuple):
         lead, count = sums_of_terms(xp, terms, (logits, xp.where(there, own, 0.0)))
         count = xp.where(there, count, math.inf)
         return lead / count, count
-
-    def finite_values(self, xp: Any, params: Any, where: Any, *arrays: Any) -> None:
-        return None
 
     def derivatives(
         self, index: int, xp: Any, params: Any, where: Any, values: Any, logits: Any, labels: Any
@@ -255,7 +255,8 @@ def multilabel_softmax(
     return (below + count * log_total) / xp.where(count == 0, 1.0, count)
 
 
-class _LogSumExp(NamedTuple):
+@dataclass(frozen=True)
+class _LogSumExp(RowRule):
     """Values: the largest logit, a constant here, and `log Σ e^(s - largest)`.
 
     Labels at inf share the probability, without a gradient.
@@ -277,9 +278,6 @@ class _LogSumExp(NamedTuple):
         alone = ups == 1.0
         total = xp.where(alone | (ups + downs == 0), 1.0, ups + downs)
         return peak, xp.where(alone, xp.log1p(downs), xp.log(total))
-
-    def finite_values(self, xp: Any, params: Any, where: Any, *arrays: Any) -> None:
-        return None
 
     def derivatives(
         self, index: int, xp: Any, params: Any, where: Any, values: Any, logits: Any, targets: Any

@@ -147,9 +147,13 @@ every_large = pytest.mark.parametrize("case", LARGE.values(), ids=list(LARGE))
 
 @with_gradients
 @every_large
-def test_many_labels_as_few(case: Case) -> None:
+def test_many_labels_as_few(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
     """Blocks of rows on PyTorch, runs of labels on XLA's CPU backend, with an infinite logit."""
-    rows, num_labels = (3, 300) if NAME == "jax" else (300, 1000)
+    rows, num_labels = 8, 150
+    if NAME == "torch":
+        from mlc_losses._array import torch_rules
+
+        monkeypatch.setattr(torch_rules, "_BLOCK_SIZE", 3 * num_labels + 1)
     arrays, keywords = case.draw(0, n=rows, num_labels=num_labels)
     if case.takes_targets and len(arrays) == 2:  # wrong at infinity, where that is a finite slope
         wrong = np.inf if not case.relevant(arrays)[2, 1] else -np.inf
@@ -163,7 +167,9 @@ def test_many_labels_as_few(case: Case) -> None:
     with np.errstate(all="ignore"):
         expected = case.expected(arrays, keywords)
     actual = to_numpy(case.loss(asarray(arrays[0]), *rest, **named))
-    np.testing.assert_allclose(actual, expected, rtol=1e-10)
+    assert not np.isnan(actual).any()
+    known = np.isfinite(expected)  # of inf - inf an oracle knows nothing
+    np.testing.assert_allclose(actual[known], expected[known], rtol=1e-10)
     slopes = gradient(total, asarray(arrays[0]), *rest)
     assert np.isfinite(slopes).all()
     one = np.array([0, rows - 1])

@@ -61,25 +61,25 @@ class _LogOdds(RowRule):
         share = xp.clip(xp.exp(exponents), None, 1.0)
         return scale * replaced_at_class(share, labels, -1.0), None, scale * share
 
-    def finite_values(self, xp: Any, params: Any, where: Any, logits: Any, labels: Any) -> Any:
-        """By PyTorch's own softmax of the other classes: it is 1 / Σ e^(s - largest) at most."""
-        (scale,) = params
-        logits, others = _without_class(xp, where, logits, labels)
-        shift = scale * others.amax(-1)
-        log_total = -xp.log((scale * others if scale != 1.0 else others).softmax(-1).amax(-1))
-        against = shift - scale * at_class(logits, labels) + log_total
-        return (against, shift, log_total) if is_finite(against) else None
+    keeps_derivative = True
 
-    def finite_derivatives(
-        self, wanted: Any, index: int, xp: Any, params: Any, where: Any, values: Any, *arrays: Any
+    def finite_values(
+        self, xp: Any, params: Any, where: Any, *arrays: Any, derivative: Any = None
     ) -> Any:
-        if wanted != (True, False, False) or index != 0:
-            return None
+        """By PyTorch's own softmax of the other classes, `e^(s - largest) / Σ e^(s - largest)`."""
         (scale,), (logits, labels) = params, arrays
-        _, others = _without_class(xp, where, logits, labels)
-        share = (scale * others if scale != 1.0 else others).softmax(-1)
-        derivative = share.scatter_(-1, in_range(xp, labels, share)[..., None], -1.0)
-        return derivative if scale == 1.0 else scale * derivative, None, None
+        logits, others = _without_class(xp, where, logits, labels)
+        others = others if scale == 1.0 else scale * others
+        share = xp.softmax(others, -1, out=derivative)
+        shift, log_total = xp.amax(others, -1), -xp.log(xp.amax(share, -1))
+        against = shift - scale * at_class(logits, labels) + log_total
+        if not is_finite(against):
+            return None
+        if derivative is not None:
+            share.scatter_(-1, in_range(xp, labels, share)[..., None], -1.0)
+            if scale != 1.0:
+                share *= scale
+        return against, shift, log_total
 
 
 def _without_class(xp: Any, where: Any, logits: Any, labels: Any) -> tuple[Any, Any]:

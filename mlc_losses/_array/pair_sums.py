@@ -26,10 +26,11 @@ def two_sided_logsumexp(
 ) -> tuple[Any, Any]:
     """`log(e^b + Σ (1 - y) e^s)` and `log(e^-b + Σ y e^-s)` over the labels.
 
-    Targets are weights in [0, 1], or bool, which takes one exponential where weights take two.
+    Targets are weights in [0, 1]; if they are bool or integers, one exponential does for two.
     `bound` is one value b per example.
     """
-    sums = SideSums(*apply_rule(xp, TwoSided(), (logits, targets, bound), where=where))
+    hard = not xp.isdtype(targets.dtype, "real floating")
+    sums = SideSums(*apply_rule(xp, TwoSided(hard), (logits, targets, bound), where=where))
     return sums.negative_shift + sums.negative_log, sums.positive_shift + sums.positive_log
 
 
@@ -43,11 +44,13 @@ def log_pair_sum(
 ) -> Any:
     """`log Σ_N Σ_P e^(s_n - s_p)`, or the two sides' logarithms added with these factors.
 
+    Targets are 0 or 1, in any dtype.
+
     -inf where either side is empty, whatever the other one is. The shifts are added first, so that
     it is accurate where the sides cancel.
     """
     xp = namespace(logits=logits, targets=targets)
-    sums = SideSums(*apply_rule(xp, TwoSided(), (logits, targets), where=where))
+    sums = SideSums(*apply_rule(xp, TwoSided(hard=True), (logits, targets), where=where))
     return _joined(sums, negative_scale, positive_scale)
 
 
@@ -73,7 +76,8 @@ def log_pair_sum_over_batch(
     def total(pair: Callable[..., Any], logits: Any, targets: Any, *rows: Any) -> list[Any]:
         return [batch_sum(side) for side in pair(logits, targets, *(row[None, :] for row in rows))]
 
-    sums = side_sums(*without_unknown(xp, where, logits, targets), largest=largest, total=total)
+    arrays = without_unknown(xp, where, logits, targets > 0)
+    sums = side_sums(*arrays, largest=largest, total=total)
     return _joined(sums, negative_scale, positive_scale)
 
 

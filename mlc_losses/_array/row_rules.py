@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from array_api_compat import is_jax_namespace, is_torch_namespace
 
@@ -35,7 +35,12 @@ class RowRule:
         """Of each value by the array with that index, in its shape; None is 0."""
         raise NotImplementedError
 
-    def finite_values(self, xp: Any, params: Any, where: Any, *arrays: Any) -> Any:
+    # whether `finite_values` fills an array with the derivative of the first value by the logits
+    keeps_derivative: ClassVar[bool] = False
+
+    def finite_values(
+        self, xp: Any, params: Any, where: Any, *arrays: Any, derivative: Any = None
+    ) -> Any:
         """The same values at less cost, if all are finite; else None.
 
         For PyTorch on a CPU, in eager code, where it costs nothing to look at them.
@@ -43,9 +48,9 @@ class RowRule:
         return None
 
     def finite_derivatives(
-        self, wanted: Any, index: int, xp: Any, params: Any, where: Any, values: Any, *arrays: Any
+        self, index: int, xp: Any, params: Any, where: Any, values: Any, *arrays: Any
     ) -> Any:
-        """The derivatives where all came from `finite_values`, of the values that are wanted."""
+        """The derivatives at less cost, where all values came from `finite_values`; else None."""
         return None
 
 
@@ -89,7 +94,9 @@ class LabelSum(RowRule):
     def values(self, xp: Any, params: Any, where: Any, *arrays: Any) -> tuple[Any, ...]:
         return (self._total(self.term, xp, params, where, arrays),)
 
-    def finite_values(self, xp: Any, params: Any, where: Any, *arrays: Any) -> Any:
+    def finite_values(
+        self, xp: Any, params: Any, where: Any, *arrays: Any, derivative: Any = None
+    ) -> Any:
         if self.finite_term is None:
             return None
         total = self._total(self.finite_term, xp, params, where, arrays)

@@ -45,7 +45,9 @@ class _Rule(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, rule: RowRule, params: Any, where: Any, *arrays: Any) -> Any:
-        values, ctx.finite = _values(rule, params, where, arrays)
+        kept = _room_for_derivative(rule, params, where, arrays)
+        values, ctx.finite = _values(rule, params, where, arrays, kept)
+        ctx.derivative = kept if ctx.finite else None
         _keep(ctx, rule, params, where, arrays, values)
         return values
 
@@ -71,7 +73,7 @@ class _TransformedRule(torch.autograd.Function):
 
     @staticmethod
     def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
-        ctx.finite = False
+        ctx.finite, ctx.derivative = False, None
         rule, params, where, *arrays = inputs
         _keep(ctx, rule, params, where, arrays, output)
 
@@ -127,11 +129,13 @@ def _gradient(ctx: Any, index: int, cotangents: Any) -> Any:
 
     # a gradient that is differentiated again is made of differentiable operations
     again = torch.is_grad_enabled()
-    wanted = tuple(cotangent is not None for cotangent in cotangents)
+    only_first = cotangents[0] is not None and all(x is None for x in cotangents[1:])
+    if index == 0 and ctx.derivative is not None and only_first and not again:
+        return ctx.derivative * cotangents[0][..., None]
 
     def terms(where: Any, values: Any, cotangents: Any, *arrays: Any) -> list[tuple[Any, Any]]:
         given = (index, xp, ctx.params, where, values, *arrays)
-        found = ctx.rule.finite_derivatives(wanted, *given) if ctx.finite and not again else None
+        found = ctx.rule.finite_derivatives(*given) if ctx.finite and not again else None
         found = ctx.rule.derivatives(*given) if found is None else found
         return [
             (derivative, cotangent[..., None] if has_labels else cotangent)
@@ -147,8 +151,13 @@ def _gradient(ctx: Any, index: int, cotangents: Any) -> Any:
     ):
         products = [d * c for d, c in terms(where, values, cotangents, *arrays)]
         return reduce(add, products) if products else None
-    out = torch.empty(arrays[index].shape, dtype=arrays[0].dtype)
-    flat = out.view(-1, out.shape[-1])
+    # in memory as the array is, which two axes may be in any order
+    out = (
+        torch.empty_like(arrays[index])
+        if arrays[index].ndim == 2
+        else torch.empty(arrays[index].shape, dtype=arrays[0].dtype)
+    )
+    flat = out.view(-1, out.shape[-1]) if out.ndim != 2 else out
     for rows, (where_, arrays_, values_, cotangents_) in _blocks(where, arrays, values, cotangents):
         products = terms(where_, values_, cotangents_, *arrays_)
         if not products:
@@ -159,17 +168,27 @@ def _gradient(ctx: Any, index: int, cotangents: Any) -> Any:
     return out
 
 
-def _values(rule: RowRule, params: Any, where: Any, arrays: Any) -> tuple[Any, bool]:
+def _room_for_derivative(rule: RowRule, params: Any, where: Any, arrays: Any) -> Any:
+    """What the rule may fill with its derivative by the logits; None if it will not."""
+    logits = arrays[0]
+    if rule.keeps_derivative and logits.requires_grad and _fit_for_blocks((where, *arrays)):
+        return torch.empty(logits.shape, dtype=logits.dtype)
+    return None
+
+
+def _values(
+    rule: RowRule, params: Any, where: Any, arrays: Any, derivative: Any = None
+) -> tuple[Any, bool]:
     """The values, and whether all of them came from the cheaper formula."""
     first = arrays[0]
     if not _fit_for_blocks((where, *arrays)):
         return tuple(rule.values(xp, params, where, *arrays)), False
     if first.numel() <= _BLOCK_SIZE:
-        return _values_of_block(rule, params, where, arrays)
+        return _values_of_block(rule, params, where, arrays, derivative)
     found, finite = zip(
         *(
-            _values_of_block(rule, params, where_, arrays_)
-            for _, (where_, arrays_) in _blocks(where, arrays)
+            _values_of_block(rule, params, where_, arrays_, derivative_)
+            for _, (where_, arrays_, derivative_) in _blocks(where, arrays, derivative)
         ),
         strict=True,
     )
@@ -178,9 +197,9 @@ def _values(rule: RowRule, params: Any, where: Any, arrays: Any) -> tuple[Any, b
 
 
 def _values_of_block(
-    rule: RowRule, params: Any, where: Any, arrays: Any
+    rule: RowRule, params: Any, where: Any, arrays: Any, derivative: Any
 ) -> tuple[tuple[Any, ...], bool]:
-    values = rule.finite_values(xp, params, where, *arrays)
+    values = rule.finite_values(xp, params, where, *arrays, derivative=derivative)
     if values is not None:
         return tuple(values), True
     return tuple(rule.values(xp, params, where, *arrays)), False

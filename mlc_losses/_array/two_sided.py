@@ -22,8 +22,10 @@ from mlc_losses._array.row_rules import RowRule, is_finite
 _LARGEST_EXPONENT = 40.0
 
 
-# as an exponent it is far below any that counts, and no infinity
+# far below any logit that counts, and no infinity
 _OFF_SIDE = 1e30
+# its exponential is a normal number, and adds nothing to 1
+_SMALLEST_EXPONENT = -87.0
 
 
 class SideSums(NamedTuple):
@@ -43,20 +45,28 @@ class SideSums(NamedTuple):
 class TwoSided(RowRule):
     """The rule of `SideSums`: of logits and targets, and of a bound `[...]` if one is given.
 
-    Where `where` is False a label is on neither side.
+    Hard targets are 0 or 1 in any dtype. Where `where` is False a label is on neither side.
     """
 
+    hard: bool
+
     def values(self, xp: Any, params: Any, where: Any, *arrays: Any) -> SideSums:
+        arrays = self._known(xp, where, *arrays)
         if is_jax_namespace(xp):
             from mlc_losses._array import jax_runs
 
-            return jax_runs.side_sums(*without_unknown(xp, where, *arrays))
-        return side_sums(*without_unknown(xp, where, *arrays))
+            return jax_runs.side_sums(*arrays)
+        return side_sums(*arrays)
+
+    def _known(self, xp: Any, where: Any, logits: Any, targets: Any, *bound: Any) -> Any:
+        if self.hard and not xp.isdtype(targets.dtype, "bool"):
+            targets = targets > 0
+        return without_unknown(xp, where, logits, targets, *bound)
 
     def derivatives(
         self, index: int, xp: Any, params: Any, where: Any, values: Any, *arrays: Any
     ) -> tuple[Any, ...]:
-        logits, targets, *bound = without_unknown(xp, where, *arrays)
+        logits, targets, *bound = self._known(xp, where, *arrays)
         sums = SideSums(*values)
         if index == 0:
             negative, positive = by_logits(logits, targets, sums)
@@ -68,11 +78,11 @@ class TwoSided(RowRule):
         return None, negative, None, positive
 
     def finite_values(
-        self, xp: Any, params: Any, where: Any, logits: Any, targets: Any, bound: Any = None
+        self, xp: Any, params: Any, where: Any, *arrays: Any, derivative: Any = None
     ) -> SideSums | None:
+        logits, targets, bound = arrays if len(arrays) > 2 else (*arrays, None)
         if bound is None:
-            hard = xp.isdtype(targets.dtype, "bool") and shape_of(logits)[-1] > 0
-            return _hard_sums(xp, where, logits, targets) if hard else None
+            return _hard_sums(xp, where, logits, targets) if shape_of(logits)[-1] else None
         # one pass instead of two: the bound's own term is 1, so nothing underflows that counts
         targets = as_dtype(xp, targets, logits.dtype)
         negative = 1.0 - targets
@@ -86,41 +96,47 @@ class TwoSided(RowRule):
         return sums if is_finite(sums.negative_log + sums.positive_log) else None
 
     def finite_derivatives(
-        self, wanted: Any, index: int, xp: Any, params: Any, where: Any, values: Any, *arrays: Any
+        self, index: int, xp: Any, params: Any, where: Any, values: Any, *arrays: Any
     ) -> Any:
         if index != 0 or len(arrays) > 2:
             return None
-        sides = _hard_exponents(xp, where, *arrays)
+        masks = _hard_sides(xp, where, *arrays)
         shares = []
-        for side, shift, log in zip(sides, values[::2], values[1::2], strict=True):
-            log = xp.where(log == -math.inf, _OFF_SIDE, log)
-            shares.append(xp.exp(side - shift[..., None] - log[..., None]))
+        for (exponents, mask), shift, log in zip(masks, values[::2], values[1::2], strict=True):
+            log = xp.where(log == -math.inf, 0.0, log)
+            shares.append(mask * _quick_exp(xp, exponents - shift[..., None] - log[..., None]))
         return None, shares[0], None, -shares[1]
 
 
 def _hard_sums(xp: Any, where: Any, logits: Any, targets: Any) -> SideSums | None:
-    """Of bool targets, without a choice: it would cost as much as an exponential."""
+    """Of hard targets, without a choice: it would cost as much as an exponential."""
     found = []
-    for side in _hard_exponents(xp, where, logits, targets):
-        peak = xp.max(side, axis=-1)
+    for exponents, mask in _hard_sides(xp, where, logits, targets):
+        peak = xp.max(exponents + (mask - 1.0) * _OFF_SIDE, axis=-1)
         empty = peak < -_OFF_SIDE / 2
         shift = xp.where(empty, 0.0, peak)
-        log = xp.log(label_sum(xp.exp(side - peak[..., None])))
+        total = label_sum(mask * _quick_exp(xp, exponents - shift[..., None]))
+        log = xp.log(xp.where(empty, 1.0, total))
         if not is_finite(shift + log):
             return None
         found += [shift, xp.where(empty, -math.inf, log)]
     return SideSums(*found)
 
 
-def _hard_exponents(xp: Any, where: Any, logits: Any, targets: Any) -> tuple[Any, Any]:
-    """Each side's exponents; far below any where a label is not on it."""
-    positive = xp.astype(targets, logits.dtype)
+def _hard_sides(xp: Any, where: Any, logits: Any, targets: Any) -> Any:
+    """Of each side the exponents and, 0 or 1, which labels are on it."""
+    positive = as_dtype(xp, targets, logits.dtype)
     negative = 1.0 - positive
     if where is not None:
         known = xp.astype(where, logits.dtype)
         logits = xp.where(where, logits, 0.0)
         positive, negative = positive * known, negative * known
-    return logits + (negative - 1.0) * _OFF_SIDE, (positive - 1.0) * _OFF_SIDE - logits
+    return (logits, negative), (-logits, positive)
+
+
+def _quick_exp(xp: Any, x: Any) -> Any:
+    """`e^x` of x up to 0, of which none is so small that it would be slow."""
+    return xp.exp(xp.clip(x, _SMALLEST_EXPONENT, 0.0))
 
 
 def without_unknown(xp: Any, where: Any, logits: Any, targets: Any, *bound: Any) -> Any:

@@ -63,8 +63,9 @@ def lsep(logits: ArrayT, targets: Array, *, where: Array | None = None, axis: in
       np.float64(0.528)
     """
     xp, logits, targets, where = checked_labels(logits, targets, where, axis)
-    positive = xp.astype(relevance(xp, targets, logits.dtype), xp.bool)
-    return softplus(log_pair_sum(logits, positive, where))
+    if xp.isdtype(targets.dtype, "real floating"):
+        targets = relevance(xp, targets, logits.dtype)
+    return softplus(log_pair_sum(logits, targets, where))
 
 
 def pairwise_hinge(

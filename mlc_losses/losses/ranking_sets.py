@@ -149,14 +149,12 @@ def two_way(
     xp, logits, targets, where = label_arguments(logits, targets, where, axis)
     check_matrix("logits", logits)
     relevant = relevance(xp, targets, logits.dtype)
-    positive = xp.astype(relevant, xp.bool)
     scaled = logits * (1.0 / cool + relevant * (1.0 / warm - 1.0 / cool))
     scales = {"negative_scale": cool, "positive_scale": warm}
-    by_example = softplus(log_pair_sum(scaled, positive, where, **scales))
-    by_label = softplus(log_pair_sum_over_batch(scaled, positive, where, **scales))
+    by_example = softplus(log_pair_sum(scaled, relevant, where, **scales))
+    by_label = softplus(log_pair_sum_over_batch(scaled, relevant, where, **scales))
     # without a positive they are exactly 0
-    if where is not None:
-        positive = positive & where
+    positive = relevant > 0 if where is None else where & (relevant > 0)
     examples = batch_sum(xp.astype(label_any(positive), logits.dtype))
     num_labels = label_count(batch_any(positive), logits)
     return batch_sum(by_example) / xp.where(examples == 0, 1.0, examples) + label_sum(

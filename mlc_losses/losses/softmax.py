@@ -17,7 +17,7 @@ from mlc_losses._array.namespace import (
     number,
     per_label,
 )
-from mlc_losses._array.ops import decided, relevance, sigmoid_power, softplus
+from mlc_losses._array.ops import relevance, sigmoid_power, softplus
 from mlc_losses._array.row_rules import (
     LabelSum,
     RowRule,
@@ -164,8 +164,10 @@ def softmax_focal(
     gamma = number("gamma", gamma, low=0.0)
     xp, logits, labels, where, valid = class_scores(logits, labels, where, axis)
     against = _valid(valid, log_odds_against(xp, logits, labels, where))
-    # at infinity the power is constant
-    return sigmoid_power(decided(against), gamma) * softplus(against)
+    # of a loss of inf the power is constant: a derivative of 0 is not to meet it
+    hopeless = against == math.inf
+    power = sigmoid_power(xp.where(hopeless, 0.0, against), gamma)
+    return xp.where(hopeless, 1.0, power) * softplus(against)
 
 
 def ldam(logits: ArrayT, labels: Array, margins: Array, *, scale: float = 30.0) -> ArrayT:

@@ -73,8 +73,6 @@ def zlpr(
       array([1.3849, 2.0886])
     """
     xp, logits, targets, where = checked_labels(logits, targets, where, axis)
-    if xp.isdtype(targets.dtype, "integral"):
-        targets = targets > 0  # hard by its dtype: half the exponentials
     bound = per_example("threshold", threshold, logits)
     negative, positive = two_sided_logsumexp(xp, logits, targets, bound, where)
     return negative + positive

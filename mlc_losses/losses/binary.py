@@ -344,16 +344,6 @@ def _asymmetric(xp: Any, params: Any, logits: Any, targets: Any) -> Any:
 
 
 def _finite_asymmetric(xp: Any, params: Any, logits: Any, targets: Any) -> Any:
-    gamma_neg, gamma_pos, margin = params
-    relevant, _, wrong = signed(xp, decided(logits), targets)
-    counted, p = _above(xp, sigmoid(wrong), margin)
-    negative = counted * power(p, gamma_neg) * -xp.log1p(-p)
-    if is_number(margin) and margin == 0.0:
-        negative = faded(wrong, gamma_neg)
-    return blended(relevant, faded(wrong, gamma_pos), negative)
-
-
-def _finite_asymmetric(xp: Any, params: Any, logits: Any, targets: Any) -> Any:
     """By arithmetic instead of choices, which cost PyTorch more than a logarithm."""
     gamma_neg, gamma_pos, margin = params
     relevant, _, wrong = signed(xp, decided(logits), targets)

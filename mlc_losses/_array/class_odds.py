@@ -6,7 +6,15 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from mlc_losses._array.labels import at_class, in_range, replaced_at_class
+from array_api_compat import is_jax_namespace
+
+from mlc_losses._array.labels import (
+    at_class,
+    in_range,
+    label_max,
+    label_sum,
+    replaced_at_class,
+)
 from mlc_losses._array.row_rules import (
     RowRule,
     apply_rule,
@@ -14,6 +22,9 @@ from mlc_losses._array.row_rules import (
     largest,
     sum_of_terms,
 )
+
+# of a sum that is 1 and more: what is left of it without the 1 has then all but 4 of its bits
+_ENOUGH = 1 / 16
 
 
 def log_odds_against(xp: Any, logits: Any, labels: Any, where: Any = None, scale: Any = 1.0) -> Any:
@@ -30,23 +41,11 @@ class _LogOdds(RowRule):
     """Values: the log-odds; the shift, a constant, and the logarithm of the others' sum."""
 
     def values(self, xp: Any, params: Any, where: Any, logits: Any, labels: Any) -> Any:
-        (scale,) = params
-        logits, others = _without_class(xp, where, logits, labels)
-        peak, own = largest(xp, others), at_class(logits, labels)
-        most = float(xp.finfo(logits.dtype).max)
-        shift = xp.clip(scale * peak, -most, most)
+        if is_jax_namespace(xp) and where is None:
+            from mlc_losses._array import jax_runs
 
-        def term(others: Any, shift: Any) -> Any:
-            return xp.exp(scale * others - shift[..., None])
-
-        total = sum_of_terms(xp, term, (others, shift))
-        log_total = xp.log(xp.where(total == 0, 1.0, total))
-        # not inf - inf; written so that NaN stays
-        settled = (peak == -math.inf) & ~xp.isnan(own) | (own == math.inf) & ~xp.isnan(peak)
-        if where is not None:
-            settled = settled | ~at_class(where, labels)
-        against = shift - xp.where(settled, 0.0, scale * own) + log_total
-        return xp.where(settled, -math.inf, against), shift, xp.clip(log_total, -most, most)
+            return jax_runs.quick_or_exact(_quick_sums, _sums, params, (logits, labels))
+        return _sums(xp, params, logits, labels, where)
 
     def derivatives(
         self, index: int, xp: Any, params: Any, where: Any, values: Any, logits: Any, labels: Any
@@ -80,6 +79,37 @@ class _LogOdds(RowRule):
             if scale != 1.0:
                 share *= scale
         return against, shift, log_total
+
+
+def _sums(xp: Any, params: Any, logits: Any, labels: Any, where: Any = None) -> tuple[Any, ...]:
+    (scale,) = params
+    logits, others = _without_class(xp, where, logits, labels)
+    peak, own = largest(xp, others), at_class(logits, labels)
+    most = float(xp.finfo(logits.dtype).max)
+    shift = xp.clip(scale * peak, -most, most)
+
+    def term(others: Any, shift: Any) -> Any:
+        return xp.exp(scale * others - shift[..., None])
+
+    total = sum_of_terms(xp, term, (others, shift))
+    log_total = xp.log(xp.where(total == 0, 1.0, total))
+    # not inf - inf; written so that NaN stays
+    settled = (peak == -math.inf) & ~xp.isnan(own) | (own == math.inf) & ~xp.isnan(peak)
+    if where is not None:
+        settled = settled | ~at_class(where, labels)
+    against = shift - xp.where(settled, 0.0, scale * own) + log_total
+    return xp.where(settled, -math.inf, against), shift, xp.clip(log_total, -most, most)
+
+
+def _quick_sums(xp: Any, params: Any, logits: Any, labels: Any) -> tuple[tuple[Any, ...], Any]:
+    """The same from the sum over all classes, and whether no class has lost digits by it."""
+    (scale,) = params
+    shift = scale * label_max(logits)
+    own = scale * xp.take_along_axis(logits, labels[..., None], axis=-1)[..., 0]
+    rest = label_sum(xp.exp(scale * logits - shift[..., None])) - xp.exp(own - shift)
+    enough = rest > _ENOUGH
+    log_total = xp.log(xp.where(enough, rest, 1.0))
+    return (shift - own + log_total, shift, log_total), xp.all(enough & xp.isfinite(own))
 
 
 def _without_class(xp: Any, where: Any, logits: Any, labels: Any) -> tuple[Any, Any]:

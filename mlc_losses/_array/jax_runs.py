@@ -67,8 +67,12 @@ def _reduce_one_or_two(
 
 def side_sums(logits: Any, targets: Any, bound: Any = None) -> two_sided.SideSums:
     """`two_sided.side_sums`, elsewhere without the branch: it would make the host wait."""
+
+    def elsewhere(*arrays: Any) -> tuple[Any, ...]:
+        return tuple(two_sided.side_sums(*arrays))
+
     on_cpu = _by_peaks if bound is None else _by_bound
-    return _on_one_cpu(on_cpu, two_sided.side_sums, (logits, targets, bound))
+    return two_sided.SideSums(*_on_one_cpu(on_cpu, elsewhere, (logits, targets, bound)))
 
 
 def _on_one_cpu(on_cpu: Callable[..., Any], elsewhere: Callable[..., Any], arrays: Any) -> Any:
@@ -78,7 +82,27 @@ def _on_one_cpu(on_cpu: Callable[..., Any], elsewhere: Callable[..., Any], array
     return lax.platform_dependent(*arrays, cpu=on_cpu, default=elsewhere)
 
 
-def _by_bound(logits: Any, targets: Any, bound: Any) -> two_sided.SideSums:
+def quick_or_exact(
+    quick: Callable[..., Any], exact: Callable[..., Any], params: Any, arrays: tuple[Any, ...]
+) -> Any:
+    """`quick` returns its results and whether they can be trusted; if not, `exact` ones are."""
+
+    def on_cpu(*arrays: Any) -> Any:
+        results, trusted = quick(jnp, params, *arrays)
+        return _if_trusted(trusted, results, lambda *arrays: exact(jnp, params, *arrays), arrays)
+
+    def elsewhere(*arrays: Any) -> Any:
+        return exact(jnp, params, *arrays)
+
+    return _on_one_cpu(on_cpu, elsewhere, arrays)
+
+
+def _if_trusted(trusted: Any, results: Any, exact: Callable[..., Any], arrays: Any) -> Any:
+    results = varying_like(tuple(results))
+    return lax.cond(trusted, lambda *_: results, lambda *arrays: tuple(exact(*arrays)), *arrays)
+
+
+def _by_bound(logits: Any, targets: Any, bound: Any) -> tuple[Any, ...]:
     """Without the peaks, and again with them if a sum overflows.
 
     The bound's own term is then 1, so nothing underflows that would count.
@@ -88,12 +112,11 @@ def _by_bound(logits: Any, targets: Any, bound: Any) -> two_sided.SideSums:
         logits, targets, bound, largest=lambda *_: [no_peak, no_peak], total=_totals
     )
     finite = jnp.isfinite(sums.negative_log + sums.positive_log).all()
-    sums = two_sided.SideSums(*varying_like(tuple(sums)))
-    return lax.cond(finite, lambda *_: sums, _by_peaks, *(logits, targets, bound))
+    return _if_trusted(finite, sums, _by_peaks, (logits, targets, bound))
 
 
-def _by_peaks(logits: Any, targets: Any, bound: Any) -> two_sided.SideSums:
-    return two_sided.side_sums(logits, targets, bound, largest=_peaks, total=_totals)
+def _by_peaks(logits: Any, targets: Any, bound: Any) -> tuple[Any, ...]:
+    return tuple(two_sided.side_sums(logits, targets, bound, largest=_peaks, total=_totals))
 
 
 def _peaks(pair: Callable[..., Any], *arrays: Any) -> list[Any]:

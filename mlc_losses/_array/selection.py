@@ -6,11 +6,11 @@ import math
 from typing import Any
 
 import numpy as np
-from array_api_compat import device, is_jax_namespace, is_numpy_namespace, is_torch_namespace
+from array_api_compat import is_jax_namespace, is_numpy_namespace, is_torch_namespace
 
 from mlc_losses._array.batch import batch_before, batch_sum
 from mlc_losses._array.labels import label_running_count, label_sum
-from mlc_losses._array.namespace import default_integer, namespace, shape_of
+from mlc_losses._array.namespace import default_integer, device_of, namespace, shape_of
 from mlc_losses._array.ops import stop_gradient
 
 
@@ -22,7 +22,7 @@ def kth_largest(x: Any, rank: int) -> Any:
     xp = namespace(x=x)
     x = stop_gradient(x)
     if rank == 0:
-        return xp.asarray(math.inf, dtype=x.dtype, device=device(x))
+        return xp.asarray(math.inf, dtype=x.dtype, device=device_of(x))
     if is_jax_namespace(xp):
         return _kth_largest_by_bits(x, rank)
     flat = xp.reshape(x, (-1,))

@@ -1,0 +1,103 @@
+"""Run by `test_mesh` over simulated devices: every loss under plain `jax.jit` on arrays split there.
+
+python mesh_program.py Auto|Explicit labels|batch
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from backends import OPTIMIZED
+from case import Case
+from cases import CASES
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
+
+import mlc_losses as ml
+
+N, L = 32, 512
+# they sort, select or compare the labels of an example: with labels split they may gather these
+GATHERS = {
+    "pairwise_hinge",
+    "multilabel_margin",
+    "warp",
+    "calibrated_ranking",
+    "top_k_hinge",
+    "smooth_top_k_hinge",
+    "noised_top_k_hinge",
+    "average_k_two_head",  # of tied scores it counts the first
+}
+OVERLAP = [Case(loss, None, across_batch=True) for loss in (ml.soft_f1, ml.sigmoid_f1, ml.tversky)]
+COLLECTIVE = re.compile(
+    r"= (.*?) (?:all-gather|all-reduce|all-to-all|collective-permute|reduce-scatter)(?:-start)?\("
+)
+
+
+def numbers_moved(program: str) -> Iterator[tuple[int, str]]:
+    """The size of each array that a collective of the compiled program gives, and its line."""
+    for line in program.splitlines():
+        for found in COLLECTIVE.findall(line):
+            for sizes in re.findall(r"\w+\[([\d,]*)\]", found):
+                yield int(np.prod([int(size) for size in sizes.split(",") if size])), line[:200]
+
+
+def most_moved(case: Case, over: str) -> int | None:
+    """How many numbers a collective of the loss may give; None for a loss that may gather."""
+    if over == "labels":
+        return None if case.loss.__name__ in GATHERS else 4 * (N + L)
+    # embeddings of the whole batch are what losses across it compare
+    return None if case.embedded else 4 * (N + L)
+
+
+def spec_of(x: Any, over: str) -> PartitionSpec:
+    """Labels are the last axis of [N, L] and of [L], examples the first of [N, L] and of [N]."""
+    axes = {(N, L): ("batch", "labels"), (N,): ("batch",), (L,): ("labels",)}.get(np.shape(x), ())
+    return PartitionSpec(*("devices" if axis == over else None for axis in axes))
+
+
+def value_and_gradient(case: Case, numbers: dict[str, Any]) -> Callable[..., Any]:
+    def total(first: Any, rest: Any, arrays: dict[str, Any]) -> Any:
+        values = case.loss(first, *rest, **arrays, **numbers)
+        return (values * jnp.cos(jnp.arange(values.size)).reshape(values.shape)).sum(), values
+
+    return jax.jit(jax.grad(total, has_aux=True), compiler_options=OPTIMIZED)
+
+
+def check(case: Case, mesh: Any, over: str) -> None:
+    positional, keywords = case.draw(0, n=N, num_labels=L)
+    arrays = {name: x for name, x in keywords.items() if np.ndim(x)}
+    numbers = {name: x for name, x in keywords.items() if not np.ndim(x)}
+    given = (positional[0], positional[1:], arrays)
+    split = jax.tree.map(lambda x: jax.device_put(x, NamedSharding(mesh, spec_of(x, over))), given)
+    wanted = value_and_gradient(case, numbers)(*jax.tree.map(jnp.asarray, given))
+    with jax.set_mesh(mesh):
+        program = value_and_gradient(case, numbers).lower(*split).compile()
+        found = program(*split)
+    for one, many in zip(jax.tree.leaves(wanted), jax.tree.leaves(found), strict=True):
+        np.testing.assert_allclose(many, one, rtol=1e-9, atol=1e-11)
+    most = most_moved(case, over)
+    for size, line in numbers_moved(program.as_text()):
+        assert most is None or size <= most, f"{size} numbers: {line}"
+
+
+def main(kind: str, over: str) -> None:
+    mesh = jax.make_mesh((4,), ("devices",), axis_types=(AxisType[kind],))
+    cases = [case for case in [*CASES, *OVERLAP] if over == "batch" or not case.embedded]
+    wrong = []
+    for case in cases:
+        try:
+            check(case, mesh, over)
+        except Exception as error:
+            wrong.append(f"{case.id}: {type(error).__name__}: {error}"[:600])
+    print("\n\n".join(wrong))
+    sys.exit(len(wrong))
+
+
+if __name__ == "__main__":
+    jax.config.update("jax_enable_x64", True)
+    main(*sys.argv[1:])

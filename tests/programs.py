@@ -1,0 +1,38 @@
+"""Programs of the tests, run by a Python of their own with as many simulated devices as they ask."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+HERE = Path(__file__).parent
+
+
+def start(devices: int, program: str, *arguments: str) -> subprocess.Popen[str]:
+    # beside what makes the tests quick to compile
+    flags = os.environ.get("XLA_FLAGS", "")
+    # this copy of the package, whether or not one is installed
+    path = [str(HERE.parent), os.environ.get("PYTHONPATH", "")]
+    environment = {
+        **os.environ,
+        "XLA_FLAGS": f"{flags} --xla_force_host_platform_device_count={devices}",
+        "JAX_PLATFORMS": "cpu",
+        "PYTHONPATH": os.pathsep.join(path),
+    }
+    return subprocess.Popen(
+        [sys.executable, str(HERE / program), *arguments],
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def run_on_devices(devices: int, program: str, *arguments: str) -> str:
+    """What it prints; it must end well."""
+    started = start(devices, program, *arguments)
+    output, _ = started.communicate(timeout=580)
+    assert started.returncode == 0, output[-8000:]
+    return output

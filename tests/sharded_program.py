@@ -46,6 +46,8 @@ def arrays() -> dict[str, jax.Array]:
         "per_label": jnp.asarray(rng.uniform(0.5, 2, L)),
         "per_example": jnp.asarray(rng.normal(size=N)),
         "noise": jnp.asarray(rng.normal(size=(N, L, 3))),
+        "pair_weights": jnp.asarray(rng.random((N, N))),
+        "positive_per_example": jnp.asarray(rng.uniform(0.5, 2, N)),
         "key": jax.random.key(0),
         "points": jnp.asarray(rng.normal(size=(N, D))),
         "keys": jnp.asarray(rng.normal(size=(N, D))),
@@ -111,6 +113,19 @@ CHECKS: dict[str, Check] = {
     "mscrg": (m.mscrg, BATCH, ("points", "prototypes", "targets"), {}),
     "lifted_structure": (m.lifted_structure, BATCH, ("points", "targets"), {}),
     "n_pair": (m.n_pair, BATCH, ("points", "keys"), {}),
+    "contrastive": (m.contrastive, BATCH, ("points", "pair_weights"), {}),
+    "contrastive, denominator": (
+        m.contrastive,
+        BATCH,
+        ("points", "pair_weights"),
+        {"denominator": "positive_per_example"},
+    ),
+    "margins bound": (
+        partial(m.ldam, margins=jnp.linspace(0.1, 0.9, L)),
+        BOTH,
+        ("cosines", "labels"),
+        {},
+    ),
 }
 
 
@@ -184,7 +199,7 @@ def losses() -> None:
     small_collectives(mesh)
     mesh = jax.make_mesh((2, 4), ("rows", "columns"), axis_types=(AxisType.Explicit,) * 2)
     with jax.set_mesh(mesh):
-        compare(mesh, {name: CHECKS[name] for name in ("zlpr", "softmax", "two_way", "mulsupcon")})
+        compare(mesh, CHECKS)
 
 
 def process(number: int, port: int) -> None:

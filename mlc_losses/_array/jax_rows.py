@@ -36,6 +36,11 @@ def labels_together(x: Any) -> Any:
     return _resharded(x, _rows_like(x))
 
 
+def split_like(x: Any, like: Any) -> Any:
+    """`x` split over devices as `like`, which is of its shape."""
+    return _resharded(x, jax.typeof(like).sharding)
+
+
 def rows_together(x: Any) -> Any:
     """`x` `[n, ...]` with all its rows on every device."""
     sharding = jax.typeof(x).sharding

@@ -54,10 +54,16 @@ def label_count(mask: Any, like: Any) -> Any:
 def label_running_count(mask: Any) -> Any:
     """Number of True entries among the labels up to and with each one, as integers."""
     xp = namespace(mask=mask)
-    mask = labels_together(mask)
-    counts = xp.cumulative_sum(xp.astype(mask, default_integer(xp)), axis=-1)
+    whole = labels_together(mask)
+    counts = xp.cumulative_sum(xp.astype(whole, default_integer(xp)), axis=-1)
     parts = label_parts(xp)
-    return counts if parts is None else counts + parts.before(counts[..., -1])[..., None]
+    if parts is not None:
+        return counts + parts.before(counts[..., -1])[..., None]
+    if is_jax_namespace(xp):
+        from mlc_losses._array import jax_rows
+
+        return jax_rows.split_like(counts, mask)
+    return counts
 
 
 def label_any(mask: Any) -> Any:

@@ -59,6 +59,8 @@ def _kth_largest_by_bits(x: Any, rank: int) -> Any:
     import jax
     import jax.numpy as jnp
 
+    from mlc_losses._array.jax_axes import varying_like
+
     integer = jnp.int64 if x.dtype == jnp.float64 else jnp.int32
     bits = jnp.iinfo(integer).bits
     lowest = jnp.asarray(jnp.iinfo(integer).min, integer)
@@ -75,5 +77,7 @@ def _kth_largest_by_bits(x: Any, rank: int) -> Any:
         reached = batch_sum(label_sum((keys >= candidate).astype(jnp.int32)))
         return jnp.where(reached >= rank, candidate, found)
 
+    # under the user's own shard_map each device has a count of its own
+    lowest = varying_like(lowest, next_bit(jnp.asarray(0), lowest))
     found = jax.lax.fori_loop(0, bits, next_bit, lowest)
     return jax.lax.bitcast_convert_type(reordered(found), x.dtype)

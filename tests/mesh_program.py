@@ -1,4 +1,4 @@
-"""Run by `test_mesh` over simulated devices: every loss under plain `jax.jit` on arrays split there.
+"""Run by `test_mesh` over simulated devices: every loss under plain `jax.jit`, its arrays split.
 
 python mesh_program.py Auto|Explicit labels|batch
 """

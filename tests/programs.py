@@ -1,4 +1,4 @@
-"""Programs of the tests, run by a Python of their own with as many simulated devices as they ask."""
+"""Programs of the tests, each run by a Python of its own with some simulated devices."""
 
 from __future__ import annotations
 

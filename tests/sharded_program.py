@@ -120,12 +120,6 @@ CHECKS: dict[str, Check] = {
         ("points", "pair_weights"),
         {"denominator": "positive_per_example"},
     ),
-    "margins bound": (
-        partial(m.ldam, margins=jnp.linspace(0.1, 0.9, L)),
-        BOTH,
-        ("cosines", "labels"),
-        {},
-    ),
 }
 
 
@@ -194,7 +188,8 @@ def small_collectives(mesh: Any) -> None:
 
 def losses() -> None:
     mesh = jax.make_mesh((2, 4), ("rows", "columns"), axis_types=(AxisType.Auto,) * 2)
-    compare(mesh, CHECKS)
+    bound = partial(m.ldam, margins=jnp.linspace(0.1, 0.9, L))
+    compare(mesh, {**CHECKS, "margins bound": (bound, BOTH, ("cosines", "labels"), {})})
     refused(mesh)
     small_collectives(mesh)
     mesh = jax.make_mesh((2, 4), ("rows", "columns"), axis_types=(AxisType.Explicit,) * 2)

@@ -444,6 +444,276 @@ def eager_calls() -> dict[str, Callable[[], Any]]:
 
 @pytest.mark.parametrize("name", eager_calls())
 def test_nothing_compiles_at_the_third_eager_call(name: str) -> None:
+    call = eager_calls()[name]
+    jax.clear_caches()
+    assert compiled_by(call)
+    compiled_by(call)
+    assert not compiled_by(call)
+
+
+@pytest.mark.parametrize("blocked", [linear_loss, label_block_loss])
+def test_half_precision_is_rounded_once(blocked: Any, dtype: Any) -> None:
+    """Slopes divided by the number of examples, or multiplied by a factor outside, keep digits."""
+    rows, labels = 1024, 50_000
+    p = {
+        "features": jnp.ones((rows, 2), dtype),
+        "kernel": jnp.zeros((2, labels), dtype),
+        "bias": jnp.zeros(labels, dtype),
+    }
+    ids = jnp.zeros(rows, jnp.int32)
+    share = 1 / labels
+
+    def scaled(scale: Any, *layer: Any) -> Any:
+        return scale * blocked(mlc_losses.softmax_cross_entropy, *layer, ids)
+
+    step = jax.jit(jax.grad(scaled, (1, 2, 3)))
+    for scale in (1.0, 1024.0):
+        _, by_kernel, by_bias = step(jnp.float32(scale), *p.values())
+        for found in (by_kernel[0, 1], by_bias[1]):
+            assert found.dtype == dtype
+            # float16 has no smaller steps here than 2^-24
+            limit = max(float(jnp.finfo(dtype).eps) * share * scale, 2.0**-24)
+            assert abs(float(found) - share * scale) <= limit
+        assert float(by_kernel[0, 0]) == pytest.approx(-scale * (1 - share), rel=1e-2)
+    # by features: 1 / N of a kernel of small numbers
+    p["kernel"] = jnp.broadcast_to(jnp.linspace(0, 1e-2, labels, dtype=dtype), (2, labels))
+    by_features = step(jnp.float32(1024.0), *p.values())[0]
+    kernel = p["kernel"].astype(jnp.float32)
+    wanted = jax.nn.softmax(2 * kernel[0], axis=-1) @ kernel.T - kernel[:, 0]
+    np.testing.assert_allclose(by_features[5].astype(jnp.float32), wanted, rtol=1e-2)
+
+
+def test_no_logits_of_the_whole_batch() -> None:
+    """Neither arrays `[N, L]` nor temporaries of their size."""
+    n, dim, labels = 64, 8, 5000
+    shapes = [(n, dim), (dim, labels), (labels,)]
+    layer = [jax.ShapeDtypeStruct(shape, jnp.float32) for shape in shapes]
+    ids = jax.ShapeDtypeStruct((n, 3), jnp.int32)
+
+    def blocked(*arrays: Any) -> Any:
+        return linear_loss(zlpr, *arrays, block_size=4)
+
+    step = (
+        jax.jit(jax.value_and_grad(blocked, (0, 1, 2)))
+        .lower(*layer, ids)
+        .compile(backends.OPTIMIZED)
+    )
+    assert step.memory_analysis().temp_size_in_bytes <= n * labels * 4 / 2
+    assert f"[{n},{labels}]" not in step.as_text()
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "message"),
+    [
+        (
+            {"features": np.zeros((N, D))},
+            TypeError,
+            "linear_loss works on JAX arrays, got features",
+        ),
+        ({"kernel": jnp.zeros((D, L), jnp.float32)}, TypeError, "same dtype, got float64 and"),
+        ({"kernel": jnp.zeros((D + 1, L))}, ValueError, "must agree in D"),
+        ({"bias": jnp.zeros(D)}, ValueError, "bias must have one entry per label"),
+        ({"targets": jnp.zeros((N, 2))}, ValueError, "targets must be multi-hot"),
+        ({"targets": jnp.full((N, 2), L)}, ValueError, "ids must be in 0..8, .* got 9 at index"),
+        ({"targets": jnp.full(N, -1)}, ValueError, "labels must be in 0..8, got -1"),
+        ({"weights": jnp.ones(L)}, ValueError, "weights must have one entry per example"),
+        (
+            {"where": jnp.ones((L, N), bool)},
+            ValueError,
+            "where must have one entry per example and",
+        ),
+        ({"block_size": 0}, ValueError, "block_size must be at least 1, got 0"),
+        ({"loss": mlc_losses.soft_f1}, ValueError, "looks across the batch"),
+        ({"loss": lambda s, y: s.sum()}, ValueError, "must return one value per example"),
+    ],
+)
+def test_wrong_arguments_are_named(changes: dict[str, Any], error: Any, message: str) -> None:
+    p = {name: problem()[name] for name in ("features", "kernel", "bias", "targets")}
+    p = {"loss": zlpr, **p, **changes}
+    first = [p.pop(name) for name in ("loss", "features", "kernel", "bias", "targets")]
+    with pytest.raises(error, match=message):
+        linear_loss(*first, **p)
+
+
+@pytest.mark.parametrize("name", ["zlpr", "softmax_cross_entropy", "top_k_hinge"])
+def test_in_blocks_of_labels_it_is_the_dense_loss(name: str) -> None:
+    """In blocks of 4, 4 and 1 labels, and of 3, 3 and 1 rows."""
+    p, loss = problem(), getattr(mlc_losses, name)
+    rest = {"where": p["where"]} if name == "zlpr" else {}
+    if name == "top_k_hinge":
+        loss = partial(lambda scores, labels, k: mlc_losses.top_k_hinge(scores, labels, k), k=3)
+    targets = p["targets"] if name == "zlpr" else p["labels"]
+
+    def dense(*layer: Any) -> Any:
+        values = loss(logits_of(*layer), targets, **rest)
+        return (p["weights"] * values).sum() / p["weights"].sum()
+
+    def blocked(*layer: Any) -> Any:
+        more = {"weights": p["weights"], "row_block": 3, "label_block": 4, **rest}
+        return label_block_loss(loss, *layer, targets, **more)
+
+    check(blocked, dense, p["features"], p["kernel"], p["bias"])
+
+
+def test_in_blocks_of_labels_no_row_has_all_logits() -> None:
+    n, dim, labels = 8, 4, 4096
+    shapes = [(n, dim), (dim, labels), (labels,)]
+    layer = [jax.ShapeDtypeStruct(shape, jnp.float32) for shape in shapes]
+    ids = jax.ShapeDtypeStruct((n, 3), jnp.int32)
+    # one weight per label may be given as a whole
+    weights = jnp.linspace(0.5, 2.0, labels, dtype=jnp.float32)
+    loss = partial(mlc_losses.binary_cross_entropy, pos_weight=weights)
+
+    def blocked(*arrays: Any) -> Any:
+        return label_block_loss(loss, *arrays, label_block=512)
+
+    text = jax.jit(jax.grad(blocked, 1)).lower(*layer, ids).compile(backends.OPTIMIZED).as_text()
+    assert f"[{n},{labels}]" not in text
+    assert f"[{n},512]" in text
+
+
+@pytest.mark.parametrize(
+    ("loss", "reason"),
+    [
+        (mlc_losses.pairwise_hinge, "pairwise_hinge cannot be .* sorts all the scores"),
+        (mlc_losses.calibrated_ranking, "compares every positive label with every negative one"),
+        (mlc_losses.soft_f1, "looks across the batch"),
+    ],
+)
+def test_what_blocks_of_labels_cannot_give_is_refused(loss: Any, reason: str) -> None:
+    p = problem()
+    with pytest.raises(ValueError, match=reason):
+        label_block_loss(loss, p["features"], p["kernel"], None, p["targets"], label_block=4)
+
+
+OWN_REDUCTIONS: dict[str, tuple[Callable[..., Any], str]] = {
+    "a term beside the loss": (
+        lambda s, t: zlpr(s, t) + 0.1 * jax.nn.logsumexp(s, axis=-1) ** 2,
+        "reduces the labels of an example by reduce_max outside .*; use linear_loss",
+    ),
+    "a loss of the maximum": (
+        lambda s, t: mlc_losses.binary_cross_entropy(s.max(-1)[:, None], t.any(-1)[:, None]),
+        "reduces the labels of an example by reduce_(max|or) outside",
+    ),
+    "under jit": (
+        lambda s, t: zlpr(s, t) + jax.jit(jnp.sum, static_argnums=1)(s, -1),
+        "reduce_sum",
+    ),
+    "the whole loss under jit": (lambda s, t: jax.jit(zlpr)(s, t), "has a jax.jit or another"),
+    "mean": (lambda s, t: zlpr(s, t) + s.mean(-1), "depends on how many labels|reduce_sum"),
+    "softmax before": (lambda s, t: zlpr(jax.nn.softmax(s), t), "reduces the labels .* reduce_max"),
+    "product": (lambda s, t: zlpr(s, t) + jnp.vecdot(s, s), "takes dot_general of the labels"),
+    "sort": (lambda s, t: zlpr(jnp.sort(s, axis=-1), t), "takes sort of the labels"),
+    "cumulative sum": (lambda s, t: zlpr(jnp.cumsum(s, -1), t), "takes cumsum of the labels"),
+    "argmax": (
+        lambda s, t: zlpr(s, t) * (s.argmax(-1) == 0).astype(s.dtype),
+        "takes argmax of the labels",
+    ),
+    "top_k": (lambda s, t: zlpr(s, t) + jax.lax.top_k(s, 2)[0][:, 1], "by top_k outside"),
+    "one label": (lambda s, t: zlpr(s, t) + s[:, 0], "takes slice of the labels"),
+    "neighbours": (
+        lambda s, t: mlc_losses.binary_cross_entropy(s[:, 1:] - s[:, :-1], t[:, 1:]),
+        "takes slice of the labels",
+    ),
+    "gather": (
+        lambda s, t: zlpr(s, t) - jnp.take_along_axis(s, t[:, :1].astype(int), axis=-1)[:, 0],
+        "takes (gather|slice) of the labels|depends on how many labels",
+    ),
+    "loop": (
+        lambda s, t: zlpr(s, t) + jax.lax.scan(lambda c, x: (c + x, None), jnp.zeros(2), s.T)[0],
+        "takes scan of the labels",
+    ),
+    "pairs": (
+        lambda s, t: zlpr(s, t) + jnp.abs(s[:, :, None] - s[:, None, :]).sum((1, 2)),
+        "compares labels with each other",
+    ),
+    "the width": (lambda s, t: zlpr(s, t) / s.shape[-1], "depends on how many labels a block has"),
+    "places": (
+        lambda s, t: zlpr(s + jnp.arange(s.shape[-1], dtype=s.dtype)[None, :], t),
+        "depends on how many labels a block has, or where they are",
+    ),
+    "the first weights": (
+        lambda s, t: zlpr(s * jnp.linspace(0.0, 1.0, L)[None, : s.shape[-1]], t),
+        "depends on how many labels",
+    ),
+    "noise": (
+        lambda s, t: zlpr(s + jax.random.normal(jax.random.key(0), s.shape, s.dtype), t),
+        "depends on how many labels",
+    ),
+}
+
+
+@pytest.mark.parametrize("label_block", [4, None])
+@pytest.mark.parametrize("name", OWN_REDUCTIONS)
+def test_a_reduction_of_the_users_own_is_refused(name: str, label_block: int | None) -> None:
+    """Whether or not there is more than one block."""
+    loss, reason = OWN_REDUCTIONS[name]
+    targets = jnp.zeros((2, L), bool)
+    with pytest.raises(
+        ValueError, match=f"cannot be computed in blocks of labels: it .*({reason})"
+    ):
+        label_block_loss(
+            loss, jnp.ones((2, D)), jnp.ones((D, L)), None, targets, label_block=label_block
+        )
+
+
+def own_terms(s: Any, t: Any) -> Any:
+    """What a user may add: anything of one label alone, and of the values of losses."""
+    t = jnp.where(t, 0.95, 0.05)
+    first = zlpr(jnp.clip(s / 2.0, -3.0, 3.0), t)
+    second = mlc_losses.binary_cross_entropy(jnp.where(t > 0.5, s - 0.1, jnp.tanh(s)), t)
+    return jnp.sqrt(first + 1.0) + 0.5 * second
+
+
+def test_terms_of_one_label_are_accepted() -> None:
+    p = problem()
+    check(
+        lambda *layer: label_block_loss(own_terms, *layer, p["targets"], label_block=4),
+        lambda *layer: own_terms(logits_of(*layer), p["targets"]).mean(),
+        *(p["features"], p["kernel"], p["bias"]),
+    )
+
+
+IN_BLOCKS_OF_LABELS = [
+    *("zlpr", "zlpr_smooth", "lsep", "bp_mll", "circle", "distributional_ranking"),
+    *("binary_cross_entropy", "focal", "asymmetric", "poly", "hill", "assume_negative"),
+    *("multilabel_soft_margin", "multilabel_softmax", "softmax_cross_entropy", "softmax_focal"),
+]
+
+
+@pytest.mark.parametrize("name", [n for n in IN_BLOCKS_OF_LABELS if hasattr(mlc_losses, n)])
+def test_losses_of_label_reductions_are_accepted(name: str) -> None:
+    loss, p = getattr(mlc_losses, name), problem()
+    targets = p["labels"] if name.startswith("softmax") else p["targets"]
+    layer = p["features"], p["kernel"], p["bias"]
+    value = jax.eval_shape(
+        lambda *layer: label_block_loss(loss, *layer, targets, label_block=4), *layer
+    )
+    assert value.shape == ()
+
+
+def eager_calls() -> dict[str, Callable[[], Any]]:
+    p = problem(jnp.float32)
+    layer = p["features"], p["kernel"], p["bias"]
+    loss, own = partial(zlpr, threshold=jnp.float32(0.3)), partial(mlc_losses.lsep)
+    return {
+        "linear_loss": lambda: linear_loss(loss, *layer, p["targets"], block_size=3),
+        "its gradient": lambda: jax.value_and_grad(
+            lambda *layer: linear_loss(own, *layer, p["targets"], block_size=3), (0, 1, 2)
+        )(*layer),
+        "label_block_loss": lambda: label_block_loss(loss, *layer, p["targets"], label_block=4),
+        "the gradient of that": lambda: jax.value_and_grad(
+            lambda *layer: label_block_loss(own, *layer, p["targets"], label_block=4), (0, 1, 2)
+        )(*layer),
+        "top-k in blocks": lambda: label_block_loss(
+            partial(mlc_losses.top_k_hinge, k=3), *layer, p["labels"], label_block=4
+        ),
+        "predict_linear_top_k": lambda: predict_linear_top_k(*layer, 2, label_block=4),
+    }
+
+
+@pytest.mark.parametrize("name", eager_calls())
+def test_nothing_compiles_at_the_third_eager_call(name: str) -> None:
     compiled: list[str] = []
 
     def listen(event: str, duration: float, **rest: Any) -> None:

@@ -10,6 +10,7 @@ from array_api_compat import is_jax_namespace, is_numpy_namespace, is_torch_name
 
 from mlc_losses._array.batch import batch_before, batch_sum
 from mlc_losses._array.labels import label_running_count, label_sum
+from mlc_losses._array.loops import one_program
 from mlc_losses._array.namespace import default_integer, device_of, namespace, shape_of
 from mlc_losses._array.ops import stop_gradient
 
@@ -49,7 +50,8 @@ def largest(x: Any, count: int, among: Any) -> Any:
     return above | (tied & (ties_before + label_running_count(tied) <= left))
 
 
-def _kth_largest_by_bits(x: Any, rank: int) -> Any:
+@one_program
+def _kth_largest_by_bits(x: Any, rank: Any) -> Any:
     """Its bits one by one, from the highest, each by counting the entries that reach so far.
 
     Counts are all that examples have to tell one another: a batch split over devices moves one

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 from functools import partial
 
 import backends
@@ -14,7 +13,7 @@ if backends.NAME != "jax":
 import jax
 import jax.numpy as jnp
 import numpy as np
-from programs import run_on_devices, start
+from programs import free_port, run_on_devices, start
 
 from mlc_losses import ldam, multi_hot, sharded, supcon, zlpr
 
@@ -27,9 +26,7 @@ def test_eight_devices_agree_with_one() -> None:
 
 @pytest.mark.devices
 def test_two_processes_agree_with_one() -> None:
-    with socket.socket() as free:
-        free.bind(("localhost", 0))
-        port = str(free.getsockname()[1])
+    port = free_port()
     programs = [start(2, "sharded_program.py", "process", str(number), port) for number in range(2)]
     outputs = [program.communicate(timeout=300)[0] for program in programs]
     for program, output in zip(programs, outputs, strict=True):

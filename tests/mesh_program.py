@@ -1,6 +1,7 @@
 """Run by `test_mesh` over simulated devices: every loss under plain `jax.jit`, its arrays split.
 
 python mesh_program.py Auto|Explicit labels|batch
+python mesh_program.py Auto|Explicit own: inside the user's own `jax.shard_map`, over the batch
 """
 
 from __future__ import annotations
@@ -59,6 +60,8 @@ def most_moved(case: Case, over: str) -> int | None:
 def spec_of(x: Any, over: str) -> PartitionSpec:
     """Labels are the last axis of [N, L] and of [L], examples the first of [N, L] and of [N]."""
     axes = {(N, L): ("batch", "labels"), (N,): ("batch",), (L,): ("labels",)}.get(np.shape(x), ())
+    # nothing at all for what is not split
+    axes = axes if over in axes else ()
     return PartitionSpec(*("devices" if axis == over else None for axis in axes))
 
 
@@ -87,15 +90,45 @@ def check(case: Case, mesh: Any, over: str) -> None:
         assert most is None or size <= most, f"{size} numbers: {line}"
 
 
+def check_in_own_shard_map(case: Case, mesh: Any) -> None:
+    """Each device has the loss of its rows, as if they were all."""
+    positional, keywords = case.draw(0, n=N, num_labels=L)
+    specs = tuple(spec_of(x, "batch") for x in positional)
+
+    def loss(*arrays: Any) -> Any:
+        return case.loss(*arrays, **keywords)
+
+    def total(first: Any, *rest: Any) -> Any:
+        return loss(first, *rest).sum()
+
+    split = jax.shard_map(loss, mesh=mesh, in_specs=specs, out_specs=PartitionSpec("devices"))
+    arrays = [
+        jax.device_put(x, NamedSharding(mesh, spec))
+        for x, spec in zip(positional, specs, strict=True)
+    ]
+    found = jax.jit(split)(*arrays), jax.jit(jax.grad(lambda *x: split(*x).sum()))(*arrays)
+    alone = jax.jit(loss), jax.jit(jax.grad(total))
+    for part, rows in enumerate(np.split(np.arange(N), mesh.size)):
+        given = [x[rows] if tuple(spec) else x for x, spec in zip(positional, specs, strict=True)]
+        for one, many in zip(alone, found, strict=True):
+            wanted = one(*map(jnp.asarray, given))
+            np.testing.assert_allclose(
+                np.split(many, mesh.size)[part], wanted, rtol=1e-9, atol=1e-11
+            )
+
+
 def main(kind: str, over: str) -> None:
     # several blocks of rows, as large batches have
     jax_rule._BLOCK_SIZE, candidates._BLOCK_SIZE = 8 * L, 8 * N
     mesh = jax.make_mesh((4,), ("devices",), axis_types=(AxisType[kind],))
-    cases = [case for case in [*CASES, *OVERLAP] if over == "batch" or not case.embedded]
+    cases = [case for case in [*CASES, *OVERLAP] if over != "labels" or not case.embedded]
     wrong = []
     for case in cases:
         try:
-            check(case, mesh, over)
+            if over == "own":
+                check_in_own_shard_map(case, mesh)
+            else:
+                check(case, mesh, over)
         except Exception as error:
             wrong.append(f"{case.id}: {type(error).__name__}: {error}"[:600])
     print("\n\n".join(wrong))

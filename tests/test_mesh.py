@@ -13,7 +13,7 @@ from programs import run_on_devices
 
 @pytest.mark.devices
 @pytest.mark.slow("compiles every loss for one device and for four, forwards and backwards")
-@pytest.mark.parametrize("over", ["labels", "batch"])
+@pytest.mark.parametrize("over", ["labels", "batch", "own"])
 @pytest.mark.parametrize("axes", ["Auto", "Explicit"])
 def test_every_loss_is_that_of_one_device_and_moves_few_numbers(axes: str, over: str) -> None:
     run_on_devices(4, "mesh_program.py", axes, over)

@@ -95,6 +95,8 @@ def check_in_own_shard_map(case: Case, mesh: Any) -> None:
     positional, keywords = case.draw(0, n=N, num_labels=L)
     specs = tuple(spec_of(x, "batch") for x in positional)
 
+    keywords = {name: jnp.asarray(x) if np.ndim(x) else x for name, x in keywords.items()}
+
     def loss(*arrays: Any) -> Any:
         return case.loss(*arrays, **keywords)
 
@@ -113,7 +115,7 @@ def check_in_own_shard_map(case: Case, mesh: Any) -> None:
         for one, many in zip(alone, found, strict=True):
             wanted = one(*map(jnp.asarray, given))
             np.testing.assert_allclose(
-                np.split(many, mesh.size)[part], wanted, rtol=1e-9, atol=1e-11
+                np.split(np.asarray(many), mesh.size)[part], wanted, rtol=1e-9, atol=1e-11
             )
 
 

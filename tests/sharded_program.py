@@ -16,6 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from backends import OPTIMIZED
+from compilations import compiled_by_the_third
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 import mlc_losses as m
@@ -152,6 +153,15 @@ def compare(mesh: Any, checks: dict[str, Check]) -> None:
             np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-11, err_msg=name)
 
 
+def eager(mesh: Any) -> None:
+    """What eager code has made goes over the devices, and is compiled once."""
+    logits = arrays()["logits"]
+    targets = m.multi_hot(jnp.asarray([[0, 2], [1, -1], [3, 3], [15, 4]]), L)
+    loss = sharded(m.zlpr, mesh, **BATCH)
+    np.testing.assert_allclose(loss(logits, targets), m.zlpr(logits, targets), rtol=1e-9)
+    assert not compiled_by_the_third(lambda: loss(logits, targets))
+
+
 def refused(mesh: Any) -> None:
     given = arrays()
     for loss in (m.pairwise_hinge, m.multilabel_margin, m.warp, m.calibrated_ranking):
@@ -190,6 +200,7 @@ def losses() -> None:
     mesh = jax.make_mesh((2, 4), ("rows", "columns"), axis_types=(AxisType.Auto,) * 2)
     bound = partial(m.ldam, margins=jnp.linspace(0.1, 0.9, L))
     compare(mesh, {**CHECKS, "margins bound": (bound, BOTH, ("cosines", "labels"), {})})
+    eager(mesh)
     refused(mesh)
     small_collectives(mesh)
     mesh = jax.make_mesh((2, 4), ("rows", "columns"), axis_types=(AxisType.Explicit,) * 2)

@@ -84,8 +84,9 @@ def properties(session: nox.Session) -> None:
 
 @nox.session(venv_backend="none", requires=["environment"])
 def devices(session: nox.Session) -> None:
-    """Losses over eight simulated devices, and over two processes, on JAX."""
-    pytest(session, "jax", *WORKERS, "-m", "devices", *LIBRARY, *session.posargs)
+    """Losses over simulated devices, on JAX, and over two processes, on JAX and PyTorch."""
+    for backend in ("jax", "torch"):
+        pytest(session, backend, *WORKERS, "-m", "devices", *LIBRARY, *session.posargs)
 
 
 @nox.session(python=PYTHONS)

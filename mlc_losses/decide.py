@@ -6,14 +6,13 @@ import math
 from numbers import Real
 from typing import Any
 
-from array_api_compat import device
-
-from mlc_losses._array.labels import label_any, top_k
+from mlc_losses._array.labels import columns, label_any, top_k
 from mlc_losses._array.namespace import (
     Array,
     ArrayT,
     check_floating,
     default_float,
+    device_of,
     is_number,
     label_arguments,
     namespace,
@@ -190,13 +189,11 @@ def _best_cuts(xp: Any, scores: Any, relevant: Any, score_of: Any) -> Any:
     """For each row of scores `[R, n]` the threshold of its best cut, `[R]`."""
     order = xp.argsort(scores, axis=-1, descending=True, stable=True)
     falling = xp.take_along_axis(scores, order, axis=-1)
-    infinite = xp.full(
-        (shape_of(scores)[0], 1), math.inf, dtype=scores.dtype, device=device(scores)
-    )
+    infinite = columns(math.inf, scores, 1)
     # cut c, in 0..n, predicts the c highest scores: it lies above lower[c] and below upper[c]
     upper = xp.concat([infinite, falling], axis=-1)
     lower = xp.concat([falling, -infinite], axis=-1)
-    places = xp.reshape(xp.arange(shape_of(upper)[-1], device=device(scores)), (1, -1))
+    places = xp.reshape(xp.arange(shape_of(upper)[-1], device=device_of(scores)), (1, -1))
     hits = xp.cumulative_sum(
         xp.astype(xp.take_along_axis(relevant, order, axis=-1), places.dtype), axis=-1
     )

@@ -16,6 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from backends import OPTIMIZED
+from compilations import compiled_by_the_third
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 import mlc_losses as m
@@ -46,6 +47,8 @@ def arrays() -> dict[str, jax.Array]:
         "per_label": jnp.asarray(rng.uniform(0.5, 2, L)),
         "per_example": jnp.asarray(rng.normal(size=N)),
         "noise": jnp.asarray(rng.normal(size=(N, L, 3))),
+        "pair_weights": jnp.asarray(rng.random((N, N))),
+        "positive_per_example": jnp.asarray(rng.uniform(0.5, 2, N)),
         "key": jax.random.key(0),
         "points": jnp.asarray(rng.normal(size=(N, D))),
         "keys": jnp.asarray(rng.normal(size=(N, D))),
@@ -111,6 +114,13 @@ CHECKS: dict[str, Check] = {
     "mscrg": (m.mscrg, BATCH, ("points", "prototypes", "targets"), {}),
     "lifted_structure": (m.lifted_structure, BATCH, ("points", "targets"), {}),
     "n_pair": (m.n_pair, BATCH, ("points", "keys"), {}),
+    "contrastive": (m.contrastive, BATCH, ("points", "pair_weights"), {}),
+    "contrastive, denominator": (
+        m.contrastive,
+        BATCH,
+        ("points", "pair_weights"),
+        {"denominator": "positive_per_example"},
+    ),
 }
 
 
@@ -141,6 +151,15 @@ def compare(mesh: Any, checks: dict[str, Check]) -> None:
     for name in checks:
         for a, b in zip(found[name], wanted[name], strict=True):
             np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-11, err_msg=name)
+
+
+def eager(mesh: Any) -> None:
+    """What eager code has made goes over the devices, and is compiled once."""
+    logits = arrays()["logits"]
+    targets = m.multi_hot(jnp.asarray([[0, 2], [1, -1], [3, 3], [15, 4]]), L)
+    loss = sharded(m.zlpr, mesh, **BATCH)
+    np.testing.assert_allclose(loss(logits, targets), m.zlpr(logits, targets), rtol=1e-9)
+    assert not compiled_by_the_third(lambda: loss(logits, targets))
 
 
 def refused(mesh: Any) -> None:
@@ -179,12 +198,14 @@ def small_collectives(mesh: Any) -> None:
 
 def losses() -> None:
     mesh = jax.make_mesh((2, 4), ("rows", "columns"), axis_types=(AxisType.Auto,) * 2)
-    compare(mesh, CHECKS)
+    bound = partial(m.ldam, margins=jnp.linspace(0.1, 0.9, L))
+    compare(mesh, {**CHECKS, "margins bound": (bound, BOTH, ("cosines", "labels"), {})})
+    eager(mesh)
     refused(mesh)
     small_collectives(mesh)
     mesh = jax.make_mesh((2, 4), ("rows", "columns"), axis_types=(AxisType.Explicit,) * 2)
     with jax.set_mesh(mesh):
-        compare(mesh, {name: CHECKS[name] for name in ("zlpr", "softmax", "two_way", "mulsupcon")})
+        compare(mesh, CHECKS)
 
 
 def process(number: int, port: int) -> None:

@@ -20,6 +20,7 @@ if backends.NAME != "jax":
 
 import jax
 import jax.numpy as jnp
+from compilations import compiled_by
 
 N, D, L = 7, 4, 9
 
@@ -444,24 +445,11 @@ def eager_calls() -> dict[str, Callable[[], Any]]:
 
 @pytest.mark.parametrize("name", eager_calls())
 def test_nothing_compiles_at_the_third_eager_call(name: str) -> None:
-    compiled: list[str] = []
-
-    def listen(event: str, duration: float, **rest: Any) -> None:
-        if event == "/jax/core/compile/backend_compile_duration":
-            compiled.append(event)
-
     call = eager_calls()[name]
     jax.clear_caches()
-    jax.monitoring.register_event_duration_secs_listener(listen)
-    try:
-        jax.block_until_ready(call())
-        assert compiled
-        jax.block_until_ready(call())
-        compiled.clear()
-        jax.block_until_ready(call())
-        assert not compiled
-    finally:
-        jax.monitoring.unregister_event_duration_listener(listen)
+    assert compiled_by(call)
+    compiled_by(call)
+    assert not compiled_by(call)
 
 
 @pytest.mark.parametrize("blocked", [linear_loss, label_block_loss])

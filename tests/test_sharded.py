@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import socket
-import subprocess
-import sys
-from pathlib import Path
+from functools import partial
 
 import backends
 import pytest
@@ -16,39 +12,22 @@ if backends.NAME != "jax":
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+from programs import free_port, run_on_devices, start
 
-from mlc_losses import sharded, zlpr
-
-PROGRAM = Path(__file__).with_name("sharded_program.py")
-
-
-def start(devices: int, *arguments: str) -> subprocess.Popen[str]:
-    # beside what makes the tests quick to compile
-    flags = f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count={devices}"
-    environment = {**os.environ, "XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"}
-    return subprocess.Popen(
-        [sys.executable, str(PROGRAM), *arguments],
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
+from mlc_losses import ldam, multi_hot, sharded, supcon, zlpr
 
 
 @pytest.mark.devices
 @pytest.mark.slow("compiles over thirty losses for eight devices, forwards and backwards")
 def test_eight_devices_agree_with_one() -> None:
-    program = start(8, "losses")
-    output, _ = program.communicate(timeout=600)
-    assert program.returncode == 0, output[-4000:]
+    run_on_devices(8, "sharded_program.py", "losses")
 
 
 @pytest.mark.devices
 def test_two_processes_agree_with_one() -> None:
-    with socket.socket() as free:
-        free.bind(("localhost", 0))
-        port = str(free.getsockname()[1])
-    programs = [start(2, "process", str(number), port) for number in range(2)]
+    port = free_port()
+    programs = [start(2, "sharded_program.py", "process", str(number), port) for number in range(2)]
     outputs = [program.communicate(timeout=300)[0] for program in programs]
     for program, output in zip(programs, outputs, strict=True):
         assert program.returncode == 0, output[-4000:]
@@ -62,8 +41,28 @@ def test_wrong_arguments_are_named() -> None:
         sharded(zlpr, mesh, labels="columns")
     with pytest.raises(ValueError, match="on different mesh axes, got 'devices' twice"):
         sharded(zlpr, mesh, labels="devices", batch="devices")
-    logits, ambiguous = jnp.zeros((3, 3)), jnp.zeros(3)
-    with pytest.raises(ValueError, match=r"threshold of shape .* may be one value per example or"):
-        sharded(zlpr, mesh, labels="devices")(logits, logits, threshold=ambiguous)
+    logits = jnp.zeros((3, 3))
+    own = sharded(lambda s, y, extra: zlpr(s, y, threshold=extra), mesh, labels="devices")
+    with pytest.raises(ValueError, match=r"extra is not an argument .* by its shape \(3,\) it may"):
+        own(logits, logits, jnp.zeros(3))
     with pytest.raises(TypeError, match="the first argument must be an array"):
-        sharded(zlpr, mesh, labels="devices")(logits=logits, targets=logits)
+        sharded(zlpr, mesh, labels="devices")(0.5, logits)
+    with pytest.raises(ValueError, match="supcon cannot be split over labels: its embeddings have"):
+        sharded(supcon, mesh, labels="devices")(logits, logits)
+
+
+def test_arguments_may_be_named_or_bound() -> None:
+    mesh = jax.make_mesh((1,), ("devices",))
+    cosines, labels = jnp.linspace(-1.0, 1.0, 12).reshape(3, 4), jnp.array([0, 3, 1])
+    margins = jnp.linspace(0.1, 0.4, 4)
+    wanted = ldam(cosines, labels, margins)
+    bound = sharded(partial(ldam, margins=margins), mesh, labels="devices")
+    np.testing.assert_array_equal(bound(cosines, labels), wanted)
+    named = sharded(ldam, mesh, labels="devices")
+    np.testing.assert_array_equal(named(margins=margins, labels=labels, logits=cosines), wanted)
+
+
+def test_eager_results_are_committed_only_if_an_input_was() -> None:
+    ids, device = jnp.array([[0, 2], [1, -1]]), jax.devices()[0]
+    assert not multi_hot(ids, 4).committed
+    assert multi_hot(jax.device_put(ids, device), 4).committed

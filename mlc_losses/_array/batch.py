@@ -6,10 +6,10 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from array_api_compat import device, is_jax_namespace
+from array_api_compat import is_jax_namespace
 
 from mlc_losses._array.axis import batch_parts
-from mlc_losses._array.namespace import namespace, shape_of
+from mlc_losses._array.namespace import device_of, namespace, shape_of
 
 
 def batch_sum(x: Any) -> Any:
@@ -54,26 +54,39 @@ def batch_before(counts: Any) -> Any:
     parts = batch_parts(xp)
     if parts is not None:
         return xp.cumulative_sum(counts, axis=0) - counts + parts.before(xp.sum(counts, axis=0))
-    import jax
+    from mlc_losses._array import jax_rows
 
-    split = jax.typeof(counts).sharding
-    if any(split.spec):  # explicitly over devices, where a running sum must be asked for
-        everywhere = jax.sharding.NamedSharding(split.mesh, jax.sharding.PartitionSpec())
-        counts = jax.sharding.reshard(counts, everywhere)
-        return jax.sharding.reshard(xp.cumulative_sum(counts, axis=0) - counts, split)
-    return xp.cumulative_sum(counts, axis=0) - counts
+    everywhere = jax_rows.rows_together(counts)
+    return jax_rows.rows_alike(xp.cumulative_sum(everywhere, axis=0) - everywhere, counts)
 
 
 def whole_batch(x: Any) -> Any:
     """The rows of all examples of the batch, of which `x` holds those that are here."""
-    parts = batch_parts(namespace(x=x))
-    return x if parts is None else parts.rows(x)
+    xp = namespace(x=x)
+    parts = batch_parts(xp)
+    if parts is not None:
+        return parts.rows(x)
+    if is_jax_namespace(xp):
+        from mlc_losses._array import jax_rows
+
+        return jax_rows.rows_together(x)
+    return x
+
+
+def rows_and_more(x: Any, more: Any) -> Any:
+    """The rows of `x` that are here, and then more rows, which all have."""
+    xp = namespace(x=x)
+    if is_jax_namespace(xp):
+        from mlc_losses._array import jax_rows
+
+        x = jax_rows.rows_together(x)
+    return xp.concat([x, more])
 
 
 def row_numbers(x: Any) -> Any:
     """The places of the rows of `x` in the whole batch."""
     xp = namespace(x=x)
-    numbers = xp.arange(shape_of(x)[0], device=device(x))
+    numbers = xp.arange(shape_of(x)[0], device=device_of(x))
     parts = batch_parts(xp)
     if parts is None:
         return numbers

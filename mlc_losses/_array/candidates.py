@@ -12,10 +12,10 @@ import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from array_api_compat import device, is_jax_namespace, is_torch_namespace
+from array_api_compat import is_jax_namespace, is_torch_namespace
 
 from mlc_losses._array.loops import map_rows
-from mlc_losses._array.namespace import default_integer, namespace, shape_of
+from mlc_losses._array.namespace import default_integer, device_of, namespace, shape_of
 from mlc_losses._array.ops import matmul, stop_gradient
 
 # entries of one block of pairs: 16 MiB in float32
@@ -40,13 +40,13 @@ class Candidates(NamedTuple):
 
 def candidate_numbers(x: Any) -> Any:
     """0..C-1, for candidates `x` `[C, ...]`."""
-    return namespace(x=x).arange(shape_of(x)[0], device=device(x))
+    return namespace(x=x).arange(shape_of(x)[0], device=device_of(x))
 
 
 def no_numbers(x: Any) -> Any:
     """For rows that are no candidates."""
     xp = namespace(x=x)
-    return xp.full((shape_of(x)[0],), -1, dtype=default_integer(xp), device=device(x))
+    return xp.full((shape_of(x)[0],), -1, dtype=default_integer(xp), device=device_of(x))
 
 
 def unit_vectors(x: Any) -> Any:

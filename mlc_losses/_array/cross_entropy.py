@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from mlc_losses._array.namespace import as_dtype, is_number, shape_of
+from mlc_losses._array.namespace import as_dtype, device_of, is_number, shape_of
 from mlc_losses._array.ops import (
     decided,
     magnitude,
@@ -36,8 +36,9 @@ def cross_entropy(
 
 def _of_cells(xp: Any, weight: Any, logits: Any) -> Any:
     if weight is None or is_number(weight):
-        first = logits[..., : min(1, shape_of(logits)[-1])]
-        weight = xp.full_like(first, 1.0 if weight is None else weight)
+        one = (1,) * logits.ndim
+        number = 1.0 if weight is None else weight
+        weight = xp.full(one, number, dtype=logits.dtype, device=device_of(logits))
     return xp.broadcast_to(weight, shape_of(logits))
 
 

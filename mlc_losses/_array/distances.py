@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from array_api_compat import device, is_torch_namespace
+from array_api_compat import is_torch_namespace
 
 from mlc_losses._array.candidates import products
+from mlc_losses._array.labels import columns
 from mlc_losses._array.loops import scan
 from mlc_losses._array.namespace import namespace, shape_of
 from mlc_losses._array.ops import stop_gradient
@@ -35,8 +36,7 @@ def _squares(xp: Any, a: Any, b: Any) -> Any:
 
         return torch.cdist(a, b, compute_mode="donot_use_mm_for_euclid_dist") ** 2
     width = shape_of(a)[-1]
-    shape = (shape_of(a)[0], shape_of(b)[0])
-    total = xp.zeros(shape, dtype=a.dtype, device=device(a))
+    total = columns(0.0, a, shape_of(b)[0])
     whole = width - width % _COORDINATES
     if whole:
         parts = tuple(

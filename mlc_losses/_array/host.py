@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from array_api_compat import device, is_jax_array, is_numpy_array, is_torch_array
+from array_api_compat import is_jax_array, is_numpy_array, is_torch_array
 
-from mlc_losses._array.namespace import is_concrete, namespace
+from mlc_losses._array.namespace import device_of, is_concrete, namespace
 
 
 def to_host(name: str, x: Any) -> np.ndarray:
@@ -29,7 +29,7 @@ def to_host(name: str, x: Any) -> np.ndarray:
 def constant(values: np.ndarray, like: Any) -> Any:
     """NumPy values in the namespace and on the device of `like`."""
     xp = namespace(like=like)
-    return xp.asarray(values, device=device(like), copy=True)
+    return xp.asarray(values, device=device_of(like), copy=True)
 
 
 def first_index(bad: np.ndarray) -> tuple[int, ...]:

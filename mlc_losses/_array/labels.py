@@ -9,10 +9,10 @@ from __future__ import annotations
 import math
 from typing import Any, NamedTuple
 
-from array_api_compat import device, is_jax_namespace, is_torch_namespace
+from array_api_compat import is_jax_namespace, is_torch_namespace
 
 from mlc_losses._array.axis import label_parts, needs_all_labels
-from mlc_losses._array.namespace import default_integer, namespace, shape_of
+from mlc_losses._array.namespace import default_integer, device_of, namespace, shape_of
 from mlc_losses._array.ops import stop_gradient
 
 
@@ -54,9 +54,16 @@ def label_count(mask: Any, like: Any) -> Any:
 def label_running_count(mask: Any) -> Any:
     """Number of True entries among the labels up to and with each one, as integers."""
     xp = namespace(mask=mask)
-    counts = xp.cumulative_sum(xp.astype(mask, default_integer(xp)), axis=-1)
+    whole = labels_together(mask)
+    counts = xp.cumulative_sum(xp.astype(whole, default_integer(xp)), axis=-1)
     parts = label_parts(xp)
-    return counts if parts is None else counts + parts.before(counts[..., -1])[..., None]
+    if parts is not None:
+        return counts + parts.before(counts[..., -1])[..., None]
+    if is_jax_namespace(xp):
+        from mlc_losses._array import jax_rows
+
+        return jax_rows.split_like(counts, mask)
+    return counts
 
 
 def label_any(mask: Any) -> Any:
@@ -90,11 +97,20 @@ def log_softmax(x: Any, where: Any = None) -> Any:
 def label_numbers(like: Any) -> Any:
     """0..L-1, shaped to compare with `like` `[..., L]`."""
     xp = namespace(like=like)
-    numbers = xp.arange(shape_of(like)[-1], device=device(like))
+    numbers = xp.arange(shape_of(like)[-1], device=device_of(like))
     parts = label_parts(xp)
     if parts is not None:
         numbers = numbers + xp.astype(parts.start(shape_of(like)[-1]), numbers.dtype)
     return xp.reshape(numbers, (1,) * (like.ndim - 1) + (-1,))
+
+
+def labels_together(x: Any) -> Any:
+    """`x` for what sorts or cuts its labels: none are elsewhere, on a mesh with explicit axes."""
+    if is_jax_namespace(namespace(x=x)):
+        from mlc_losses._array import jax_rows
+
+        return jax_rows.labels_together(x)
+    return x
 
 
 def at_class(x: Any, ids: Any) -> Any:
@@ -114,8 +130,27 @@ def of_class(weights: Any, ids: Any) -> Any:
     if label_parts(xp) is not None:
         rows = xp.broadcast_to(weights, (*shape_of(ids), *shape_of(weights)))
         return at_class(rows, ids)
-    places = xp.reshape(in_range(xp, ids, weights), (-1,))
-    return xp.reshape(xp.take(weights, places, axis=0), shape_of(ids))
+    return taken(weights, in_range(xp, ids, weights))
+
+
+def taken(table: Any, places: Any) -> Any:
+    """The entries of the `table` `[W]`, all of which is here, at the places `[...]`."""
+    xp = namespace(table=table)
+    if is_jax_namespace(xp):
+        from mlc_losses._array import jax_rows
+
+        return jax_rows.taken(table, places)
+    return xp.reshape(xp.take(table, xp.reshape(places, (-1,)), axis=0), shape_of(places))
+
+
+def columns(value: Any, x: Any, width: int) -> Any:
+    """`[..., width]`, everywhere the value, to stand beside `x` `[..., W]`."""
+    xp = namespace(x=x)
+    if is_jax_namespace(xp):
+        from mlc_losses._array import jax_rows
+
+        return jax_rows.columns(value, x, width)
+    return xp.full((*shape_of(x)[:-1], width), value, dtype=x.dtype, device=device_of(x))
 
 
 def replaced_at_class(x: Any, ids: Any, value: float) -> Any:
@@ -146,10 +181,10 @@ def top_k(x: Any, k: int, /, *, axis: int = -1, mode: str = "largest") -> TopK:
     if is_torch_namespace(xp):
         return TopK(*xp.topk(x, k, dim=axis, largest=mode == "largest"))
     if is_jax_namespace(xp):
-        import jax
+        from mlc_losses._array import jax_rows
 
         sign = 1 if mode == "largest" else -1
-        values, indices = jax.lax.top_k(sign * x, k, axis=axis)
+        values, indices = jax_rows.top_k(sign * x, k)
         return TopK(sign * values, indices)
     order = xp.argsort(x, axis=axis, descending=mode == "largest", stable=True)
     first = [slice(None)] * x.ndim
@@ -193,11 +228,11 @@ def scatter_true(ids: Any, num_labels: int) -> Any:
     # one column more takes the ids that set nothing
     ids = xp.where((ids >= 0) & (ids < num_labels), ids, num_labels)
     shape = (*shape_of(ids)[:-1], num_labels + 1)
-    mask = xp.zeros(shape, dtype=xp.bool, device=device(ids))
+    mask = xp.zeros(shape, dtype=xp.bool, device=device_of(ids))
     if is_jax_namespace(xp):
-        import jax.numpy as jnp
+        from mlc_losses._array import jax_rows
 
-        mask = jnp.put_along_axis(mask, ids, True, axis=-1, inplace=False)
+        mask = jax_rows.by_rows(lambda row, ids: row.at[ids].set(True), mask, ids)
     elif is_torch_namespace(xp):
         mask = mask.scatter(-1, xp.astype(ids, xp.int64), True)
     else:
@@ -210,11 +245,10 @@ def scatter_true(ids: Any, num_labels: int) -> Any:
 def padded(ids: Any, padding: int, length: int) -> Any:
     """The ids `[..., P]`, cut or padded to `[..., length]`."""
     xp = namespace(ids=ids)
-    *batch, have = shape_of(ids)
+    have = shape_of(ids)[-1]
     if have >= length:
         return ids[..., :length]
-    more = xp.full((*batch, length - have), padding, dtype=ids.dtype, device=device(ids))
-    return xp.concat([ids, more], axis=-1)
+    return xp.concat([ids, columns(padding, ids, length - have)], axis=-1)
 
 
 def first_positions(ids: Any, num_labels: int) -> Any:
@@ -225,15 +259,12 @@ def first_positions(ids: Any, num_labels: int) -> Any:
     # one column more takes the ids that are no label
     ids = xp.where((ids >= 0) & (ids < num_labels), ids, num_labels)
     shape = (*batch, num_labels + 1)
-    first = xp.full(shape, length, dtype=default_integer(xp), device=device(ids))
+    first = xp.full(shape, length, dtype=default_integer(xp), device=device_of(ids))
     if is_jax_namespace(xp):
-        import jax.numpy as jnp
+        from mlc_losses._array import jax_rows
 
-        rows = math.prod(batch)
-        places = first.reshape(rows, num_labels + 1).at[
-            jnp.arange(rows)[:, None], ids.reshape(rows, length)
-        ]
-        first = places.min(jnp.arange(length)[None, :]).reshape(shape)
+        places = xp.arange(length)
+        first = jax_rows.by_rows(lambda row, ids: row.at[ids].min(places), first, ids)
     elif is_torch_namespace(xp):
         places = xp.broadcast_to(label_numbers(ids), shape_of(ids))
         first = first.scatter_reduce(-1, xp.astype(ids, xp.int64), places, "amin")

@@ -107,7 +107,10 @@ def map_rows(function: Callable[..., Any], arrays: tuple[Any, ...], rows: int) -
         return tuple(xp.concat(list(part), axis=0) for part in zip(*parts, strict=True))
     import jax
 
+    from mlc_losses._array.jax_rows import rows_together
+
     def blocks(x: Any) -> Any:
+        x = rows_together(x)
         # the last row again, where the last block is not full
         missing = num_blocks * rows - num_rows
         x = xp.concat([x, xp.broadcast_to(x[-1:], (missing, *x.shape[1:]))])

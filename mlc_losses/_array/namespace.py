@@ -103,6 +103,17 @@ def is_concrete(x: Any) -> bool:
     return True
 
 
+def device_of(x: Any) -> Any:
+    """The `device=` of a new array that goes with `x`.
+
+    On JAX it is None, which leaves the array free to follow what it meets, over a mesh too, unless
+    `x` itself is committed to a device of its own.
+    """
+    if not is_jax_array(x):
+        return device(x)
+    return x.device if is_concrete(x) and x.committed and len(x.devices()) == 1 else None
+
+
 def shape_of(x: Array) -> tuple[int, ...]:
     return tuple(x.shape)
 
@@ -296,7 +307,7 @@ def per_example(name: str, value: Any, like: Any) -> Any:
     xp = namespace(logits=like, **{name: value})
     batch = shape_of(like)[:-1]
     if is_number(value):
-        return xp.full(batch, number(name, value), dtype=like.dtype, device=device(like))
+        return xp.full(batch, number(name, value), dtype=like.dtype, device=device_of(like))
     if shape_of(value) not in ((), batch):
         raise ValueError(
             f"{name} must be a number or have the batch shape {batch}, got {shape_of(value)}"

@@ -13,11 +13,11 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-from array_api_compat import device, is_jax_array, is_jax_namespace, is_torch_namespace
+from array_api_compat import is_jax_array, is_jax_namespace, is_torch_namespace
 
 from mlc_losses._array.batch import own_rows
 from mlc_losses._array.host import constant
-from mlc_losses._array.namespace import is_concrete, namespace, shape_of
+from mlc_losses._array.namespace import device_of, is_concrete, namespace, shape_of
 
 # the normal quantile at the tail probability e^(-(x + 2.8)^2), in powers of x, highest first
 _QUANTILE = (
@@ -87,7 +87,7 @@ def _normal(like: Any, generator: Any) -> Any:
         return xp.empty_like(like)
     import torch
 
-    return torch.randn(shape, generator=generator, dtype=like.dtype, device=device(like))
+    return torch.randn(shape, generator=generator, dtype=like.dtype, device=device_of(like))
 
 
 def jax_seeds(key: Any, num_rows: int, num_draws: int) -> Any:

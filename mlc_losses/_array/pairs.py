@@ -14,7 +14,7 @@ from typing import Any
 from array_api_compat import is_jax_namespace, is_numpy_namespace, is_torch_namespace
 
 from mlc_losses._array.axis import needs_all_labels
-from mlc_losses._array.labels import label_count, label_max, label_sum
+from mlc_losses._array.labels import label_count, label_max, label_sum, labels_together
 from mlc_losses._array.namespace import label_arguments, namespace, shape_of
 from mlc_losses._array.ops import sigmoid, softplus, stop_gradient
 
@@ -57,6 +57,7 @@ def pair_hinge(
     needs_all_labels(xp, "sorts all the scores of an example")
     if shape_of(scores)[-1] == 0:
         return label_sum(scores)
+    scores, positive, negative = map(labels_together, (scores, positive, negative))
     keys = xp.where(negative, scores + margin, scores)
     value, slopes = _hinge_value_and_slopes(
         stop_gradient(keys), positive, negative, rank_weight or xp.ones_like
@@ -96,7 +97,11 @@ def _hinge_value_and_slopes(
 def _order(keys: Any, positive: Any) -> Any:
     """Ids by ascending key; of equal keys the negatives first, since a tie is no violation."""
     xp = namespace(keys=keys)
-    if is_jax_namespace(xp) or is_numpy_namespace(xp):
+    if is_jax_namespace(xp):
+        from mlc_losses._array import jax_rows
+
+        return jax_rows.by_rows(lambda *columns: xp.lexsort(columns), positive, keys)
+    if is_numpy_namespace(xp):
         return xp.lexsort((positive, keys), axis=-1)
     first = xp.argsort(xp.astype(positive, xp.int8), axis=-1, stable=True)
     then = xp.argsort(xp.take_along_axis(keys, first, axis=-1), axis=-1, stable=True)
@@ -107,7 +112,9 @@ def _out_of_order(x: Any, order: Any) -> Any:
     """`x`, given in the order of the ids, back at the places of the ids."""
     xp = namespace(x=x)
     if is_jax_namespace(xp):
-        return xp.put_along_axis(xp.zeros_like(x), order, x, axis=-1, inplace=False)
+        from mlc_losses._array import jax_rows
+
+        return jax_rows.by_rows(lambda x, order: xp.zeros_like(x).at[order].set(x), x, order)
     if is_torch_namespace(xp):
         return xp.zeros_like(x).scatter(-1, order, x)
     return xp.take_along_axis(x, xp.argsort(order, axis=-1), axis=-1)
@@ -175,6 +182,7 @@ def _slopes(
 def _by_blocks(rows: Callable[..., Any], every: tuple[Any, ...], own: tuple[Any, ...]) -> Any:
     """`rows(*every, *own)` `[..., L]`, computed for a few of the `own` labels at a time."""
     xp = namespace(own=own[0])
+    every, own = (tuple(map(labels_together, arrays)) for arrays in (every, own))
     shape = shape_of(own[0])
     count = shape[-1]
     length = max(1, min(_BLOCK_LABELS, -(-_BLOCK_SIZE // max(1, math.prod(shape)))))

@@ -8,13 +8,14 @@ is then no longer recognised. Hence the barrier, and the two other ways.
 from __future__ import annotations
 
 import math
+from functools import partial
 from typing import Any
 
-from array_api_compat import device, is_jax_namespace, is_numpy_namespace, is_torch_namespace
+from array_api_compat import is_jax_namespace, is_numpy_namespace, is_torch_namespace
 
 from mlc_losses._array.axis import label_parts
-from mlc_losses._array.labels import TopK, label_max, label_numbers, top_k
-from mlc_losses._array.namespace import default_integer, namespace, shape_of
+from mlc_losses._array.labels import TopK, label_max, label_numbers, labels_together, top_k
+from mlc_losses._array.namespace import default_integer, device_of, namespace, shape_of
 
 # with fewer labels than this, one pass per rank is faster than `lax.top_k`
 _FEW_LABELS = 512
@@ -49,7 +50,10 @@ def largest(x: Any, k: int, *, only_last: bool) -> TopK:
 def _top_k_on_jax(x: Any, k: int) -> TopK:
     import jax
 
-    return TopK(*jax.lax.optimization_barrier(tuple(jax.lax.top_k(x, k))))
+    from mlc_losses._array import jax_rows
+
+    # each on its own: a barrier of both ends XLA's CPU compiler over several devices, in float64
+    return TopK(*map(jax.lax.optimization_barrier, jax_rows.top_k(x, k)))
 
 
 def _kth_on_jax(x: Any, k: int) -> TopK:
@@ -114,14 +118,15 @@ def add_at(indices: Any, weights: Any, num_labels: int) -> Any:
     """
     xp = namespace(indices=indices, weights=weights)
     indices = _here(xp, indices, num_labels)
+    if is_jax_namespace(xp):
+        from mlc_losses._array import jax_rows
+
+        return jax_rows.by_rows(partial(_add_in_row, num_labels), indices, weights)
     *batch, width = shape_of(indices)
     rows = math.prod(batch)
-    total = xp.zeros((rows, num_labels + 1), dtype=weights.dtype, device=device(weights))
+    total = xp.zeros((rows, num_labels + 1), dtype=weights.dtype, device=device_of(weights))
     indices = xp.reshape(indices, (rows, width))
     weights = xp.reshape(weights, (rows, width))
-    if is_jax_namespace(xp):
-        places = total[:, :num_labels].at[xp.arange(rows)[:, None], indices]
-        return xp.reshape(places.add(weights, mode="drop"), (*batch, num_labels))
     if is_torch_namespace(xp):
         total = total.scatter_add(-1, xp.astype(indices, xp.int64), weights)
     else:
@@ -131,6 +136,12 @@ def add_at(indices: Any, weights: Any, num_labels: int) -> Any:
     return xp.reshape(total[:, :num_labels], (*batch, num_labels))
 
 
+def _add_in_row(num_labels: int, indices: Any, weights: Any) -> Any:
+    """Of one row of JAX."""
+    zeros = namespace(weights=weights).zeros_like(weights, shape=(num_labels,))
+    return zeros.at[indices].add(weights, mode="drop")
+
+
 def values_at(x: Any, indices: Any) -> Any:
     """The entries of `x` `[..., L]` at the `indices` `[..., W]`; 0 for an index of L."""
     xp = namespace(x=x, indices=indices)
@@ -138,7 +149,7 @@ def values_at(x: Any, indices: Any) -> Any:
     indices = _here(xp, indices, num_labels)
     exists = indices < num_labels
     places = xp.astype(xp.where(exists, indices, 0), default_integer(xp))
-    values = xp.where(exists, xp.take_along_axis(x, places, axis=-1), 0.0)
+    values = xp.where(exists, xp.take_along_axis(labels_together(x), places, axis=-1), 0.0)
     parts = label_parts(xp)
     return values if parts is None else parts.sum(values)
 

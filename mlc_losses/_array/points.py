@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from array_api_compat import device
-
 from mlc_losses._array.batch import whole_batch
 from mlc_losses._array.namespace import (
     check_floating,
+    device_of,
     namespace,
     shape_of,
     to_compute_dtype,
@@ -69,7 +68,7 @@ def binary(name: str, targets: Any, dtype: Any) -> Any:
 def unit_targets(targets: Any) -> Any:
     """The label vectors of prototypes, `[L, L]`: each its own label, like `targets` `[B, L]`."""
     xp = namespace(targets=targets)
-    return xp.eye(shape_of(targets)[-1], dtype=targets.dtype, device=device(targets))
+    return xp.eye(shape_of(targets)[-1], dtype=targets.dtype, device=device_of(targets))
 
 
 def key_labels(key_targets: Any, key_where: Any, like: Any) -> tuple[Any, Any]:
@@ -78,7 +77,7 @@ def key_labels(key_targets: Any, key_where: Any, like: Any) -> tuple[Any, Any]:
     keys = binary("key_targets", whole_batch(key_targets), like.dtype)
     check_width("key_targets", keys, "targets", like)
     if key_where is None:
-        return keys, xp.ones(shape_of(keys)[:1], dtype=xp.bool, device=device(keys))
+        return keys, xp.ones(shape_of(keys)[:1], dtype=xp.bool, device=device_of(keys))
     key_where = whole_batch(key_where)
     if not xp.isdtype(key_where.dtype, "bool"):
         raise TypeError(

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from array_api_compat import device, is_jax_namespace, is_numpy_namespace, is_torch_namespace
+from array_api_compat import is_jax_namespace, is_numpy_namespace, is_torch_namespace
 
 from mlc_losses._array.axis import needs_all_labels
-from mlc_losses._array.labels import label_numbers
-from mlc_losses._array.namespace import Array, namespace, shape_of
+from mlc_losses._array.labels import columns, label_numbers, labels_together
+from mlc_losses._array.namespace import Array, device_of, namespace, shape_of
 
 
 class Ranking(NamedTuple):
@@ -29,6 +29,7 @@ def ranking(scores: Any) -> Ranking:
     """Rank the scores of each row."""
     xp = namespace(scores=scores)
     needs_all_labels(xp, "ranks all the scores of an example")
+    scores = labels_together(scores)
     order = xp.argsort(scores, axis=-1, descending=True, stable=True)
     falling = xp.take_along_axis(scores, order, axis=-1)
     places = label_numbers(falling)
@@ -46,10 +47,7 @@ def _group_bounds(xp: Any, starts_group: Any, places: Any) -> Any:
     """
     length = shape_of(starts_group)[-1]
     starts = xp.sort(xp.where(starts_group, places, length), axis=-1)
-    end = xp.full(
-        (*shape_of(starts)[:-1], 1), length, dtype=starts.dtype, device=device(starts_group)
-    )
-    return xp.concat([starts, end], axis=-1)
+    return xp.concat([starts, columns(length, starts, 1)], axis=-1)
 
 
 def group_sums(values: Any, groups: Any, num_groups: int) -> Any:
@@ -61,11 +59,11 @@ def group_sums(values: Any, groups: Any, num_groups: int) -> Any:
         sums = xp.bincount(groups, weights=values, minlength=num_groups + 1)
         return xp.astype(sums[:num_groups], values.dtype)
     if is_jax_namespace(xp) or is_torch_namespace(xp):
-        zeros = xp.zeros(num_groups + 1, dtype=values.dtype, device=device(values))
+        zeros = xp.zeros(num_groups + 1, dtype=values.dtype, device=device_of(values))
         if is_jax_namespace(xp):
             return zeros.at[groups].add(values)[:num_groups]
         return zeros.index_add(0, xp.astype(groups, xp.int64), values)[:num_groups]
-    numbers = xp.arange(num_groups, dtype=groups.dtype, device=device(values))
+    numbers = xp.arange(num_groups, dtype=groups.dtype, device=device_of(values))
     return xp.sum(xp.where(groups[:, None] == numbers[None, :], values[:, None], 0.0), axis=0)
 
 

@@ -6,11 +6,12 @@ import math
 from typing import Any
 
 import numpy as np
-from array_api_compat import device, is_jax_namespace, is_numpy_namespace, is_torch_namespace
+from array_api_compat import is_jax_namespace, is_numpy_namespace, is_torch_namespace
 
 from mlc_losses._array.batch import batch_before, batch_sum
 from mlc_losses._array.labels import label_running_count, label_sum
-from mlc_losses._array.namespace import default_integer, namespace, shape_of
+from mlc_losses._array.loops import one_program
+from mlc_losses._array.namespace import default_integer, device_of, namespace, shape_of
 from mlc_losses._array.ops import stop_gradient
 
 
@@ -22,7 +23,7 @@ def kth_largest(x: Any, rank: int) -> Any:
     xp = namespace(x=x)
     x = stop_gradient(x)
     if rank == 0:
-        return xp.asarray(math.inf, dtype=x.dtype, device=device(x))
+        return xp.asarray(math.inf, dtype=x.dtype, device=device_of(x))
     if is_jax_namespace(xp):
         return _kth_largest_by_bits(x, rank)
     flat = xp.reshape(x, (-1,))
@@ -49,7 +50,8 @@ def largest(x: Any, count: int, among: Any) -> Any:
     return above | (tied & (ties_before + label_running_count(tied) <= left))
 
 
-def _kth_largest_by_bits(x: Any, rank: int) -> Any:
+@one_program
+def _kth_largest_by_bits(x: Any, rank: Any) -> Any:
     """Its bits one by one, from the highest, each by counting the entries that reach so far.
 
     Counts are all that examples have to tell one another: a batch split over devices moves one
@@ -58,6 +60,8 @@ def _kth_largest_by_bits(x: Any, rank: int) -> Any:
     """
     import jax
     import jax.numpy as jnp
+
+    from mlc_losses._array.jax_axes import varying_like
 
     integer = jnp.int64 if x.dtype == jnp.float64 else jnp.int32
     bits = jnp.iinfo(integer).bits
@@ -75,5 +79,7 @@ def _kth_largest_by_bits(x: Any, rank: int) -> Any:
         reached = batch_sum(label_sum((keys >= candidate).astype(jnp.int32)))
         return jnp.where(reached >= rank, candidate, found)
 
+    # under the user's own shard_map each device has a count of its own
+    lowest = varying_like(lowest, next_bit(jnp.asarray(0), lowest))
     found = jax.lax.fori_loop(0, bits, next_bit, lowest)
     return jax.lax.bitcast_convert_type(reordered(found), x.dtype)

@@ -16,10 +16,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
 
-from array_api_compat import device
-
 from mlc_losses._array.axis import label_parts, needs_rules
-from mlc_losses._array.labels import label_sum, num_labels, top_k
+from mlc_losses._array.labels import columns, label_sum, labels_together, num_labels, top_k
 from mlc_losses._array.loops import repeat, scan
 from mlc_losses._array.namespace import namespace, shape_of
 from mlc_losses._array.ops import stop_gradient
@@ -49,6 +47,7 @@ def symmetric_ratio(x: Any, k: int, temperature: Any) -> SymmetricRatio:
     """
     xp = namespace(x=x)
     needs_rules(xp, "counts sets of labels")
+    x = labels_together(x)
     # no more than 2k labels are picked with a probability above 1/2, if k are on average
     largest = top_k(stop_gradient(x), min(2 * k, num_labels(x)))
     kth = xp.sort(largest.values, axis=-1)[..., -k]
@@ -174,14 +173,13 @@ def _product_of_labels(odds: Any, degree: int) -> Any:
     # products of short polynomials, beside the degree, would cost more than their factors
     sides = max(1, -(-width // max(_STEPS, degree)))
     steps = -(-width // sides)
-    padding = xp.zeros((rows, sides * steps - width), dtype=odds.dtype, device=device(odds))
+    padding = columns(0.0, odds, sides * steps - width)
     odds = xp.permute_dims(xp.concat([odds, padding], axis=-1), (1, 0))
     odds = xp.reshape(odds, (steps, sides, rows))
-    none = xp.ones((1, sides, rows), dtype=odds.dtype, device=device(odds))
-    some = xp.zeros((degree, sides, rows), dtype=odds.dtype, device=device(odds))
+    none = xp.ones_like(odds[:1, ...])
+    some = xp.broadcast_to(xp.zeros_like(none), (degree, sides, rows))
     counts = xp.concat([none, some], axis=0)
-    if steps:
-        counts, _ = scan(_add_label, counts, (_chance(odds), 1.0 / (1.0 + odds)))
+    counts, _ = scan(_add_label, counts, (_chance(odds), 1.0 / (1.0 + odds)))
     return _product_of_all(counts)
 
 
@@ -241,9 +239,8 @@ def _slopes_of_front(counts: _Counts, k: int) -> Any:
     often = odds > 1.0
     size = shape_of(front)[0]
     # how the other labels make up for m, so that there are k in all, m = 0..M + 1
-    missing = xp.zeros(
-        (size - k, *shape_of(counts.rest)[1:]), dtype=odds.dtype, device=device(odds)
-    )
+    none = xp.zeros_like(counts.rest[:1, ...])
+    missing = xp.broadcast_to(none, (size - k, *shape_of(none)[1:]))
     others = xp.concat([xp.flip(counts.rest, axis=0), missing], axis=0)
     nothing = xp.zeros_like(odds)
     start = (nothing, nothing, nothing)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from mlc_losses._array.batch import row_numbers, whole_batch
+from mlc_losses._array.batch import row_numbers, rows_and_more, whole_batch
 from mlc_losses._array.candidates import (
     Anchors,
     Candidates,
@@ -198,9 +198,9 @@ def mscrg(
     before = shape_of(batch)[0]
     return soft_target_loss(
         Anchors(
-            xp.concat([x, points]),
-            xp.concat([labels, units]),
-            xp.concat([row_numbers(x), before + row_numbers(points)]),
+            rows_and_more(x, points),
+            rows_and_more(labels, units),
+            rows_and_more(row_numbers(x), before + row_numbers(points)),
         ),
         Candidates(xp.concat([batch, points])),
         overlap(xp.concat([whole_batch(labels), units]), alpha),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from mlc_losses._array.batch import batch_sum, row_numbers, whole_batch
+from mlc_losses._array.batch import batch_sum, row_numbers, rows_and_more, whole_batch
 from mlc_losses._array.candidates import (
     Candidates,
     allowed_pairs,
@@ -145,7 +145,7 @@ def valid_anchors(
         if positives == "all":
             raise ValueError('positives must be "jaccard" or "any" with prototypes, got "all"')
         units = unit_targets(own)
-        own, others = xp.concat([own, units]), xp.concat([others, units])
+        own, others = rows_and_more(own, units), xp.concat([others, units])
     if positives != "all":
         # each anchor is one of the candidates itself
         return label_any(own * (batch_sum(others)[None, :] - own) > 0)

@@ -314,7 +314,7 @@ def distribution_balanced(
     xp, logits, targets, where = checked_labels(logits, targets, where, axis)
     _check_counts(xp, counts, num_examples)
     counts = xp.broadcast_to(per_label("counts", counts, logits), shape_of(logits))
-    (total,) = _RARITY.values(xp, (), where, targets, counts)
+    total = sum_over_labels(xp, _RARITY, (targets, counts), where=where)
     params = alpha, beta, mu, lam, kappa, gamma, balance, num_examples
     return sum_over_labels(xp, _BALANCED, (logits, targets, counts, total), params, where)
 

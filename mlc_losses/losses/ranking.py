@@ -8,7 +8,7 @@ import numpy as np
 
 from mlc_losses._array.cross_entropy import cross_entropy
 from mlc_losses._array.host import constant
-from mlc_losses._array.labels import label_count
+from mlc_losses._array.labels import label_count, taken
 from mlc_losses._array.namespace import (
     Array,
     ArrayT,
@@ -257,8 +257,7 @@ def _harmonic(ranks: Any) -> Any:
     # a sum of L terms in float32 would lose digits
     table = np.cumsum(np.append(0.0, 1.0 / np.arange(1, shape_of(ranks)[-1] + 1)))
     table = table.astype(np.float64 if xp.finfo(ranks.dtype).bits == 64 else np.float32)
-    flat = xp.reshape(xp.astype(ranks, default_integer(xp)), (-1,))
-    return xp.reshape(xp.take(constant(table, ranks), flat, axis=0), shape_of(ranks))
+    return taken(constant(table, ranks), xp.astype(ranks, default_integer(xp)))
 
 
 def calibrated_ranking(

@@ -17,6 +17,7 @@ from mlc_losses._array.labels import (
     label_sum,
     log_softmax,
     padded,
+    taken,
 )
 from mlc_losses._array.namespace import (
     Array,
@@ -72,8 +73,7 @@ def order_labels(targets: ArrayT, counts: Array, max_labels: int) -> ArrayT:
     places = xp.sort(xp.where(relevant, label_numbers(relevant), num_labels), axis=-1)
     places = padded(places, num_labels, max_labels)
     # one entry more answers for the place that no label has
-    ids = xp.take(padded(order, -1, num_labels + 1), xp.reshape(places, (-1,)), axis=0)
-    return xp.reshape(ids, shape_of(places))
+    return taken(padded(order, -1, num_labels + 1), places)
 
 
 def label_sequence(step_logits: ArrayT, ids: Array) -> ArrayT:

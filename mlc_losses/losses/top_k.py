@@ -153,7 +153,9 @@ def noised_top_k_hinge(
         not exactly one of ``key`` and ``noise`` is given, ``margins`` is not ``[L]`` or, in eager
         code, a label is out of range; under jit such an example is NaN.
 
-    Draw a new key for every step. The authors' settings: balanced with ``sigma`` 0.2 to 1 and 5 to
+    Draw a new key for every step. Inside your own ``jax.shard_map`` one key draws the same noise on
+    every device: fold in its number, ``jax.random.fold_in(key, jax.lax.axis_index(axis))``.
+    The authors' settings: balanced with ``sigma`` 0.2 to 1 and 5 to
     10 samples; imbalanced on cosines with ``sigma=0.01``, ``scale=60`` and
     ``margins=ldam_margins(counts, max_margin=0.2)``. Slopes, forward mode and second derivatives
     are those of :func:`perturbed_kth_largest`. Infinite and NaN scores as in

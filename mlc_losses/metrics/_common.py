@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from array_api_compat import device
 
-from mlc_losses._array.namespace import default_float, label_arguments, shape_of
+from mlc_losses._array.labels import taken
+from mlc_losses._array.namespace import default_float, device_of, label_arguments, shape_of
 from mlc_losses._array.ranks import check_matrix
 
 # the axis that each way to average counts over, before the mean of what is left
@@ -53,7 +53,7 @@ def discounts_between(xp: Any, first: Any, last: Any, k: int, like: Any) -> Any:
     high = prefix.astype(np.float32)
     total = 0.0
     for part in (high, prefix - high):
-        table = xp.astype(xp.asarray(part, device=device(like)), like.dtype)
+        table = xp.astype(xp.asarray(part, device=device_of(like)), like.dtype)
         total = total + (_look_up(xp, table, last) - _look_up(xp, table, first))
     return total
 
@@ -61,5 +61,4 @@ def discounts_between(xp: Any, first: Any, last: Any, k: int, like: Any) -> Any:
 def _look_up(xp: Any, table: Any, places: Any) -> Any:
     """The table's entry at each place, its last one beyond the end."""
     end = shape_of(table)[0] - 1
-    flat = xp.reshape(xp.where(places < end, places, end), (-1,))
-    return xp.reshape(xp.take(table, flat, axis=0), shape_of(places))
+    return taken(table, xp.where(places < end, places, end))

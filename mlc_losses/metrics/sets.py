@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from array_api_compat import device
-
-from mlc_losses._array.namespace import Array, check_same_shape, namespace, shape_of
+from mlc_losses._array.namespace import Array, check_same_shape, device_of, namespace, shape_of
 from mlc_losses._array.ranks import check_matrix, option
 from mlc_losses.metrics._common import COUNTED_AXIS, averaged, count, mean, ratio
 
@@ -170,7 +168,7 @@ def set_size_histogram(predictions: Array) -> Any:
     xp = namespace(predictions=predictions)
     predicted = _predicted(xp, predictions)
     sizes = xp.sort(xp.count_nonzero(predicted, axis=-1))
-    possible = xp.arange(shape_of(predicted)[-1] + 1, dtype=sizes.dtype, device=device(sizes))
+    possible = xp.arange(shape_of(predicted)[-1] + 1, dtype=sizes.dtype, device=device_of(sizes))
     up_to = xp.searchsorted(sizes, possible, side="right")
     return up_to - xp.searchsorted(sizes, possible, side="left")
 

@@ -5,10 +5,8 @@ from __future__ import annotations
 import math
 from typing import Any, NamedTuple
 
-from array_api_compat import device
-
 from mlc_losses._array.axis import needs_all_labels
-from mlc_losses._array.labels import label_any, num_labels
+from mlc_losses._array.labels import columns, label_any, num_labels
 from mlc_losses._array.namespace import (
     check_floating,
     is_number,
@@ -117,7 +115,7 @@ def _sigma(xp: Any, sigma: Any, like: Any) -> Any:
     sigma = number("sigma", sigma, low=0.0)
     rows = shape_of(like)[:1]
     if is_number(sigma):
-        return xp.full((*rows, 1), sigma, dtype=like.dtype, device=device(like))
+        return columns(sigma, like, 1)
     if shape_of(sigma) != ():
         raise ValueError(f"sigma must be one number, got an array of shape {shape_of(sigma)}")
     sigma = stop_gradient(xp.astype(sigma, like.dtype))

@@ -12,8 +12,7 @@ import math
 from functools import partial
 from typing import Any
 
-from array_api_compat import device
-
+from mlc_losses._array.labels import columns
 from mlc_losses._array.loops import scan
 from mlc_losses._array.namespace import namespace, shape_of
 from mlc_losses._array.ops import normal_cdf_and_density
@@ -58,7 +57,7 @@ def _blocks(xp: Any, offsets: Any, length: int) -> Any:
     num_rows, num_candidates = shape_of(offsets)
     num_blocks = -(-num_candidates // length)
     missing = num_blocks * length - num_candidates
-    padding = xp.full((num_rows, missing), -xp.inf, dtype=offsets.dtype, device=device(offsets))
+    padding = columns(-xp.inf, offsets, missing)
     padded = xp.permute_dims(xp.concat([offsets, padding], axis=-1), (1, 0))
     return xp.reshape(padded, (num_blocks, length, num_rows))
 

@@ -18,11 +18,9 @@ from functools import cache
 from statistics import NormalDist
 from typing import Any, NamedTuple
 
-from array_api_compat import device
-
 from mlc_losses._array.labels import label_sum, top_k
 from mlc_losses._array.loops import choose, map_rows, repeat
-from mlc_losses._array.namespace import namespace, shape_of
+from mlc_losses._array.namespace import device_of, namespace, shape_of
 from mlc_losses._array.ops import normal_cdf_and_density, stop_gradient
 from mlc_losses._array.picks import add_at, largest
 from mlc_losses.perturbed.counts import FAR, counts_and_slopes
@@ -144,11 +142,11 @@ def expected_kth(scores: Any, k: int, sigma: Any, num_candidates: int) -> Exact:
     unit = xp.where(sigma < _NO_NOISE, _NO_NOISE, sigma)
     offsets = (candidates - origin) / unit
     low, high = _window(stop_gradient(offsets), k, precision)
-    grid = xp.arange(precision.nodes, dtype=scores.dtype, device=device(scores))
+    grid = xp.arange(precision.nodes, dtype=scores.dtype, device=device_of(scores))
     nodes = low + (high - low) * grid[None, :] / (precision.nodes - 1)
     weights = xp.where((grid == 0) | (grid == precision.nodes - 1), 0.5, xp.ones_like(grid))
     weights = weights[None, :] * (high - low) / (precision.nodes - 1)
-    none = xp.zeros((k - 1, *shape_of(nodes)), dtype=scores.dtype, device=device(scores))
+    none = xp.zeros((k - 1, *shape_of(nodes)), dtype=scores.dtype, device=device_of(scores))
     others = xp.concat([xp.ones_like(nodes)[None, ...], none], axis=0)
     bound = xp.zeros_like(low[:, 0])
     if indices is not None:

@@ -12,10 +12,18 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax import lax
 from jax.custom_batching import custom_vmap
 
 from mlc_losses._array.axis import Layout, laid_out
-from mlc_losses._array.labels import label_numbers, label_sum, num_labels, picks_sum
+from mlc_losses._array.jax_rows import rows_alike
+from mlc_losses._array.labels import (
+    label_numbers,
+    label_sum,
+    labels_together,
+    num_labels,
+    picks_sum,
+)
 from mlc_losses._array.noise import normal_row
 from mlc_losses._array.picks import add_at, largest, values_at
 from mlc_losses.perturbed.exact import Exact, expected_sum
@@ -63,7 +71,13 @@ def _backward(plan: Plan, indices: Any, cotangents: Any) -> tuple[Any, None, Non
 
 
 _sampled_mean.defvjp(_forward, _backward)
-sampled_mean = jax.jit(_sampled_mean, static_argnums=0)
+
+
+@partial(jax.jit, static_argnums=0)
+def sampled_mean(plan: Plan, scores: Any, sigma: Any, source: Any) -> Any:
+    """`_sampled_mean`, where a mesh may have split the scores over its explicit axes."""
+    scores = labels_together(scores)
+    return _sampled_mean(plan, scores, *(rows_alike(x, scores) for x in (sigma, source)))
 
 
 @cache
@@ -93,7 +107,7 @@ def _picks(plan: Plan, scores: Any, sigma: Any, source: Any) -> tuple[Any, Any]:
     one_row = partial(_row_picks, plan, draws)
     arrays = (scores, sigma, source)
     with laid_out(plan.layout):
-        return _map_blocks(lambda row: one_row(*row), arrays, num_rows, rows)
+        return _map_rows(lambda row: one_row(*row), arrays, num_rows, rows)
 
 
 def _row_picks(plan: Plan, block: int, scores: Any, sigma: Any, source: Any) -> tuple[Any, Any]:
@@ -128,6 +142,20 @@ def _row_picks(plan: Plan, block: int, scores: Any, sigma: Any, source: Any) -> 
     return total / plan.num_samples, indices
 
 
+def _map_rows(function: Callable[..., Any], arrays: Any, num_rows: int, rows: int) -> Any:
+    if num_rows <= rows or jax.device_count() == 1:
+        return _map_blocks(function, arrays, num_rows, rows)
+    # each block takes its rows from all over the batch: those of every device it may be split over
+    blocks = next(b for b in range(-(-num_rows // rows), num_rows + 1) if num_rows % b == 0)
+    cut = [x.reshape(num_rows // blocks, blocks, *x.shape[1:]) for x in arrays]
+
+    def one_block(number: Any) -> Any:
+        return jax.vmap(function)([lax.dynamic_index_in_dim(x, number, 1, False) for x in cut])
+
+    done = lax.map(one_block, jnp.arange(blocks))
+    return jax.tree.map(lambda x: x.swapaxes(0, 1).reshape(num_rows, *x.shape[2:]), done)
+
+
 def _map_blocks(function: Callable[..., Any], arrays: Any, length: int, block: int) -> Any:
     if length <= block:
         return jax.vmap(function)(arrays)
@@ -151,11 +179,15 @@ def _exact_jvp(
     return (result.value, result.bound), (slope, jnp.zeros_like(result.bound))
 
 
-exact_mean = jax.jit(_exact_mean, static_argnums=(0, 1))
+@partial(jax.jit, static_argnums=(0, 1))
+def exact_mean(
+    ranks: tuple[int, ...], num_candidates: int | None, scores: Any, sigma: Any
+) -> tuple[Any, Any]:
+    return _exact_mean(ranks, num_candidates, labels_together(scores), sigma)
 
 
 @partial(jax.jit, static_argnums=(0, 1))
 def exact_result(
     ranks: tuple[int, ...], num_candidates: int | None, scores: Any, sigma: Any
 ) -> Exact:
-    return expected_sum(scores, ranks, sigma, num_candidates)
+    return expected_sum(labels_together(scores), ranks, sigma, num_candidates)

@@ -14,12 +14,11 @@ import math
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
-from array_api_compat import device
 
 from mlc_losses._array.host import constant
 from mlc_losses._array.labels import label_max, label_sum
 from mlc_losses._array.loops import scan
-from mlc_losses._array.namespace import namespace, shape_of
+from mlc_losses._array.namespace import device_of, namespace, shape_of
 from mlc_losses._array.ops import materialized, matmul, normal_cdf_and_density
 from mlc_losses.perturbed.counts import FAR
 
@@ -111,7 +110,7 @@ def _counts(sums: Any, k: int) -> Any:
     if k == 1:
         return first[None, ...]
     latest = xp.concat([first[None, ...], xp.zeros_like(slopes)[1:, ...]], axis=0)
-    shares = 1.0 / xp.arange(1, k, dtype=sums.dtype, device=device(sums))
+    shares = 1.0 / xp.arange(1, k, dtype=sums.dtype, device=device_of(sums))
     _, rest = scan(next_count, latest, (shares,))
     return xp.concat([first[None, ...], rest], axis=0)
 

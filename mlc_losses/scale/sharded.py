@@ -19,24 +19,28 @@ def sharded(
     ``[N, L]``. Losses across the batch see the whole batch: they gather embeddings, or add counts.
 
     Args:
-      loss: a loss of the library, or one made of them, such as a ``functools.partial``.
+      loss: a loss of the library, or one made of them, such as a ``functools.partial``, which may
+        bind arrays.
       mesh: a ``jax.sharding.Mesh``, its axes Auto or Explicit.
       labels: the mesh axis, or a tuple of them, that the labels are split over; None for none.
       batch: the same for the batch. At least one of the two is to be given.
 
     Returns:
       a function of the loss's own arguments, differentiable, to be called under ``jax.jit`` or
-      eagerly. Arrays are recognised by the shape of the first one, ``[N, ..., L]`` (or embeddings
-      ``[N, D]``): ``[N, ..., L, ...]``, ``[N, ...]`` and ``[..., L]`` are split, anything else is
-      given to every device as a whole. The result is split over ``batch`` where it has one value
-      per example, and over ``labels`` where it has one per label.
+      eagerly, where it compiles once for the same loss and shapes. How an array is split is told
+      by the name of its argument, bound or not: logits, targets and masks ``[N, ..., L]``, class
+      ids and thresholds ``[N, ...]``, weights of labels ``[L]``, embeddings ``[N, D]``; keys and
+      prototypes are given to every device as a whole. An argument that no loss of the library has
+      is told by its shape. The result is split over ``batch`` where it has one value per example,
+      and over ``labels`` where it has one per label.
 
     Raises:
       ImportError: JAX is not installed.
       TypeError: an array is not JAX's.
       ValueError: the mesh has no such axis, N or L is not divisible by the number of devices (pad
-        it, with ``where=False``), an array could be ``[N]`` as well as ``[L]`` or, over labels,
-        the loss sorts or compares all labels of an example, which cannot be had in parts.
+        it, with ``where=False``), an argument of your own could be ``[N]`` as well as ``[L]`` or,
+        over labels, the loss sorts or compares all labels of an example, which cannot be had in
+        parts.
 
     Noise that a loss draws from a ``key`` is that of the unsharded loss. Of tied scores other ones
     may be picked.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import inspect
 import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -12,12 +13,29 @@ import jax.numpy as jnp
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from mlc_losses._array.axis import Layout, NeedsWholeAxisError, laid_out
+from mlc_losses._array.batch import rows_and_more
 from mlc_losses._array.jax_devices import Devices
 from mlc_losses._array.namespace import check_jax, shape_of
 from mlc_losses.scale._arguments import name_of
+from mlc_losses.scale.programs import Program, traced
 
-# what a dimension of an array counts
-LABELS, BATCH, OTHER = "labels", "batch", "other"
+# what a dimension of an array counts; candidates may be the examples themselves, all of them
+LABELS, BATCH, CANDIDATES, OTHER = "labels", "batch", "candidates", "other"
+_OF_LOGITS = (BATCH, ..., LABELS)
+# of the arguments of losses; `...` is any number of others
+_AXES: dict[str, tuple[Any, ...]] = {
+    **dict.fromkeys(("logits", "scores", "similarities", "targets", "where"), _OF_LOGITS),
+    **dict.fromkeys(("other_logits", "estimator_logits", "softmax_logits"), _OF_LOGITS),
+    "multilabel_logits": _OF_LOGITS,
+    "noise": (BATCH, ..., LABELS, OTHER),
+    **dict.fromkeys(("labels", "threshold"), (BATCH, ...)),
+    **dict.fromkeys(("label_weights", "pos_weight", "counts", "margins"), (LABELS,)),
+    **dict.fromkeys(("embeddings", "anchors", "positives"), (BATCH, OTHER)),
+    "weights": (BATCH, CANDIDATES),
+    **dict.fromkeys(("candidates", "denominator"), (CANDIDATES,)),
+    # every device has all of them
+    **dict.fromkeys(("prototypes", "keys", "key_targets", "key_where", "key"), (OTHER,)),
+}
 
 
 class Split(NamedTuple):
@@ -48,27 +66,36 @@ def sharded_loss(
     @functools.wraps(loss)
     def over_devices(*args: Any, **keywords: Any) -> Any:
         call, arrays = _arrays_apart(loss, args, keywords)
-        kinds = _kinds_of_arrays(split, arrays, len(args))
+        kinds = _kinds_of_arrays(split, arrays, name_of(loss))
         results = _kinds_of_result(split, call, arrays, kinds)
 
         def on_one_device(*parts: Any) -> Any:
             with laid_out(layout):
                 return _parted(split, results, call(*parts))
 
+        everywhere = jax.shard_map(
+            on_one_device,
+            mesh=mesh,
+            in_specs=tuple(split.spec(kind) for kind in kinds),
+            out_specs=tuple(split.spec(result.kinds) for result in results),
+        )
+        placed = _placed(split, arrays, kinds)
         try:
-            outputs = jax.shard_map(
-                on_one_device,
-                mesh=mesh,
-                in_specs=tuple(split.spec(kind) for kind in kinds),
-                out_specs=tuple(split.spec(result.kinds) for result in results),
-            )(*_placed(split, arrays, kinds))
+            program, closed_over = traced(everywhere, *placed)
         except NeedsWholeAxisError as error:
             raise ValueError(
                 f"{name_of(loss)} cannot be split over labels: it {error}; split it over the batch"
             ) from None
-        return outputs[0] if len(outputs) == 1 else jnp.concat(outputs)
+        outputs = _run(program, closed_over, placed)
+        return outputs[0] if len(outputs) == 1 else rows_and_more(*outputs)
 
     return over_devices
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _run(program: Program, closed_over: Any, arrays: Any) -> Any:
+    """Compiled once for what is to be computed, in eager code too."""
+    return program(closed_over, *arrays)
 
 
 def _names(mesh: Any, name: str, axes: Any) -> tuple[str, ...]:
@@ -79,58 +106,81 @@ def _names(mesh: Any, name: str, axes: Any) -> tuple[str, ...]:
     return names
 
 
-def _arrays_apart(
-    loss: Any, args: Any, keywords: Any
-) -> tuple[Callable[..., Any], list[tuple[str, Any]]]:
-    """The loss as a function of its arrays alone, and these with their names."""
-    given = {**{f"argument {i}": x for i, x in enumerate(args)}, **keywords}
+def _arrays_apart(loss: Any, args: Any, keywords: Any) -> tuple[Callable[..., Any], dict[str, Any]]:
+    """The loss as a function of its arrays alone, and these by the names of its arguments."""
+    if isinstance(loss, functools.partial):
+        args, keywords, loss = (*loss.args, *args), {**loss.keywords, **keywords}, loss.func
+    parameters = inspect.signature(loss).parameters.values()
+    names = [p.name for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD]
+    positional = [names[i] if i < len(names) else f"argument {i}" for i in range(len(args))]
+    given = {**dict(zip(positional, args, strict=True)), **keywords}
+    # the logits, or embeddings, first, however they are given
+    given = {name: given[name] for name in dict.fromkeys([*names, *given]) if name in given}
     arrays = {name: x for name, x in given.items() if hasattr(x, "shape")}
     check_jax("sharded", **arrays)
-    if not arrays or "argument 0" not in arrays:
+    if not arrays or next(iter(given)) not in arrays:
         raise TypeError("the first argument must be an array, the logits or embeddings")
 
     def call(*values: Any) -> Any:
         full = {**given, **dict(zip(arrays, values, strict=True))}
-        return loss(*list(full.values())[: len(args)], **{name: full[name] for name in keywords})
+        return loss(*(full[name] for name in positional), **{name: full[name] for name in keywords})
 
-    return call, list(arrays.items())
+    return call, arrays
 
 
-def _kinds_of_arrays(split: Split, arrays: Any, num_positional: int) -> list[tuple[str, ...]]:
-    first = shape_of(arrays[0][1])
-    kinds = [BATCH, *[OTHER] * (len(first) - 2), LABELS] if len(first) > 1 else [LABELS]
-    for kind, size in zip(kinds, first, strict=True):
-        if kind != OTHER and split.axes[kind] and size % split.devices(kind):
-            raise ValueError(
-                f"{size} {'labels' if kind == LABELS else 'examples'} cannot be split equally over "
-                f"{split.devices(kind)} devices; pad them"
-            )
-    whole = tuple(kinds)
-
-    def of(name: str, x: Any) -> tuple[str, ...]:
+def _kinds_of_arrays(split: Split, arrays: dict[str, Any], loss: str) -> list[tuple[str, ...]]:
+    first_name, first = next(iter(arrays.items()))
+    whole = _kinds(_AXES.get(first_name, _OF_LOGITS), first.ndim)
+    if split.axes[LABELS] and LABELS not in whole:
+        raise ValueError(f"{loss} cannot be split over labels: its {first_name} have none")
+    found = []
+    for name, x in arrays.items():
         shape = shape_of(x)
-        rest = (OTHER,) * len(shape)
-        if not shape or jnp.issubdtype(x.dtype, jax.dtypes.prng_key) or _is_raw_key(x):
-            return rest
-        if shape[: len(first)] == first:
-            return whole + rest[len(first) :]
-        positional = name.startswith("argument ")
-        if len(shape) == 1 and len(first) == 2 and first[0] == first[1] and not positional:
-            raise ValueError(
-                f"{name} of shape {shape} may be one value per example or one per label, of which "
-                "there are as many; add an example, with where=False"
-            )
-        if shape == first[:-1]:
-            return whole[:-1]
-        if len(first) > 1 and shape[0] == first[0]:
-            return (BATCH, *rest[1:])
-        return (*rest[1:], LABELS) if shape[-1] == first[-1] else rest
-
-    return [of(name, x) for name, x in arrays]
+        if name in _AXES:
+            kinds = _kinds(_AXES[name], x.ndim)
+        else:
+            kinds = _kinds_by_shape(name, x, shape_of(first), whole)
+        # one value for all of them
+        kinds = tuple(OTHER if n == 1 else kind for n, kind in zip(shape, kinds, strict=True))
+        for kind, size in zip(kinds, shape, strict=True):
+            if split.axes.get(kind) and size % split.devices(kind):
+                raise ValueError(
+                    f"{size} {'labels' if kind == LABELS else 'examples'} cannot be split equally "
+                    f"over {split.devices(kind)} devices; pad {name}"
+                )
+        found.append(kinds)
+    return found
 
 
-def _is_raw_key(x: Any) -> bool:
-    return x.dtype == jnp.uint32 and shape_of(x) == (2,)
+def _kinds(axes: tuple[Any, ...], ndim: int) -> tuple[str, ...]:
+    """What the dimensions of an array count; one example alone lacks the first of the axes."""
+    if ... not in axes:
+        return (*axes, *[OTHER] * ndim)[:ndim]
+    place = axes.index(...)
+    named = len(axes) - 1
+    middle = (OTHER,) * (ndim - named)
+    return (*axes[:place], *middle, *axes[place + 1 :])[max(named - ndim, 0) :]
+
+
+def _kinds_by_shape(name: str, x: Any, first: Any, whole: Any) -> tuple[str, ...]:
+    """The last resort, for an argument that is not one of the library's."""
+    shape = shape_of(x)
+    rest = (OTHER,) * len(shape)
+    if jnp.issubdtype(x.dtype, jax.dtypes.prng_key):
+        return rest
+    if shape[: len(first)] == first:
+        return whole + rest[len(first) :]
+    of_examples = len(first) > 1 and shape[:1] == first[:1]
+    of_labels = shape[-1:] == first[-1:]
+    if of_examples and of_labels:
+        raise ValueError(
+            f"{name} is not an argument of the library's losses, and by its shape {shape} it may "
+            "have one value per example or one per label, of which there are as many; rename it, "
+            "or add an example with where=False"
+        )
+    if of_examples:
+        return (BATCH, *rest[1:])
+    return (*rest[1:], LABELS) if of_labels else rest
 
 
 class _Result(NamedTuple):
@@ -140,15 +190,16 @@ class _Result(NamedTuple):
     rows: int | None = None  # how many of one device's; None is all
 
 
-def _kinds_of_result(split: Split, call: Any, arrays: Any, kinds: Any) -> list[_Result]:
+def _kinds_of_result(split: Split, call: Any, arrays: dict[str, Any], kinds: Any) -> list[_Result]:
     """Told from how its shape grows when there are twice as many examples, or labels."""
 
     def shape_with(doubled: str | None) -> tuple[int, ...]:
         def like(x: Any, kinds: Any) -> Any:
-            sizes = (2 * n if k == doubled else n for n, k in zip(shape_of(x), kinds, strict=True))
+            grows = {doubled, CANDIDATES} if doubled == BATCH else {doubled}
+            sizes = (2 * n if k in grows else n for n, k in zip(shape_of(x), kinds, strict=True))
             return jax.ShapeDtypeStruct(tuple(sizes), x.dtype)
 
-        return tuple(jax.eval_shape(call, *map(like, (x for _, x in arrays), kinds)).shape)
+        return tuple(jax.eval_shape(call, *map(like, arrays.values(), kinds)).shape)
 
     shape = shape_with(None)
     found = [OTHER] * len(shape)
@@ -181,11 +232,11 @@ def _parted(split: Split, results: list[_Result], value: Any) -> tuple[Any, ...]
     return value[:own], jax.lax.psum(jnp.where(first, value[own:], 0.0), axes)
 
 
-def _placed(split: Split, arrays: Any, kinds: Any) -> list[Any]:
+def _placed(split: Split, arrays: dict[str, Any], kinds: Any) -> list[Any]:
     """The arrays, on a mesh with explicit axes in the places where they are wanted."""
     if AxisType.Explicit not in split.mesh.axis_types:
-        return [x for _, x in arrays]
+        return list(arrays.values())
     return [
         jax.reshard(x, NamedSharding(split.mesh, split.spec(kind)))
-        for (_, x), kind in zip(arrays, kinds, strict=True)
+        for x, kind in zip(arrays.values(), kinds, strict=True)
     ]

@@ -1,0 +1,142 @@
+"""Run by `test_mesh` over simulated devices: every loss under plain `jax.jit`, its arrays split.
+
+python mesh_program.py Auto|Explicit labels|batch
+python mesh_program.py Auto|Explicit own: inside the user's own `jax.shard_map`, over the batch
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from backends import OPTIMIZED
+from case import Case
+from cases import CASES
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
+
+import mlc_losses as ml
+from mlc_losses._array import candidates
+from mlc_losses.perturbed import jax_rule
+
+N, L = 32, 512
+# they sort, select or compare the labels of an example: with labels split they may gather these
+GATHERS = {
+    "pairwise_hinge",
+    "multilabel_margin",
+    "warp",
+    "calibrated_ranking",
+    "top_k_hinge",
+    "smooth_top_k_hinge",
+    "noised_top_k_hinge",
+    "average_k_two_head",  # of tied scores it counts the first
+}
+OVERLAP = [Case(loss, None, across_batch=True) for loss in (ml.soft_f1, ml.sigmoid_f1, ml.tversky)]
+COLLECTIVE = re.compile(
+    r"= (.*?) (?:all-gather|all-reduce|all-to-all|collective-permute|reduce-scatter)(?:-start)?\("
+)
+
+
+def numbers_moved(program: str) -> Iterator[tuple[int, str]]:
+    """The size of each array that a collective of the compiled program gives, and its line."""
+    for line in program.splitlines():
+        for found in COLLECTIVE.findall(line):
+            for sizes in re.findall(r"\w+\[([\d,]*)\]", found):
+                yield int(np.prod([int(size) for size in sizes.split(",") if size])), line[:200]
+
+
+def most_moved(case: Case, over: str) -> int | None:
+    """How many numbers a collective of the loss may give; None for a loss that may gather."""
+    if over == "labels":
+        return None if case.loss.__name__ in GATHERS else 4 * (N + L)
+    # embeddings of the whole batch are what losses across it compare
+    return None if case.embedded else 4 * (N + L)
+
+
+def spec_of(x: Any, over: str) -> PartitionSpec:
+    """Labels are the last axis of [N, L] and of [L], examples the first of [N, L] and of [N]."""
+    axes = {(N, L): ("batch", "labels"), (N,): ("batch",), (L,): ("labels",)}.get(np.shape(x), ())
+    # nothing at all for what is not split
+    axes = axes if over in axes else ()
+    return PartitionSpec(*("devices" if axis == over else None for axis in axes))
+
+
+def value_and_gradient(case: Case, numbers: dict[str, Any]) -> Callable[..., Any]:
+    def total(first: Any, rest: Any, arrays: dict[str, Any]) -> Any:
+        values = case.loss(first, *rest, **arrays, **numbers)
+        return (values * jnp.cos(jnp.arange(values.size)).reshape(values.shape)).sum(), values
+
+    return jax.jit(jax.grad(total, has_aux=True), compiler_options=OPTIMIZED)
+
+
+def check(case: Case, mesh: Any, over: str) -> None:
+    positional, keywords = case.draw(0, n=N, num_labels=L)
+    arrays = {name: x for name, x in keywords.items() if np.ndim(x)}
+    numbers = {name: x for name, x in keywords.items() if not np.ndim(x)}
+    given = (positional[0], positional[1:], arrays)
+    split = jax.tree.map(lambda x: jax.device_put(x, NamedSharding(mesh, spec_of(x, over))), given)
+    wanted = value_and_gradient(case, numbers)(*jax.tree.map(jnp.asarray, given))
+    with jax.set_mesh(mesh):
+        program = value_and_gradient(case, numbers).lower(*split).compile()
+        found = program(*split)
+    for one, many in zip(jax.tree.leaves(wanted), jax.tree.leaves(found), strict=True):
+        np.testing.assert_allclose(many, one, rtol=1e-9, atol=1e-11)
+    most = most_moved(case, over)
+    for size, line in numbers_moved(program.as_text()):
+        assert most is None or size <= most, f"{size} numbers: {line}"
+
+
+def check_in_own_shard_map(case: Case, mesh: Any) -> None:
+    """Each device has the loss of its rows, as if they were all."""
+    positional, keywords = case.draw(0, n=N, num_labels=L)
+    specs = tuple(spec_of(x, "batch") for x in positional)
+
+    keywords = {name: jnp.asarray(x) if np.ndim(x) else x for name, x in keywords.items()}
+
+    def loss(*arrays: Any) -> Any:
+        return case.loss(*arrays, **keywords)
+
+    def total(first: Any, *rest: Any) -> Any:
+        return loss(first, *rest).sum()
+
+    split = jax.shard_map(loss, mesh=mesh, in_specs=specs, out_specs=PartitionSpec("devices"))
+    arrays = [
+        jax.device_put(x, NamedSharding(mesh, spec))
+        for x, spec in zip(positional, specs, strict=True)
+    ]
+    found = jax.jit(split)(*arrays), jax.jit(jax.grad(lambda *x: split(*x).sum()))(*arrays)
+    alone = jax.jit(loss), jax.jit(jax.grad(total))
+    for part, rows in enumerate(np.split(np.arange(N), mesh.size)):
+        given = [x[rows] if tuple(spec) else x for x, spec in zip(positional, specs, strict=True)]
+        for one, many in zip(alone, found, strict=True):
+            wanted = one(*map(jnp.asarray, given))
+            np.testing.assert_allclose(
+                np.split(np.asarray(many), mesh.size)[part], wanted, rtol=1e-9, atol=1e-11
+            )
+
+
+def main(kind: str, over: str) -> None:
+    # several blocks of rows, as large batches have
+    jax_rule._BLOCK_SIZE, candidates._BLOCK_SIZE = 8 * L, 8 * N
+    mesh = jax.make_mesh((4,), ("devices",), axis_types=(AxisType[kind],))
+    cases = [case for case in [*CASES, *OVERLAP] if over != "labels" or not case.embedded]
+    wrong = []
+    for case in cases:
+        try:
+            if over == "own":
+                check_in_own_shard_map(case, mesh)
+            else:
+                check(case, mesh, over)
+        except Exception as error:
+            wrong.append(f"{case.id}: {type(error).__name__}: {error}"[:600])
+    print("\n\n".join(wrong))
+    sys.exit(len(wrong))
+
+
+if __name__ == "__main__":
+    jax.config.update("jax_enable_x64", True)
+    main(*sys.argv[1:])

@@ -1,0 +1,67 @@
+"""Run by `test_data_parallel`: one of two processes of PyTorch, each with half of every batch.
+
+python parallel_program.py NUMBER PORT
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import torch
+import torch.distributed
+from case import Case, with_prototypes
+from cases import CASES
+from torch.distributed.nn.functional import all_gather
+from torch.nn.parallel import DistributedDataParallel
+
+N, L, PROCESSES = 8, 7, 2
+
+
+def of_all(x: torch.Tensor) -> torch.Tensor:
+    """The rows of all processes; each gets the gradient of its own."""
+    return torch.cat(all_gather(x.contiguous()))
+
+
+def mean_and_gradient(case: Case, model: Any, layer: Any, own: slice, together: bool) -> Any:
+    """The mean of the loss over the batch, and its gradient by the layer that makes the logits."""
+    (inputs, *rest), keywords = case.draw(0, n=N, num_labels=L)
+    rest = [torch.asarray(x) for x in rest]
+    outputs = model(torch.asarray(inputs)[own])
+    # prototypes are parameters, of which every process has all
+    of_rows = [x[own] if case.arrays is not with_prototypes or x is rest[-1] else x for x in rest]
+    if together:
+        outputs = of_all(outputs)
+        of_rows = [of_all(x) if len(x) == N // PROCESSES else x for x in of_rows]
+    layer.weight.grad = None
+    mean = case.loss(outputs, *of_rows, **keywords).mean()
+    mean.backward()
+    return mean.detach(), layer.weight.grad.clone()
+
+
+def main(number: int, port: str) -> None:
+    address = f"tcp://localhost:{port}"
+    torch.distributed.init_process_group(
+        "gloo", init_method=address, rank=number, world_size=PROCESSES
+    )
+    torch.manual_seed(0)
+    layer = torch.nn.Linear(L, L, bias=False, dtype=torch.float64)
+    parallel = DistributedDataParallel(layer)
+    half = slice(number * N // PROCESSES, (number + 1) * N // PROCESSES)
+    differ = []
+    for case in CASES:
+        if not case.across_batch:
+            continue
+        wanted = mean_and_gradient(case, layer, layer, slice(None), together=False)
+        found = mean_and_gradient(case, parallel, layer, half, together=True)
+        for alone, many in zip(wanted, found, strict=True):
+            torch.testing.assert_close(many, alone, rtol=1e-10, atol=1e-12, msg=case.id)
+        apart = mean_and_gradient(case, parallel, layer, half, together=False)
+        differ.append(not torch.allclose(apart[1], wanted[1]))
+    # what the recipe is for
+    assert any(differ)
+    torch.distributed.destroy_process_group()
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]), sys.argv[2])

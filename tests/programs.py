@@ -1,0 +1,45 @@
+"""Programs of the tests, each run by a Python of its own with some simulated devices."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+HERE = Path(__file__).parent
+
+
+def start(devices: int, program: str, *arguments: str) -> subprocess.Popen[str]:
+    # beside what makes the tests quick to compile
+    flags = os.environ.get("XLA_FLAGS", "")
+    # this copy of the package, whether or not one is installed
+    path = [str(HERE.parent), os.environ.get("PYTHONPATH", "")]
+    environment = {
+        **os.environ,
+        "XLA_FLAGS": f"{flags} --xla_force_host_platform_device_count={devices}",
+        "JAX_PLATFORMS": "cpu",
+        "PYTHONPATH": os.pathsep.join(path),
+    }
+    return subprocess.Popen(
+        [sys.executable, str(HERE / program), *arguments],
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def free_port() -> str:
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        return str(free.getsockname()[1])
+
+
+def run_on_devices(devices: int, program: str, *arguments: str) -> str:
+    """What it prints; it must end well."""
+    started = start(devices, program, *arguments)
+    output, _ = started.communicate(timeout=580)
+    assert started.returncode == 0, output[-8000:]
+    return output

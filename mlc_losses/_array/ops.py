@@ -130,12 +130,25 @@ def relevance(xp: Any, targets: Any, dtype: Any) -> Any:
 def matmul(a: Any, b: Any) -> Any:
     """`a` `[..., K]` times `b` `[K, M]` in the full precision of its dtype.
 
-    JAX's default rounds float32 to fewer bits on accelerators.
+    JAX's default rounds float32 to fewer bits on accelerators, PyTorch's autocast everywhere.
     """
     xp = namespace(a=a, b=b)
     if is_jax_namespace(xp):
         return xp.tensordot(a, b, axes=1, precision="highest")
+    if is_torch_namespace(xp):
+        from mlc_losses._array import torch_products
+
+        return torch_products.matmul(a, b)
     return xp.tensordot(a, b, axes=1)
+
+
+def entries_at(x: Any, indices: Any) -> Any:
+    """The entries of `x` `[..., L]` at the `indices` `[..., W]`, along the last axis."""
+    xp = namespace(x=x)
+    if is_torch_namespace(xp):
+        # `take_along_dim` looks at each size, and so is compiled anew for each
+        return x.gather(-1, indices)
+    return xp.take_along_axis(x, indices, axis=-1)
 
 
 def normal_density(x: Any) -> Any:

@@ -28,16 +28,16 @@ _PLAIN = (torch.Tensor, torch.nn.Parameter)
 def apply_rule(rule: RowRule, params: Any, where: Any, arrays: Any) -> tuple[Any, ...]:
     if any(isinstance(p, torch.Tensor) for p in params):
         return rule.values(xp, params, where, *arrays)  # differentiated op by op
-    if not torch.compiler.is_compiling() and _is_transformed():
+    if is_transformed():
         return _TransformedRule.apply(rule, params, where, *arrays)
     if any(x.requires_grad for x in arrays):
         return _Rule.apply(rule, params, where, *arrays)
     return _values(rule, params, where, arrays)
 
 
-def _is_transformed() -> bool:
-    """Whether `torch.func` or forward mode is at work."""
-    return (
+def is_transformed() -> bool:
+    """Whether `torch.func` or forward mode is at work, outside of the compiler."""
+    return not torch.compiler.is_compiling() and (
         torch._C._are_functorch_transforms_active() or torch.autograd.forward_ad._current_level >= 0
     )
 

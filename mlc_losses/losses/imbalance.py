@@ -18,10 +18,10 @@ from mlc_losses._array.labels import label_max, label_sum, log_softmax, num_labe
 from mlc_losses._array.namespace import (
     Array,
     ArrayT,
+    can_look,
     check_floating,
     checked_labels,
     computed,
-    is_concrete,
     is_number,
     namespace,
     number,
@@ -372,7 +372,7 @@ def _check_counts(xp: Any, counts: Any, num_examples: Any = math.inf) -> None:
         return  # for `per_label` to refuse
     if not xp.isdtype(counts.dtype, ("integral", "real floating")):
         raise TypeError(f"counts must be integers or floats, got dtype {counts.dtype}")
-    if not is_concrete(counts):
+    if not can_look(counts):
         return
     values = to_host("counts", counts)
     high = num_examples if is_number(num_examples) else math.inf

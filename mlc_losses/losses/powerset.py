@@ -14,10 +14,10 @@ from mlc_losses._array.labels import label_numbers, log_softmax
 from mlc_losses._array.namespace import (
     Array,
     ArrayT,
+    can_look,
     check_floating,
     check_integer,
     default_integer,
-    is_concrete,
     namespace,
     shape_of,
     to_compute_dtype,
@@ -255,7 +255,7 @@ def label_powerset(set_logits: ArrayT, set_ids: Array) -> ArrayT:
 
 def _check_set_ids(xp: Any, set_ids: Any, num_sets: int) -> None:
     check_integer(xp, "set_ids", set_ids)
-    if is_concrete(set_ids):
+    if can_look(set_ids):
         values = to_host("set_ids", set_ids)
         bad = (values < 0) | (values >= num_sets)
         if bad.any():

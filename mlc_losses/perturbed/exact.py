@@ -23,7 +23,7 @@ from array_api_compat import device
 from mlc_losses._array.labels import label_sum, top_k
 from mlc_losses._array.loops import choose, map_rows, repeat
 from mlc_losses._array.namespace import namespace, shape_of
-from mlc_losses._array.ops import normal_cdf_and_density, stop_gradient
+from mlc_losses._array.ops import entries_at, normal_cdf_and_density, stop_gradient
 from mlc_losses._array.picks import add_at, largest
 from mlc_losses.perturbed.counts import FAR, counts_and_slopes
 from mlc_losses.perturbed.tail import last_of, tail_counts, tail_slopes
@@ -137,7 +137,7 @@ def expected_kth(scores: Any, k: int, sigma: Any, num_candidates: int) -> Exact:
     candidates, indices = scores, None
     if num_candidates < num_labels:
         indices = top_k(constants, num_candidates).indices
-        candidates = xp.take_along_axis(scores, indices, axis=-1)
+        candidates = entries_at(scores, indices)
     center = largest(stop_gradient(candidates), k, only_last=True).values
     finite = xp.isfinite(center)
     origin = xp.where(finite, center, 0.0)
@@ -162,7 +162,7 @@ def expected_kth(scores: Any, k: int, sigma: Any, num_candidates: int) -> Exact:
         bound = _bound(below, others, error, weights)
         bound = stop_gradient(xp.where(finite[:, 0], bound, 0.0))
         rest = tail_slopes(every, last, nodes, weights, below, precision)
-        rest_of_candidates = xp.take_along_axis(rest, indices, axis=-1)
+        rest_of_candidates = entries_at(rest, indices)
         slopes = rest + add_at(indices, slopes - rest_of_candidates, num_labels)
     return Exact(value, xp.where(finite, slopes, 0.0), bound)
 

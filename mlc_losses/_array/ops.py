@@ -119,6 +119,14 @@ def magnitude(x: Any) -> Any:
     return xp.where(x >= 0, x, -x)
 
 
+def sign(xp: Any, x: Any) -> Any:
+    """-1, 0 or 1; NaN for NaN."""
+    if is_torch_namespace(xp):
+        # that of array-api-compat asks the device how many are NaN
+        return xp.where(xp.isnan(x), x, x.sign())
+    return xp.sign(x)
+
+
 def relevance(xp: Any, targets: Any, dtype: Any) -> Any:
     """1 where a target is above 1/2, else 0; NaN for NaN."""
     if xp.isdtype(targets.dtype, "real floating"):

@@ -29,7 +29,7 @@ from mlc_losses._array.namespace import (
     shape_of,
     to_compute_dtype,
 )
-from mlc_losses._array.ops import relevance, sigmoid
+from mlc_losses._array.ops import relevance, sigmoid, sign
 from mlc_losses._array.row_rules import LabelSum, sum_over_labels
 
 # a ratio that decides any sigmoid, and that 0 can still be multiplied with
@@ -350,7 +350,7 @@ def _balanced(xp: Any, params: Any, *arrays: Any) -> Any:
 
 def _balanced_by_logits(xp: Any, params: Any, *arrays: Any) -> Any:
     weight, factor, wrong = _rebalanced(xp, params, *arrays)
-    return weight * xp.sign(factor) * faded_derivative(wrong, params[5])
+    return weight * sign(xp, factor) * faded_derivative(wrong, params[5])
 
 
 _BALANCED = LabelSum(_balanced, (_balanced_by_logits, None, None, None))

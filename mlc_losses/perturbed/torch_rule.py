@@ -11,14 +11,19 @@ from typing import Any
 import torch
 
 from mlc_losses._array.labels import label_sum
-from mlc_losses._array.torch_rules import is_transformed
+from mlc_losses._array.torch_rules import is_forward_twice, is_transformed
 from mlc_losses.perturbed.exact import expected_sum
 
 
 def exact_mean(scores: Any, sigma: Any, ranks: Any, num_candidates: Any) -> tuple[Any, Any]:
     """Value `[R]`, differentiable by the scores, and the bound on what was left out."""
-    rule = _TransformedExactMean if is_transformed() else _ExactMean
-    value, _, bound = rule.apply(scores, sigma, ranks, num_candidates)
+    given = scores, sigma, ranks, num_candidates
+    if is_forward_twice():
+        value, _, bound = expected_sum(scores, ranks, sigma, num_candidates)
+    elif is_transformed():
+        value, _, bound = _TransformedExactMean.apply(*given)
+    else:
+        value, _, bound = _ExactMean.apply(*given)
     return value, bound
 
 

@@ -145,11 +145,11 @@ def balanced_pos_weights(
     power = number("power", power, low=0.0)
     xp, counts = _counts(counts, num_examples)
     positives = _at_least_one(xp, counts)
-    negatives = xp.maximum(num_examples - positives, 0.0)
+    negatives = xp.clip(num_examples - positives, 0.0, None)
     weights = (negatives / positives) ** power
     if max_weight is None:
         return weights
-    return xp.minimum(weights, number("max_weight", max_weight, low=0.0))
+    return xp.clip(weights, None, number("max_weight", max_weight, low=0.0))
 
 
 def ldam_margins(counts: Array, *, max_margin: float = 0.5) -> Any:

@@ -195,7 +195,7 @@ class LabelPowerset:
         probabilities = xp.exp(log_softmax(to_compute_dtype(xp, set_logits)))
         table = xp.astype(constant(self.table, set_logits), probabilities.dtype)
         # a label of every set has 1, and rounding must not add to it
-        return xp.minimum(matmul(probabilities, table), 1.0)
+        return xp.clip(matmul(probabilities, table), None, 1.0)
 
 
 def label_powerset(set_logits: ArrayT, set_ids: Array) -> ArrayT:

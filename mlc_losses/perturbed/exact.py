@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import math
 from functools import cache
-from statistics import NormalDist
 from typing import Any, NamedTuple
 
 from array_api_compat import device
@@ -188,10 +187,9 @@ def _window(offsets: Any, k: int, precision: Accuracy) -> tuple[Any, Any]:
     xp = namespace(offsets=offsets)
     num_candidates = shape_of(offsets)[-1]
     few, many = _expected_counts(k, num_candidates, precision.tail)
-    quantile = NormalDist().inv_cdf
     start = xp.zeros_like(offsets[:, :1])
-    low = start + quantile(precision.tail / k)
-    high = start - quantile(precision.tail / (num_candidates - k + 1))
+    low = start + _quantile(precision.tail / k)
+    high = start - _quantile(precision.tail / (num_candidates - k + 1))
     # at the lower end the expected count is to be no less than `many`, at the upper no more than
     # `few`: the same search for both, with the sign turned round
     sign = xp.concat([xp.ones_like(start), -xp.ones_like(start)], axis=-1)
@@ -207,6 +205,22 @@ def _window(offsets: Any, k: int, precision: Accuracy) -> tuple[Any, Any]:
     ends = xp.concat([low, high], axis=-1)
     safe, _ = repeat(halve, (ends, xp.concat([high, low], axis=-1)), precision.halvings)
     return safe[:, :1], safe[:, 1:]
+
+
+@cache
+def _quantile(chance: float) -> float:
+    """Below which a standard normal number is with that chance, at most 1/2.
+
+    That of Python's `statistics` is written in C, which PyTorch's compiler cannot trace.
+    """
+    low, high = -FAR, 0.0
+    for _ in range(60):
+        middle = (low + high) / 2
+        if math.erfc(-middle * math.sqrt(0.5)) < 2.0 * chance:
+            low = middle
+        else:
+            high = middle
+    return (low + high) / 2
 
 
 @cache

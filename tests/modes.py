@@ -1,6 +1,7 @@
 """The modes that people train in: what each is, and what the tests hold to it.
 
-`test_modes.py` has one test for each; the page of backends shows this list.
+Each has a test, which takes one list of losses or of all public functions; the page of backends
+shows this list.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ class Mode(NamedTuple):
     promise: str
 
 
-# by the name of the test
+# by the name of the test, in `test_modes.py` or `test_losses.py`
 MODES = {
     "test_torch_compile": Mode(
         "PyTorch", "`torch.compile(fullgraph=True)`",
@@ -41,6 +42,9 @@ MODES = {
         "the host reads no value, forward or backward (checked with fake tensors)"),
     "test_meta_tensors": Mode(
         "PyTorch", "`meta` tensors", "shapes and dtypes, forward and backward"),
+    "test_jit_and_vmap": Mode("JAX", "`jax.jit`, `jax.vmap`", "as called directly"),
+    "test_forward_mode_and_second_derivatives": Mode(
+        "JAX", "`jax.jvp`, `jax.hessian`", "as differences of the gradient"),
     "test_debug_nans": Mode("JAX", "`jax_debug_nans`", "nothing is found on finite logits"),
     "test_in_32_bits": Mode(
         "JAX", "without `jax_enable_x64`",
@@ -50,4 +54,7 @@ MODES = {
     "test_lowers_for_accelerators": Mode(
         "JAX", "`jax.export` for CUDA and TPU",
         "value and gradient lower, without a callback to the host"),
+    "test_branches_off_the_cpu": Mode(
+        "JAX", "what a GPU or TPU runs in place of code for the CPU",
+        "equal to it in value and gradient, run on the CPU"),
 }  # fmt: skip

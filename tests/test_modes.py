@@ -14,9 +14,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+import test_losses
 from backends import NAME, asarray, jitted, to_numpy
 from modes import MODES
-from subjects import LOSSES, SUBJECTS, Subject, of_case
+from subjects import LOSSES, SCORES, SUBJECTS, TARGETS, Subject, of_case
 
 import mlc_losses as ml
 from mlc_losses import metrics
@@ -71,7 +72,8 @@ def test_every_public_function_is_here() -> None:
 
 
 def test_every_mode_has_a_test() -> None:
-    assert all(callable(getattr(sys.modules[__name__], name)) for name in MODES)
+    tests = {*vars(test_losses), *globals()}
+    assert not {name for name in MODES if name not in tests}
 
 
 # PyTorch ------------------------------------------------------------------------------------------
@@ -402,3 +404,48 @@ def test_only_free_reads() -> None:
     seen = []
     jax.jit(lambda x: seen.append(namespace.can_look(x)) or x)(here)
     assert seen == [False]
+
+
+@only_jax
+@over([s for s in LOSSES if not s.case.embedded], ("zlpr-hard_bool",))
+def test_branches_off_the_cpu(subject: Subject, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What XLA is given on another platform, run on the CPU: as what it is given there."""
+    import jax
+
+    subject = of_case(subject.case, num_labels=131)
+
+    def both(*arrays: Any) -> Any:
+        return subject.function(*arrays), jax_gradient(subject)(*arrays)
+
+    expected = jax.jit(both)(*subject.here())
+    taken = []
+
+    def elsewhere(*arrays: Any, cpu: Any, default: Any) -> Any:
+        taken.append(default)
+        return default(*arrays)
+
+    jax.clear_caches()  # what has been traced has a branch for each platform
+    monkeypatch.setattr(jax.lax, "platform_dependent", elsewhere)
+    actual = jax.jit(lambda *arrays: both(*arrays))(*subject.here())
+    jax.clear_caches()
+    assert taken or not subject.id.startswith(("zlpr", "calibrated"))
+    for one, other in zip(actual, expected, strict=True):
+        close(one, other)
+
+
+@only_jax
+def test_losses_on_a_linear_layer_lower() -> None:
+    import jax
+    from jax import export
+
+    x, kernel, targets = SCORES, np.ones((7, 5)), TARGETS[:, :5]
+    losses = {
+        "linear_loss": lambda x, w, y: ml.linear_loss(ml.zlpr, x, w, y),
+        "label_block_loss": lambda x, w, y: ml.label_block_loss(ml.zlpr, x, w, y, block_size=2),
+    }
+    for loss in losses.values():
+        arrays = [asarray(a, "float32") for a in (x, kernel, targets)]
+        with jax.enable_x64(False):
+            program = jax.jit(jax.value_and_grad(loss, (0, 1)))
+            text = str(export.export(program, platforms=["cuda", "tpu"])(*arrays).mlir_module())
+        assert "callback" not in text

@@ -108,7 +108,7 @@ def _exact_of_many(scores: Any) -> Any:
     return ml.perturbed_kth_largest(scores, 2, method="exact", num_candidates=80)
 
 
-TABLE = ml.LabelPowerset(np.eye(7, dtype=bool))
+TABLE = ml.LabelPowerset(np.tri(7, dtype=bool))
 
 
 def _adjusted(scores: Any, labels: Any, counts: Any) -> Any:

@@ -25,7 +25,7 @@ from mlc_losses._array.ops import decided, power, sigmoid, sigmoid_power, sign
 from mlc_losses._array.row_rules import LabelSum, sum_over_labels
 
 # added to nothing and a power of nothing, it is 0 in every dtype
-_TINY = 1e-30
+_TINY = 1e-15
 
 
 def binary_cross_entropy(

@@ -62,7 +62,8 @@ def environment(session: nox.Session) -> None:
 def tests(session: nox.Session) -> None:
     """Every promise on all four array libraries, on the Python that runs nox."""
     for backend in BACKENDS:
-        pytest(session, backend, *WORKERS, "-m", "not devices", *LIBRARY, *session.posargs)
+        chosen = [*WORKERS, "-m", "not devices and not modes", *LIBRARY]
+        pytest(session, backend, *chosen, *session.posargs)
 
 
 @nox.session(venv_backend="none", requires=["environment"])
@@ -87,6 +88,13 @@ def devices(session: nox.Session) -> None:
     """Losses over simulated devices, on JAX, and over two processes, on JAX and PyTorch."""
     for backend in ("jax", "torch"):
         pytest(session, backend, *WORKERS, "-m", "devices", *LIBRARY, *session.posargs)
+
+
+@nox.session(venv_backend="none", requires=["environment"])
+def modes(session: nox.Session) -> None:
+    """Every function under the compilers and transformations of PyTorch and JAX."""
+    for backend in ("torch", "jax"):
+        pytest(session, backend, *WORKERS, "-m", "modes", *LIBRARY, *session.posargs)
 
 
 @nox.session(python=PYTHONS)

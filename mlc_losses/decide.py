@@ -22,6 +22,7 @@ from mlc_losses._array.namespace import (
     shape_of,
     to_compute_dtype,
 )
+from mlc_losses._array.ops import entries_at
 from mlc_losses._array.ranks import check_matrix, option
 
 
@@ -188,21 +189,19 @@ def tune_thresholds(
 def _best_cuts(xp: Any, scores: Any, relevant: Any, score_of: Any) -> Any:
     """For each row of scores `[R, n]` the threshold of its best cut, `[R]`."""
     order = xp.argsort(scores, axis=-1, descending=True, stable=True)
-    falling = xp.take_along_axis(scores, order, axis=-1)
+    falling = entries_at(scores, order)
     infinite = columns(math.inf, scores, 1)
     # cut c, in 0..n, predicts the c highest scores: it lies above lower[c] and below upper[c]
     upper = xp.concat([infinite, falling], axis=-1)
     lower = xp.concat([falling, -infinite], axis=-1)
     places = xp.reshape(xp.arange(shape_of(upper)[-1], device=device_of(scores)), (1, -1))
-    hits = xp.cumulative_sum(
-        xp.astype(xp.take_along_axis(relevant, order, axis=-1), places.dtype), axis=-1
-    )
+    hits = xp.cumulative_sum(xp.astype(entries_at(relevant, order), places.dtype), axis=-1)
     hits = xp.concat([xp.zeros_like(infinite, dtype=hits.dtype), hits], axis=-1)
     possible = (upper > lower) | (places == 0)
     value = xp.where(possible, score_of(xp, hits, places), -shape_of(places)[-1])
     # the first of equal maxima, so the fewest predictions
     best = xp.argmax(value, axis=-1)[:, None]
-    lower, upper = (xp.take_along_axis(x, best, axis=-1) for x in (lower, upper))
+    lower, upper = (entries_at(x, best) for x in (lower, upper))
     cut = xp.where(best == 0, math.inf, _between(xp, lower, upper))[:, 0]
     return xp.where(label_any(xp.isnan(scores)), math.nan, cut)
 

@@ -12,6 +12,7 @@ from mlc_losses._array.labels import label_numbers, padded, scatter_true
 from mlc_losses._array.namespace import (
     Array,
     ArrayT,
+    can_look,
     check_integer,
     check_same_shape,
     computed,
@@ -61,7 +62,7 @@ def multi_hot(ids: ArrayT, num_labels: int, *, dtype: Any = None) -> ArrayT:
 
 def check_ids(ids: Array, num_labels: int) -> None:
     """Raises for an id out of range, if values can be looked at."""
-    if is_concrete(ids):
+    if can_look(ids):
         values = to_host("ids", ids)
         wanted = f"ids must be in 0..{num_labels - 1}, or -1 for padding"
         _raise_at_first((values < -1) | (values >= num_labels), values, wanted)

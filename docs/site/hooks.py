@@ -36,7 +36,10 @@ from catalog import ROOT, path_of  # noqa: E402
 
 import mlc_losses as ml  # noqa: E402
 
-TABLE = "<!-- table: docs/site/support.py -->"
+TABLES = {
+    "<!-- table: docs/site/support.py -->": support.table,
+    "<!-- table: tests/modes.py -->": support.modes,
+}
 
 
 def on_config(config: MkDocsConfig) -> None:
@@ -65,8 +68,9 @@ def on_files(files: Files, config: MkDocsConfig) -> None:
 def on_page_markdown(markdown: str, page: Page, **_: Any) -> str:
     if page.parent is None:
         page.meta.setdefault("hide", []).append("navigation")  # it would name this page alone
-    if TABLE in markdown:
-        markdown = markdown.replace(TABLE, support.table())
+    for mark, table in TABLES.items():
+        if mark in markdown:
+            markdown = markdown.replace(mark, table())
     return verdicts.beside_claims(markdown)
 
 

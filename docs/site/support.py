@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
@@ -14,6 +15,7 @@ import numpy as np
 from cases import CASES
 from catalog import rows
 from jax.sharding import AxisType
+from modes import MODES
 
 import mlc_losses as ml
 
@@ -112,7 +114,14 @@ def table() -> str:
     return "\n".join(lines)
 
 
-def _row(cells: list[str]) -> str:
+def modes() -> str:
+    """One row for each mode that the tests run."""
+    lines = [_row(["library", "mode", "promise", "tested by"]), _row(["---"] * 4)]
+    lines += [_row([*mode, f"`{test}`"]) for test, mode in MODES.items()]
+    return "\n".join(lines)
+
+
+def _row(cells: Sequence[str]) -> str:
     return f"| {' | '.join(cells)} |"
 
 

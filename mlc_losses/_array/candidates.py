@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 from array_api_compat import is_jax_namespace, is_torch_namespace
@@ -165,5 +166,10 @@ def _recomputed(xp: Any, rows: Callable[..., Any]) -> Callable[..., Any]:
     if is_torch_namespace(xp):
         from torch.utils.checkpoint import checkpoint
 
-        return lambda *block: checkpoint(rows, *block, use_reentrant=False)
+        from mlc_losses._array.torch_rules import is_transformed
+
+        if is_transformed():  # which checkpoints do not pass through
+            return rows
+        # nothing in a block is random
+        return partial(checkpoint, rows, use_reentrant=False, preserve_rng_state=False)
     return rows

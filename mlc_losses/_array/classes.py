@@ -8,11 +8,11 @@ from typing import Any
 from mlc_losses._array.host import first_index, to_host
 from mlc_losses._array.labels import label_numbers, num_labels
 from mlc_losses._array.namespace import (
+    can_look,
     check_floating,
     check_integer,
     checked_where,
     default_integer,
-    is_concrete,
     labels_last,
     namespace,
     shape_of,
@@ -44,7 +44,7 @@ def class_scores(
     check_class_ids(labels, count)
     # a narrow integer may not hold so many
     labels = xp.astype(labels, default_integer(xp))
-    if is_concrete(labels):
+    if can_look(labels):
         return xp, logits, labels, where, None
     exists = (labels >= 0) & (labels < count)
     one = xp.ones_like(labels, dtype=logits.dtype)
@@ -72,7 +72,7 @@ def class_arguments(
 
 def check_class_ids(labels: Any, count: int) -> None:
     """Raises for a label out of range, if values can be looked at."""
-    if not is_concrete(labels):
+    if not can_look(labels):
         return
     values = to_host("labels", labels)
     bad = (values < 0) | (values >= count)

@@ -9,7 +9,7 @@ from typing import Any
 from array_api_compat import is_jax_namespace
 
 from mlc_losses._array.axis import Layout, current_layout, laid_out
-from mlc_losses._array.namespace import is_concrete, namespace, shape_of
+from mlc_losses._array.namespace import can_look, namespace, shape_of
 
 
 def scan(
@@ -57,11 +57,11 @@ def repeat(step: Callable[[Any], Any], state: Any, times: int) -> Any:
 def choose(condition: Any, yes: Callable[[], Any], no: Callable[[], Any]) -> Any:
     """`yes()` where the one bool `condition` holds, else `no()`; `no()` if it cannot be known."""
     xp = namespace(x=condition)
-    if is_jax_namespace(xp) and not is_concrete(condition):
+    if is_jax_namespace(xp) and not can_look(condition):
         import jax
 
         return jax.lax.cond(condition, yes, no)
-    return yes() if is_concrete(condition) and bool(condition) else no()
+    return yes() if can_look(condition) and bool(condition) else no()
 
 
 def one_program(function: Callable[..., Any]) -> Callable[..., Any]:

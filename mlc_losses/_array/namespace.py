@@ -87,7 +87,11 @@ def is_number(x: Any) -> bool:
 
 
 def is_concrete(x: Any) -> bool:
-    """Whether values can be looked at: `x` is neither traced nor `meta`, nor under `torch.func`."""
+    """Whether `x` has values to look at when asked to: it is not traced, fake, `meta` or wrapped.
+
+    The host may have to wait for them. What nobody has asked for is looked at only where
+    `can_look` says so.
+    """
     if is_jax_array(x):
         import jax
 
@@ -99,6 +103,9 @@ def is_concrete(x: Any) -> bool:
             x.device.type == "meta"
             or torch.compiler.is_compiling()
             or torch._C._are_functorch_transforms_active()
+            # something else answers for the tensor: fake or distributed ones, a tracing mode
+            or torch._C._len_torch_dispatch_stack() > 0
+            or type(x).__torch_dispatch__ is not torch._C._disabled_torch_dispatch_impl
         )
     return True
 
@@ -112,6 +119,18 @@ def device_of(x: Any) -> Any:
     if not is_jax_array(x):
         return device(x)
     return x.device if is_concrete(x) and x.committed and len(x.devices()) == 1 else None
+
+
+def can_look(x: Any) -> bool:
+    """Whether looking at the values is free: `x` is concrete and in the memory of the host.
+
+    On an accelerator the host would wait for the device at every call.
+    """
+    if not is_concrete(x):
+        return False
+    if is_jax_array(x):
+        return x.is_fully_addressable and all(d.platform == "cpu" for d in x.devices())
+    return x.is_cpu if is_torch_array(x) else True
 
 
 def shape_of(x: Array) -> tuple[int, ...]:

@@ -17,7 +17,7 @@ from array_api_compat import is_jax_array, is_jax_namespace, is_torch_namespace
 
 from mlc_losses._array.batch import own_rows
 from mlc_losses._array.host import constant
-from mlc_losses._array.namespace import device_of, is_concrete, namespace, shape_of
+from mlc_losses._array.namespace import device_of, namespace, shape_of
 
 # the normal quantile at the tail probability e^(-(x + 2.8)^2), in powers of x, highest first
 _QUANTILE = (
@@ -83,7 +83,7 @@ def _normal(like: Any, generator: Any) -> Any:
         wide = xp.finfo(like.dtype).bits == 64
         values = generator.standard_normal(shape, np.float64 if wide else np.float32)
         return constant(values, like)
-    if not is_concrete(like) and like.device.type == "meta":
+    if like.device.type == "meta":
         return xp.empty_like(like)
     import torch
 

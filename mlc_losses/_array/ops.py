@@ -119,6 +119,14 @@ def magnitude(x: Any) -> Any:
     return xp.where(x >= 0, x, -x)
 
 
+def sign(xp: Any, x: Any) -> Any:
+    """-1, 0 or 1; NaN for NaN."""
+    if is_torch_namespace(xp):
+        # that of array-api-compat asks the device how many are NaN
+        return xp.where(xp.isnan(x), x, x.sign())
+    return xp.sign(x)
+
+
 def relevance(xp: Any, targets: Any, dtype: Any) -> Any:
     """1 where a target is above 1/2, else 0; NaN for NaN."""
     if xp.isdtype(targets.dtype, "real floating"):
@@ -130,12 +138,25 @@ def relevance(xp: Any, targets: Any, dtype: Any) -> Any:
 def matmul(a: Any, b: Any) -> Any:
     """`a` `[..., K]` times `b` `[K, M]` in the full precision of its dtype.
 
-    JAX's default rounds float32 to fewer bits on accelerators.
+    JAX's default rounds float32 to fewer bits on accelerators, PyTorch's autocast everywhere.
     """
     xp = namespace(a=a, b=b)
     if is_jax_namespace(xp):
         return xp.tensordot(a, b, axes=1, precision="highest")
+    if is_torch_namespace(xp):
+        from mlc_losses._array import torch_products
+
+        return torch_products.matmul(a, b)
     return xp.tensordot(a, b, axes=1)
+
+
+def entries_at(x: Any, indices: Any) -> Any:
+    """The entries of `x` `[..., L]` at the `indices` `[..., W]`, along the last axis."""
+    xp = namespace(x=x)
+    if is_torch_namespace(xp):
+        # `take_along_dim` looks at each size, and so is compiled anew for each
+        return x.gather(-1, indices)
+    return xp.take_along_axis(x, indices, axis=-1)
 
 
 def normal_density(x: Any) -> Any:

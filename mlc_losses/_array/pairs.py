@@ -16,7 +16,7 @@ from array_api_compat import is_jax_namespace, is_numpy_namespace, is_torch_name
 from mlc_losses._array.axis import needs_all_labels
 from mlc_losses._array.labels import label_count, label_max, label_sum, labels_together
 from mlc_losses._array.namespace import label_arguments, namespace, shape_of
-from mlc_losses._array.ops import sigmoid, softplus, stop_gradient
+from mlc_losses._array.ops import entries_at, sigmoid, softplus, stop_gradient
 
 # entries of one block of pairs, and the labels in it: the second bounds a block under `vmap`,
 # where the size of the batch is not to be seen
@@ -81,7 +81,7 @@ def _hinge_value_and_slopes(
     order = _order(keys, positive)
 
     def in_order(x: Any) -> Any:
-        return xp.take_along_axis(x, order, axis=-1)
+        return entries_at(x, order)
 
     is_negative = in_order(xp.astype(negative, keys.dtype))
     above = label_sum(is_negative)[..., None] - xp.cumulative_sum(is_negative, axis=-1)
@@ -104,8 +104,8 @@ def _order(keys: Any, positive: Any) -> Any:
     if is_numpy_namespace(xp):
         return xp.lexsort((positive, keys), axis=-1)
     first = xp.argsort(xp.astype(positive, xp.int8), axis=-1, stable=True)
-    then = xp.argsort(xp.take_along_axis(keys, first, axis=-1), axis=-1, stable=True)
-    return xp.take_along_axis(first, then, axis=-1)
+    then = xp.argsort(entries_at(keys, first), axis=-1, stable=True)
+    return entries_at(first, then)
 
 
 def _out_of_order(x: Any, order: Any) -> Any:
@@ -117,7 +117,7 @@ def _out_of_order(x: Any, order: Any) -> Any:
         return jax_rows.by_rows(lambda x, order: xp.zeros_like(x).at[order].set(x), x, order)
     if is_torch_namespace(xp):
         return xp.zeros_like(x).scatter(-1, order, x)
-    return xp.take_along_axis(x, xp.argsort(order, axis=-1), axis=-1)
+    return entries_at(x, xp.argsort(order, axis=-1))
 
 
 def pair_exp_mean(scores: Any, positive: Any, negative: Any) -> Any:

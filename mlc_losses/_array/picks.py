@@ -16,6 +16,7 @@ from array_api_compat import is_jax_namespace, is_numpy_namespace, is_torch_name
 from mlc_losses._array.axis import label_parts
 from mlc_losses._array.labels import TopK, label_max, label_numbers, labels_together, top_k
 from mlc_losses._array.namespace import default_integer, device_of, namespace, shape_of
+from mlc_losses._array.ops import entries_at
 
 # with fewer labels than this, one pass per rank is faster than `lax.top_k`
 _FEW_LABELS = 512
@@ -42,7 +43,7 @@ def largest(x: Any, k: int, *, only_last: bool) -> TopK:
         first = num_labels - k
         indices = xp.argpartition(x, first, axis=-1)
         indices = indices[..., first : first + 1] if only_last else indices[..., first:]
-        return TopK(xp.take_along_axis(x, indices, axis=-1), indices)
+        return TopK(entries_at(x, indices), indices)
     found = top_k(x, k)
     return TopK(found.values[..., -1:], found.indices[..., -1:]) if only_last else found
 
@@ -106,8 +107,8 @@ def _kth_by_blocks(x: Any, k: int, size: int) -> TopK:
     offsets = (num_labels // size) * xp.arange(size, dtype=best.dtype)
     offsets = xp.reshape(offsets, (1,) * len(batch) + (size, 1))
     members = xp.reshape(best[..., None, :] + offsets, (*batch, size * k))
-    values, places = _top_k_on_jax(xp.take_along_axis(x, members, axis=-1), k)
-    return TopK(values[..., -1:], xp.take_along_axis(members, places[..., -1:], axis=-1))
+    values, places = _top_k_on_jax(entries_at(x, members), k)
+    return TopK(values[..., -1:], entries_at(members, places[..., -1:]))
 
 
 def add_at(indices: Any, weights: Any, num_labels: int) -> Any:
@@ -149,7 +150,7 @@ def values_at(x: Any, indices: Any) -> Any:
     indices = _here(xp, indices, num_labels)
     exists = indices < num_labels
     places = xp.astype(xp.where(exists, indices, 0), default_integer(xp))
-    values = xp.where(exists, xp.take_along_axis(labels_together(x), places, axis=-1), 0.0)
+    values = xp.where(exists, entries_at(labels_together(x), places), 0.0)
     parts = label_parts(xp)
     return values if parts is None else parts.sum(values)
 

@@ -10,6 +10,7 @@ from array_api_compat import is_jax_namespace, is_numpy_namespace, is_torch_name
 from mlc_losses._array.axis import needs_all_labels
 from mlc_losses._array.labels import columns, label_numbers, labels_together
 from mlc_losses._array.namespace import Array, device_of, namespace, shape_of
+from mlc_losses._array.ops import entries_at
 
 
 class Ranking(NamedTuple):
@@ -31,13 +32,13 @@ def ranking(scores: Any) -> Ranking:
     needs_all_labels(xp, "ranks all the scores of an example")
     scores = labels_together(scores)
     order = xp.argsort(scores, axis=-1, descending=True, stable=True)
-    falling = xp.take_along_axis(scores, order, axis=-1)
+    falling = entries_at(scores, order)
     places = label_numbers(falling)
     starts_group = (places == 0) | (falling != xp.roll(falling, 1, axis=-1))
     bounds = _group_bounds(xp, starts_group, places)
     group = xp.cumulative_sum(xp.astype(starts_group, places.dtype), axis=-1) - 1
-    above = xp.take_along_axis(bounds, group, axis=-1)
-    return Ranking(order, above, xp.take_along_axis(bounds, group + 1, axis=-1))
+    above = entries_at(bounds, group)
+    return Ranking(order, above, entries_at(bounds, group + 1))
 
 
 def _group_bounds(xp: Any, starts_group: Any, places: Any) -> Any:

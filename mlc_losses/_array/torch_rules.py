@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 from array_api_compat import torch as xp
-from torch._C._functorch import is_batchedtensor
+from torch._C._functorch import TransformType, is_batchedtensor
 
 from mlc_losses._array.labels import label_sum
 from mlc_losses._array.row_rules import RowRule
@@ -24,20 +24,29 @@ _PLAIN = (torch.Tensor, torch.nn.Parameter)
 
 
 def apply_rule(rule: RowRule, params: Any, where: Any, arrays: Any) -> tuple[Any, ...]:
-    if any(isinstance(p, torch.Tensor) for p in params):
+    if any(isinstance(p, torch.Tensor) for p in params) or is_forward_twice():
         return rule.values(xp, params, where, *arrays)  # differentiated op by op
-    if not torch.compiler.is_compiling() and _is_transformed():
+    if is_transformed():
         return _TransformedRule.apply(rule, params, where, *arrays)
     if any(x.requires_grad for x in arrays):
         return _Rule.apply(rule, params, where, *arrays)
     return _values(rule, params, where, arrays)[0]
 
 
-def _is_transformed() -> bool:
-    """Whether `torch.func` or forward mode is at work."""
-    return (
+def is_transformed() -> bool:
+    """Whether `torch.func` or forward mode is at work, outside of the compiler."""
+    return not torch.compiler.is_compiling() and (
         torch._C._are_functorch_transforms_active() or torch.autograd.forward_ad._current_level >= 0
     )
+
+
+def is_forward_twice() -> bool:
+    """Whether forward mode is differentiated by forward mode: PyTorch loses the second derivative
+    of a `jvp` of one's own there, without an error."""
+    if torch.compiler.is_compiling() or not torch._C._are_functorch_transforms_active():
+        return False
+    stack = torch._C._functorch.get_interpreter_stack()
+    return sum(level.key() == TransformType.Jvp for level in stack) > 1
 
 
 class _Rule(torch.autograd.Function):

@@ -21,11 +21,11 @@ from mlc_losses._array.namespace import (
     number,
     per_label,
 )
-from mlc_losses._array.ops import decided, power, sigmoid, sigmoid_power
+from mlc_losses._array.ops import decided, power, sigmoid, sigmoid_power, sign
 from mlc_losses._array.row_rules import LabelSum, sum_over_labels
 
 # added to nothing and a power of nothing, it is 0 in every dtype
-_TINY = 1e-30
+_TINY = 1e-15
 
 
 def binary_cross_entropy(
@@ -383,7 +383,7 @@ def _above(xp: Any, p: Any, margin: Any) -> tuple[Any, Any]:
     """Which labels count, 1 or 0, and by how much their probability is above the margin."""
     above = xp.clip(p - margin, 0.0, None)
     # not 0 where it is divided by
-    return xp.sign(above), xp.clip(above, _TINY, None)
+    return sign(xp, above), xp.clip(above, _TINY, None)
 
 
 _ASYMMETRIC = LabelSum(_asymmetric, (_asymmetric_by_logits, None), _finite_asymmetric)

@@ -18,10 +18,10 @@ from mlc_losses._array.labels import label_max, label_sum, log_softmax, num_labe
 from mlc_losses._array.namespace import (
     Array,
     ArrayT,
+    can_look,
     check_floating,
     checked_labels,
     computed,
-    is_concrete,
     is_number,
     namespace,
     number,
@@ -29,7 +29,7 @@ from mlc_losses._array.namespace import (
     shape_of,
     to_compute_dtype,
 )
-from mlc_losses._array.ops import relevance, sigmoid
+from mlc_losses._array.ops import relevance, sigmoid, sign
 from mlc_losses._array.row_rules import LabelSum, sum_over_labels
 
 # a ratio that decides any sigmoid, and that 0 can still be multiplied with
@@ -145,11 +145,11 @@ def balanced_pos_weights(
     power = number("power", power, low=0.0)
     xp, counts = _counts(counts, num_examples)
     positives = _at_least_one(xp, counts)
-    negatives = xp.maximum(num_examples - positives, 0.0)
+    negatives = xp.clip(num_examples - positives, 0.0, None)
     weights = (negatives / positives) ** power
     if max_weight is None:
         return weights
-    return xp.minimum(weights, number("max_weight", max_weight, low=0.0))
+    return xp.clip(weights, None, number("max_weight", max_weight, low=0.0))
 
 
 def ldam_margins(counts: Array, *, max_margin: float = 0.5) -> Any:
@@ -350,7 +350,7 @@ def _balanced(xp: Any, params: Any, *arrays: Any) -> Any:
 
 def _balanced_by_logits(xp: Any, params: Any, *arrays: Any) -> Any:
     weight, factor, wrong = _rebalanced(xp, params, *arrays)
-    return weight * xp.sign(factor) * faded_derivative(wrong, params[5])
+    return weight * sign(xp, factor) * faded_derivative(wrong, params[5])
 
 
 _BALANCED = LabelSum(_balanced, (_balanced_by_logits, None, None, None))
@@ -372,7 +372,7 @@ def _check_counts(xp: Any, counts: Any, num_examples: Any = math.inf) -> None:
         return  # for `per_label` to refuse
     if not xp.isdtype(counts.dtype, ("integral", "real floating")):
         raise TypeError(f"counts must be integers or floats, got dtype {counts.dtype}")
-    if not is_concrete(counts):
+    if not can_look(counts):
         return
     values = to_host("counts", counts)
     high = num_examples if is_number(num_examples) else math.inf

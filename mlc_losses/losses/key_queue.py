@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
+from array_api_compat import device
 
 from mlc_losses._array.candidates import candidate_numbers
-from mlc_losses._array.host import constant
 from mlc_losses._array.namespace import (
     Array,
     check_floating,
@@ -68,12 +68,10 @@ def init_queue(size: int, dim: int, num_labels: int, *, like: Array | None = Non
     check_floating(xp, "like", like)
 
     def zeros(*shape: int) -> Any:
-        return constant(np.zeros(shape, dtype=np.float32), like)
+        return xp.zeros(shape, dtype=like.dtype, device=device(like))
 
     return KeyQueue(
-        xp.astype(zeros(size, dim), like.dtype),
-        xp.astype(zeros(size, num_labels), like.dtype),
-        xp.astype(zeros(), default_integer(xp)),
+        zeros(size, dim), zeros(size, num_labels), xp.astype(zeros(), default_integer(xp))
     )
 
 

@@ -14,10 +14,10 @@ from mlc_losses._array.labels import label_numbers, log_softmax
 from mlc_losses._array.namespace import (
     Array,
     ArrayT,
+    can_look,
     check_floating,
     check_integer,
     default_integer,
-    is_concrete,
     namespace,
     shape_of,
     to_compute_dtype,
@@ -195,7 +195,7 @@ class LabelPowerset:
         probabilities = xp.exp(log_softmax(to_compute_dtype(xp, set_logits)))
         table = xp.astype(constant(self.table, set_logits), probabilities.dtype)
         # a label of every set has 1, and rounding must not add to it
-        return xp.minimum(matmul(probabilities, table), 1.0)
+        return xp.clip(matmul(probabilities, table), None, 1.0)
 
 
 def label_powerset(set_logits: ArrayT, set_ids: Array) -> ArrayT:
@@ -255,7 +255,7 @@ def label_powerset(set_logits: ArrayT, set_ids: Array) -> ArrayT:
 
 def _check_set_ids(xp: Any, set_ids: Any, num_sets: int) -> None:
     check_integer(xp, "set_ids", set_ids)
-    if is_concrete(set_ids):
+    if can_look(set_ids):
         values = to_host("set_ids", set_ids)
         bad = (values < 0) | (values >= num_sets)
         if bad.any():

@@ -22,10 +22,10 @@ from mlc_losses._array.labels import (
 from mlc_losses._array.namespace import (
     Array,
     ArrayT,
+    can_look,
     check_floating,
     check_integer,
     default_integer,
-    is_concrete,
     namespace,
     positive_integer,
     shape_of,
@@ -214,7 +214,7 @@ def _step_arguments(step_logits: Any, ids: Any, targets: Any = None) -> tuple[An
     num_given = label_count(ids >= 0, ids)
     out_of_range = (ids < -1) | (ids >= num_labels)
     after_padding = (ids >= 0) & (label_numbers(ids) >= num_given[..., None])
-    if is_concrete(ids):
+    if can_look(ids):
         _raise_for_bad_ids(to_host("ids", ids), num_labels)
     bad = label_any(out_of_range | after_padding)
     return xp, to_compute_dtype(xp, step_logits), ids, num_given, bad
@@ -240,7 +240,7 @@ def _raise_for_bad_ids(ids: np.ndarray, num_labels: int) -> None:
 def _too_long(step_logits: Any, last: Any) -> Any:
     """Which examples end after the steps there are; in eager code they raise."""
     num_steps = shape_of(step_logits)[-2]
-    if is_concrete(last):
+    if can_look(last):
         values = to_host("ids", last)
         if (values >= num_steps).any():
             index = first_index(values >= num_steps)

@@ -12,7 +12,7 @@ from mlc_losses._array.namespace import (
     number,
     per_example,
 )
-from mlc_losses._array.ops import sigmoid
+from mlc_losses._array.ops import sigmoid, sign
 from mlc_losses._array.pair_sums import two_sided_logsumexp
 from mlc_losses._array.row_rules import LabelSum, sum_over_labels
 
@@ -139,7 +139,7 @@ def _gaps(xp: Any, params: Any, first: Any, second: Any) -> tuple[Any, Any]:
     gap = xp.where(equal, 0.0, first) - xp.where(equal, 0.0, second)
     high, low = xp.maximum(first, second), xp.minimum(first, second)
     size = sigmoid(high) * sigmoid(-low) * -xp.expm1(-xp.abs(gap))
-    return gap, xp.sign(gap) * size
+    return gap, sign(xp, gap) * size
 
 
 def _symmetric_kl(xp: Any, params: Any, first: Any, second: Any) -> Any:

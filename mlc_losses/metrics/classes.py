@@ -8,11 +8,11 @@ from typing import Any
 from mlc_losses._array.labels import label_any, label_numbers
 from mlc_losses._array.namespace import (
     Array,
+    can_look,
     check_integer,
     check_same_shape,
     computed,
     default_float,
-    is_concrete,
     namespace,
     positive_integer,
     shape_of,
@@ -131,7 +131,7 @@ def _checked_labels(xp: Any, labels: Any, num_classes: int) -> Any:
     """Labels in the default integer dtype, as a narrow one need not hold `num_classes`."""
     check_integer(xp, "labels", labels)
     labels = xp.astype(labels, xp.__array_namespace_info__().default_dtypes()["integral"])
-    if is_concrete(labels):
+    if can_look(labels):
         known = (labels >= 0) & (labels < num_classes)
         if not bool(xp.all(known)):
             first = int(xp.argmin(xp.astype(known, xp.int8)))

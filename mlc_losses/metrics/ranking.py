@@ -7,6 +7,7 @@ from typing import Any
 
 from mlc_losses._array.labels import label_any, label_count, label_max, label_sum
 from mlc_losses._array.namespace import Array, positive_integer, shape_of
+from mlc_losses._array.ops import entries_at
 from mlc_losses._array.ranks import Ranking, option, ranking
 from mlc_losses.decide import predict_top_k
 from mlc_losses.metrics._common import (
@@ -131,7 +132,7 @@ def ndcg_at_k(scores: Array, targets: Array, k: int) -> Any:
     ranks = ranking(scores)
     discounts = discounts_between(xp, ranks.above, ranks.at_least, k, scores)
     tied = xp.astype(ranks.at_least - ranks.above, scores.dtype)
-    found = xp.take_along_axis(relevant, ranks.order, axis=-1)
+    found = entries_at(relevant, ranks.order)
     gain = label_sum(discounts / tied, found)
     positives = xp.count_nonzero(relevant, axis=-1)
     best = discounts_between(xp, 0 * positives, positives, k, scores)
@@ -274,9 +275,9 @@ def _hits(scores: Any, targets: Any, k: int) -> tuple[Any, Any, Any]:
 def _ranked(xp: Any, scores: Any, relevant: Any) -> tuple[Any, Ranking, Any]:
     """From the highest score down: relevance, ranks, and how many relevant are at least as high."""
     ranks = ranking(scores)
-    relevant = xp.take_along_axis(relevant, ranks.order, axis=-1)
+    relevant = entries_at(relevant, ranks.order)
     running = xp.cumulative_sum(xp.astype(relevant, ranks.order.dtype), axis=-1)
-    return relevant, ranks, xp.take_along_axis(running, ranks.at_least - 1, axis=-1)
+    return relevant, ranks, entries_at(running, ranks.at_least - 1)
 
 
 def _average_precision(xp: Any, scores: Any, relevant: Any) -> Any:

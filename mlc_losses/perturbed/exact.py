@@ -15,13 +15,12 @@ from __future__ import annotations
 
 import math
 from functools import cache
-from statistics import NormalDist
 from typing import Any, NamedTuple
 
 from mlc_losses._array.labels import label_sum, top_k
 from mlc_losses._array.loops import choose, map_rows, repeat
 from mlc_losses._array.namespace import device_of, namespace, shape_of
-from mlc_losses._array.ops import normal_cdf_and_density, stop_gradient
+from mlc_losses._array.ops import entries_at, normal_cdf_and_density, stop_gradient
 from mlc_losses._array.picks import add_at, largest
 from mlc_losses.perturbed.counts import FAR, counts_and_slopes
 from mlc_losses.perturbed.tail import last_of, tail_counts, tail_slopes
@@ -135,7 +134,7 @@ def expected_kth(scores: Any, k: int, sigma: Any, num_candidates: int) -> Exact:
     candidates, indices = scores, None
     if num_candidates < num_labels:
         indices = top_k(constants, num_candidates).indices
-        candidates = xp.take_along_axis(scores, indices, axis=-1)
+        candidates = entries_at(scores, indices)
     center = largest(stop_gradient(candidates), k, only_last=True).values
     finite = xp.isfinite(center)
     origin = xp.where(finite, center, 0.0)
@@ -160,7 +159,7 @@ def expected_kth(scores: Any, k: int, sigma: Any, num_candidates: int) -> Exact:
         bound = _bound(below, others, error, weights)
         bound = stop_gradient(xp.where(finite[:, 0], bound, 0.0))
         rest = tail_slopes(every, last, nodes, weights, below, precision)
-        rest_of_candidates = xp.take_along_axis(rest, indices, axis=-1)
+        rest_of_candidates = entries_at(rest, indices)
         slopes = rest + add_at(indices, slopes - rest_of_candidates, num_labels)
     return Exact(value, xp.where(finite, slopes, 0.0), bound)
 
@@ -186,10 +185,9 @@ def _window(offsets: Any, k: int, precision: Accuracy) -> tuple[Any, Any]:
     xp = namespace(offsets=offsets)
     num_candidates = shape_of(offsets)[-1]
     few, many = _expected_counts(k, num_candidates, precision.tail)
-    quantile = NormalDist().inv_cdf
     start = xp.zeros_like(offsets[:, :1])
-    low = start + quantile(precision.tail / k)
-    high = start - quantile(precision.tail / (num_candidates - k + 1))
+    low = start + _quantile(precision.tail / k)
+    high = start - _quantile(precision.tail / (num_candidates - k + 1))
     # at the lower end the expected count is to be no less than `many`, at the upper no more than
     # `few`: the same search for both, with the sign turned round
     sign = xp.concat([xp.ones_like(start), -xp.ones_like(start)], axis=-1)
@@ -205,6 +203,22 @@ def _window(offsets: Any, k: int, precision: Accuracy) -> tuple[Any, Any]:
     ends = xp.concat([low, high], axis=-1)
     safe, _ = repeat(halve, (ends, xp.concat([high, low], axis=-1)), precision.halvings)
     return safe[:, :1], safe[:, 1:]
+
+
+@cache
+def _quantile(chance: float) -> float:
+    """Below which a standard normal number is with that chance, at most 1/2.
+
+    That of Python's `statistics` is written in C, which PyTorch's compiler cannot trace.
+    """
+    low, high = -FAR, 0.0
+    for _ in range(60):
+        middle = (low + high) / 2
+        if math.erfc(-middle * math.sqrt(0.5)) < 2.0 * chance:
+            low = middle
+        else:
+            high = middle
+    return (low + high) / 2
 
 
 @cache

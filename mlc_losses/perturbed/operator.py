@@ -9,10 +9,11 @@ from typing import Any
 from array_api_compat import is_jax_namespace, is_torch_namespace
 
 from mlc_losses._array.axis import current_layout, needs_rules
-from mlc_losses._array.namespace import Array, ArrayT, is_concrete, namespace, shape_of
+from mlc_losses._array.labels import picks_sum
+from mlc_losses._array.namespace import Array, ArrayT, can_look, namespace, shape_of
 from mlc_losses._array.noise import antithetic, jax_seeds
 from mlc_losses._array.ops import stop_gradient
-from mlc_losses._array.picks import add_at
+from mlc_losses._array.picks import add_at, values_at
 from mlc_losses.perturbed.arguments import Call, arguments
 from mlc_losses.perturbed.exact import accuracy, expected_sum
 from mlc_losses.perturbed.sample import mean_picks
@@ -265,12 +266,13 @@ def _sampled(xp: Any, call: Call) -> tuple[Any, Any]:
     """Value `[R]` and the labels picked `[R, W]`."""
     if is_jax_namespace(xp):
         return _sampled_on_jax(xp, call)
-    given = (call.scores, call.sigma, _draws(call), call.k, call.only_last)
-    if is_torch_namespace(xp):
-        from mlc_losses.perturbed import torch_rule
-
-        return torch_rule.sampled_mean(*given)
-    return mean_picks(*given)
+    scores = stop_gradient(call.scores)
+    value, picked = mean_picks(scores, call.sigma, _draws(call), call.k, call.only_last)
+    if not is_torch_namespace(xp):
+        return value, picked
+    # a term of value 0 carries the slopes, of the labels picked and of no others
+    own = picks_sum(values_at(call.scores, picked))
+    return value + (own - stop_gradient(own)) / call.num_samples, picked
 
 
 def _draws(call: Call) -> Iterator[Any]:
@@ -308,7 +310,7 @@ def _exact_mean(xp: Any, call: Call) -> Any:
     elif is_torch_namespace(xp):
         from mlc_losses.perturbed import torch_rule
 
-        value, _, bound = torch_rule.exact_mean(
+        value, bound = torch_rule.exact_mean(
             call.scores, call.sigma, call.ranks, call.num_candidates
         )
     else:
@@ -331,7 +333,7 @@ def _exact_mask(xp: Any, call: Call) -> Any:
 
 def _warn(xp: Any, call: Call, bound: Any) -> None:
     """Of too few candidates, where the values can be looked at."""
-    if call.num_candidates is None or not is_concrete(bound) or shape_of(bound)[0] == 0:
+    if call.num_candidates is None or not can_look(bound) or shape_of(bound)[0] == 0:
         return
     worst, promised = float(xp.max(bound)), accuracy(call.scores).promised
     if worst > promised:

@@ -1,6 +1,7 @@
-"""The operator on PyTorch, sampled or exact; imported only when used.
+"""The expected top-k on PyTorch, whose slopes come with the value; imported only when used.
 
-The backward pass adds into the labels that were picked: no dense one-hot of all samples.
+Two classes share the formulas: the compiler refuses a `jvp` or a `vmap` of one's own, and
+`torch.func` needs them.
 """
 
 from __future__ import annotations
@@ -10,67 +11,73 @@ from typing import Any
 import torch
 
 from mlc_losses._array.labels import label_sum
-from mlc_losses._array.picks import add_at, values_at
+from mlc_losses._array.torch_rules import is_forward_twice, is_transformed
 from mlc_losses.perturbed.exact import expected_sum
-from mlc_losses.perturbed.sample import mean_picks
 
 
-class _SampledMean(torch.autograd.Function):
-    @staticmethod
-    def forward(scores: Any, sigma: Any, draws: Any, k: int, only_last: bool) -> Any:
-        value, indices = mean_picks(scores, sigma, draws, k, only_last)
-        return value, indices.to(torch.int32)
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
-        scores, _, _, k, only_last = inputs
-        indices = output[1]
-        ctx.mark_non_differentiable(indices)
-        ctx.save_for_backward(indices)
-        ctx.save_for_forward(indices)
-        ctx.num_labels = scores.shape[-1]
-        ctx.num_samples = indices.shape[-1] // (1 if only_last else k)
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Any) -> Any:
-        (indices,) = ctx.saved_tensors
-        share = gradients[0][:, None] / ctx.num_samples
-        slopes = add_at(indices, share.expand(indices.shape), ctx.num_labels)
-        return slopes, None, None, None, None
-
-    @staticmethod
-    def jvp(ctx: Any, dot: Any, *_: Any) -> Any:
-        (indices,) = ctx.saved_tensors
-        return label_sum(values_at(dot, indices)) / ctx.num_samples, None
+def exact_mean(scores: Any, sigma: Any, ranks: Any, num_candidates: Any) -> tuple[Any, Any]:
+    """Value `[R]`, differentiable by the scores, and the bound on what was left out."""
+    given = scores, sigma, ranks, num_candidates
+    if is_forward_twice():
+        value, _, bound = expected_sum(scores, ranks, sigma, num_candidates)
+    elif is_transformed():
+        value, _, bound = _TransformedExactMean.apply(*given)
+    else:
+        value, _, bound = _ExactMean.apply(*given)
+    return value, bound
 
 
-sampled_mean = _SampledMean.apply
+def _keep(ctx: Any, inputs: Any, output: Any) -> None:
+    scores, sigma, ctx.ranks, ctx.num_candidates = inputs
+    _, slopes, bound = output
+    ctx.mark_non_differentiable(slopes, bound)
+    ctx.save_for_backward(scores, sigma, slopes)
+    ctx.save_for_forward(scores, sigma)
 
 
 class _ExactMean(torch.autograd.Function):
-    @staticmethod
-    def forward(scores: Any, sigma: Any, ranks: Any, num_candidates: Any) -> Any:
-        return tuple(expected_sum(scores, ranks, sigma, num_candidates))
+    """For reverse mode, and for the compiler."""
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
-        scores, sigma, ctx.ranks, ctx.num_candidates = inputs
-        _, slopes, bound = output
-        ctx.mark_non_differentiable(slopes, bound)
-        ctx.save_for_backward(scores, sigma, slopes)
-        ctx.save_for_forward(slopes)
+    def forward(ctx: Any, *inputs: Any) -> Any:
+        scores, sigma, ranks, num_candidates = inputs
+        output = tuple(expected_sum(scores, ranks, sigma, num_candidates))
+        _keep(ctx, inputs, output)
+        return output
 
     @staticmethod
     def backward(ctx: Any, *gradients: Any) -> Any:
         scores, sigma, slopes = ctx.saved_tensors
-        if torch.is_grad_enabled():  # someone differentiates the gradient: the slopes anew
+        if torch.is_grad_enabled():  # a gradient that is differentiated again: of the scores
             slopes = expected_sum(scores, ctx.ranks, sigma, ctx.num_candidates).slopes
         return gradients[0][:, None] * slopes, None, None, None
 
+
+class _TransformedExactMean(torch.autograd.Function):
+    """For `torch.func` and forward mode."""
+
+    @staticmethod
+    def forward(scores: Any, sigma: Any, ranks: Any, num_candidates: Any) -> Any:
+        return tuple(expected_sum(scores, ranks, sigma, num_candidates))
+
+    setup_context = staticmethod(_keep)
+    backward = _ExactMean.backward
+
+    @staticmethod
+    def vmap(info: Any, in_dims: Any, scores: Any, sigma: Any, *static: Any) -> Any:
+        """One more axis is more rows."""
+
+        def as_rows(x: Any, axis: Any) -> Any:
+            shape = (info.batch_size, *x.shape)
+            return (x.expand(shape) if axis is None else x.movedim(axis, 0)).flatten(0, 1)
+
+        rows = map(as_rows, (scores, sigma), in_dims)
+        output = _TransformedExactMean.apply(*rows, *static)
+        split = tuple(x.unflatten(0, (info.batch_size, -1)) for x in output)
+        return split, (0,) * len(split)
+
     @staticmethod
     def jvp(ctx: Any, dot: Any, *_: Any) -> Any:
-        (slopes,) = ctx.saved_tensors
+        scores, sigma = ctx.saved_tensors
+        slopes = expected_sum(scores, ctx.ranks, sigma, ctx.num_candidates).slopes
         return label_sum(slopes * dot), None, None
-
-
-exact_mean = _ExactMean.apply

@@ -1,0 +1,453 @@
+"""Every public function in the modes that people train in, against the plain eager call.
+
+`modes.py` says what is promised. Compiling is most of the time: the default tests compile a few
+losses, and the session `modes` the rest.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import test_losses
+from backends import NAME, asarray, jitted, to_numpy
+from modes import MODES
+from subjects import LOSSES, SCORES, SUBJECTS, TARGETS, Subject, of_case
+
+import mlc_losses as ml
+from mlc_losses import metrics
+from mlc_losses._array import candidates, namespace
+
+only_torch = pytest.mark.skipif(NAME != "torch", reason="PyTorch's modes")
+only_jax = pytest.mark.skipif(NAME != "jax", reason="JAX's modes")
+pytestmark = [
+    # forward mode asks for a compiler of PyTorch's own, which warns of its age
+    pytest.mark.filterwarnings("ignore:.*torch.jit.script"),
+    pytest.mark.filterwarnings("ignore:Dynamo detected a call to a `functools.lru_cache`"),
+    pytest.mark.filterwarnings("ignore:.*Function.*should not be instantiated"),  # Dynamo does
+    pytest.mark.filterwarnings("ignore:torch.searchsorted.*non-contiguous"),
+]
+
+DIFFERENTIABLE = [subject for subject in SUBJECTS if subject.has_gradient]
+# of each way that a gradient is made, one: these are compiled by the default tests
+QUICK = ("zlpr-hard_bool", "softmax_cross_entropy-one", "noised_top_k_hinge", "multi_hot")
+
+
+def over(subjects: list[Subject], quick: tuple[str, ...] | None = None) -> Any:
+    """A test for each; those not quick are left to the session `modes`."""
+
+    def marks(subject: Subject) -> Any:
+        return () if quick is None or subject.id.startswith(quick) else pytest.mark.modes
+
+    cases = [pytest.param(subject, marks=marks(subject), id=subject.id) for subject in subjects]
+    return pytest.mark.parametrize("subject", cases)
+
+
+def total(subject: Subject) -> Callable[..., Any]:
+    return lambda *arrays: subject.function(*arrays).sum()
+
+
+def torch_gradient(function: Callable[..., Any], x: Any, *rest: Any) -> Any:
+    import torch
+
+    x = x.detach().clone().requires_grad_()
+    return torch.autograd.grad(function(x, *rest), x)[0]
+
+
+def close(actual: Any, expected: Any, rtol: float = 1e-10, atol: float = 1e-12) -> None:
+    np.testing.assert_allclose(to_numpy(actual), to_numpy(expected), rtol=rtol, atol=atol)
+
+
+def test_every_public_function_is_here() -> None:
+    """But those of JAX alone, tested in `test_scale.py`, and those that are for the host."""
+    named = " ".join(subject.id for subject in SUBJECTS) + " smooth_targets enqueue init_queue"
+    named += " queue_mask check_targets sharded linear_loss label_block_loss predict_linear_top_k"
+    missing = {*ml.__all__, *metrics.__all__} - {"metrics"}
+    assert not {name for name in missing if name not in named}
+
+
+def test_every_mode_has_a_test() -> None:
+    tests = {*vars(test_losses), *globals()}
+    assert not {name for name in MODES if name not in tests}
+
+
+# PyTorch ------------------------------------------------------------------------------------------
+
+
+def compiled_by(backend: str, function: Callable[..., Any]) -> Callable[..., Any]:
+    import torch
+
+    torch._dynamo.reset()
+    return torch.compile(function, fullgraph=True, backend=backend)
+
+
+@only_torch
+@over(SUBJECTS, QUICK)
+def test_torch_compile(subject: Subject) -> None:
+    arrays = subject.here()
+    if not subject.has_gradient:
+        close(compiled_by("eager", subject.function)(*arrays), subject.function(*arrays))
+        return
+    program = compiled_by("aot_eager", total(subject))
+    close(torch_gradient(program, *arrays), torch_gradient(total(subject), *arrays))
+    close(program(*arrays), total(subject)(*arrays))
+
+
+AT_INFINITY = [
+    subject
+    for subject in LOSSES
+    if subject.case.slope_at_infinity and subject.case.right_infinity_is_deletion
+]
+
+
+@only_torch
+@over(AT_INFINITY, ("zlpr-hard_bool",))
+def test_compiled_at_infinity(subject: Subject) -> None:
+    x, *rest = subject.here()
+    right = asarray(subject.case.relevant(subject.arrays))
+    x[0, :3], x[2, 1:4] = np.inf, -np.inf
+    x[4] = np.inf * (right[4] * 2.0 - 1.0)
+    eager = torch_gradient(total(subject), x, *rest)
+    program = compiled_by("aot_eager", total(subject))
+    close(torch_gradient(program, x, *rest), eager)
+    close(program(x, *rest), total(subject)(x, *rest))
+
+
+@only_torch
+@pytest.mark.modes
+@pytest.mark.slow("a compiler of C++")
+@pytest.mark.parametrize("name", ["zlpr-hard", "softmax_cross_entropy-one_class", "supcon-embed"])
+def test_by_inductor(name: str) -> None:
+    subject = next(s for s in LOSSES if s.id.startswith(name))
+    arrays = subject.here()
+    program = compiled_by("inductor", total(subject))
+    close(torch_gradient(program, *arrays), torch_gradient(total(subject), *arrays))
+
+
+@only_torch
+@over(LOSSES, ("pairwise_hinge",))
+def test_one_program_for_all_batch_sizes(subject: Subject) -> None:
+    import torch
+    from torch._dynamo.testing import CompileCounter
+
+    counter = CompileCounter()
+    torch._dynamo.reset()
+    program = torch.compile(total(subject), fullgraph=True, backend=counter)
+    for n in (6, 9, 12, 33):
+        x, *rest = of_case(subject.case, n=n).here()
+        program(x.requires_grad_(), *rest)
+    assert counter.frame_count <= 2
+
+
+@only_torch
+@over(SUBJECTS)
+def test_torch_func(subject: Subject) -> None:
+    import torch
+
+    arrays = subject.here()
+    twice = [torch.stack([x, x]) for x in arrays]
+    value = subject.function(*arrays)
+    close(torch.func.vmap(subject.function)(*twice), torch.stack([value, value]))
+    if subject.by_row:
+        close(torch.func.vmap(subject.function)(*arrays), value)
+    if not subject.has_gradient:
+        return
+    expected = torch_gradient(total(subject), *arrays)
+    gradient = torch.func.grad(total(subject))
+    close(gradient(*arrays), expected)
+    close(torch.func.vmap(gradient)(*twice), torch.stack([expected, expected]))
+    x, *rest = arrays
+    direction = torch.linspace(-1, 1, x.numel(), dtype=x.dtype).reshape(x.shape)
+    forward = torch.func.jvp(lambda x: total(subject)(x, *rest), (x,), (direction,))[1]
+    close(forward, (expected * direction).sum())
+
+
+@only_torch
+@over([s for s in DIFFERENTIABLE if s.twice])
+def test_second_derivatives_on_torch(subject: Subject) -> None:
+    import torch
+
+    x, *rest = subject.here()
+
+    def squares(x: Any) -> Any:  # so that linear ones have a second derivative too
+        return (subject.function(x, *rest) ** 2).sum()
+
+    direction = torch.linspace(-1, 1, x.numel(), dtype=x.dtype).reshape(x.shape)
+    variable = x.clone().requires_grad_()
+    (gradient,) = torch.autograd.grad(squares(variable), variable, create_graph=True)
+    (expected,) = torch.autograd.grad((gradient * direction).sum(), variable)
+    assert torch.isfinite(expected).all()
+
+    def along(function: Callable[..., Any]) -> Callable[..., Any]:
+        return lambda x: torch.func.jvp(function, (x,), (direction,))[1]
+
+    scale = float(expected.abs().max())
+    close(along(torch.func.grad(squares))(x), expected, atol=1e-13 * scale)
+    close(torch.func.grad(along(squares))(x), expected, atol=1e-13 * scale)
+    close(along(along(squares))(x), (expected * direction).sum(), rtol=1e-9, atol=1e-10 * scale)
+
+
+@only_torch
+@over(DIFFERENTIABLE)
+def test_batched_jacobian(subject: Subject) -> None:
+    import torch
+
+    x, *rest = subject.here()
+    function = torch.autograd.functional.jacobian
+    jacobian = function(lambda x: subject.function(x, *rest), x, vectorize=True)
+    expected = torch_gradient(total(subject), x, *rest)
+    close(jacobian.reshape(-1, *x.shape).sum(0), expected)
+
+
+@only_torch
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+@over(SUBJECTS)
+def test_autocast(subject: Subject, dtype: str) -> None:
+    import torch
+
+    arrays = subject.here("float32")
+
+    def results() -> list[Any]:
+        value = subject.function(*arrays)
+        if not subject.has_gradient:
+            return [value]
+        return [value, torch_gradient(total(subject), *arrays)]
+
+    expected = results()
+    with torch.autocast("cpu", dtype=getattr(torch, dtype)):
+        actual = results()
+    assert [x.dtype for x in actual] == [x.dtype for x in expected]
+    for one, other in zip(actual, expected, strict=True):
+        close(one, other, rtol=1e-6, atol=1e-7)
+
+
+@only_torch
+def test_autocast_of_far_points() -> None:
+    import torch
+
+    anchors = torch.full((2, 16), 80.0) * torch.tensor([[1.0], [-1.0]])
+    with torch.autocast("cpu", dtype=torch.float16):
+        close(ml.n_pair(anchors, anchors), torch.zeros(2))
+
+
+@only_torch
+def test_products_under_autocast_transform() -> None:
+    """The rule that autocast needs, in forward mode, under `vmap` and differentiated twice."""
+    import torch
+
+    points, targets = (asarray(x) for x in next(s for s in LOSSES if "supcon" in s.id).arrays)
+    points = points.float()
+
+    def loss(x: Any) -> Any:
+        return ml.supcon(x, targets).sum()
+
+    def results() -> list[Any]:
+        gradient = torch.func.grad(loss)
+        forward = torch.func.jvp(gradient, (points,), (torch.ones_like(points),))[1]
+        batched = torch.func.vmap(gradient)(torch.stack([points, points]))
+        return [torch.func.jvp(loss, (points,), (points,))[1], forward, batched]
+
+    expected = results()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        actual = results()
+    for one, other in zip(actual, expected, strict=True):
+        close(one, other, rtol=1e-4, atol=1e-5)
+
+
+@only_torch
+@pytest.mark.filterwarnings("ignore:Anomaly Detection")
+@over(DIFFERENTIABLE)
+def test_anomaly_mode(subject: Subject) -> None:
+    import torch
+
+    arrays = subject.here()
+    expected = torch_gradient(total(subject), *arrays)
+    with torch.autograd.detect_anomaly():
+        close(torch_gradient(total(subject), *arrays), expected)
+
+
+@only_torch
+def test_no_read_of_a_device() -> None:
+    program = Path(__file__).with_name("fake_device_program.py")
+    done = subprocess.run([sys.executable, program], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines() == [f"checked {len(SUBJECTS)}"]
+
+
+@only_torch
+@over(SUBJECTS)
+def test_meta_tensors(subject: Subject) -> None:
+    from fake_device_program import shapes_alone
+
+    shapes_alone(subject, "meta")
+
+
+@only_torch
+@pytest.mark.parametrize("name", ["supcon", "mulsupcon", "msc", "lifted_structure", "n_pair"])
+def test_blocks_of_anchors_under_transforms(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rows of pairs that are computed again in the backward pass, as above 2048 rows."""
+    import torch
+
+    monkeypatch.setattr(candidates, "_BLOCK_SIZE", 16)
+    subject = next(s for s in LOSSES if s.id.startswith(f"{name}-"))
+    arrays = subject.here()
+    expected = torch_gradient(total(subject), *arrays)
+    close(torch.func.grad(total(subject))(*arrays), expected)
+    x, *rest = arrays
+    forward = torch.func.jvp(lambda x: total(subject)(x, *rest), (x,), (x,))[1]
+    close(forward, (expected * x).sum(), atol=1e-10)
+
+
+@only_torch
+@pytest.mark.modes
+def test_blocks_of_anchors_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(candidates, "_BLOCK_SIZE", 16)
+    subject = next(s for s in LOSSES if s.id.startswith("supcon-"))
+    arrays = subject.here()
+    program = compiled_by("aot_eager", total(subject))
+    close(torch_gradient(program, *arrays), torch_gradient(total(subject), *arrays))
+
+
+# JAX ----------------------------------------------------------------------------------------------
+
+
+def jax_gradient(subject: Subject) -> Callable[..., Any]:
+    import jax
+
+    return jax.grad(total(subject))
+
+
+@only_jax
+@over(DIFFERENTIABLE, ("zlpr-hard_bool", "smooth_top_k_hinge"))
+def test_debug_nans(subject: Subject) -> None:
+    import jax
+
+    x, *rest = subject.here()
+    edges = [x] if subject.case is None else [x, *(x * 0 + size for size in (0.0, 80.0, -80.0))]
+    if subject.case is not None and 0.0 not in subject.case.hard_sizes:
+        edges = [x]
+    with jax.debug_nans(True):
+        for logits in edges:
+            jitted(jax.value_and_grad(total(subject)), True)(logits, *rest)
+
+
+@only_jax
+@over(DIFFERENTIABLE, ("zlpr-hard_bool", "smooth_top_k_hinge"))
+def test_in_32_bits(subject: Subject) -> None:
+    import jax
+
+    def derivatives(x: Any, *rest: Any) -> Any:
+        gradient = jax_gradient(subject)
+        if not subject.twice:
+            return subject.function(x, *rest), gradient(x, *rest)
+        product = jax.jvp(lambda x: gradient(x, *rest), (x,), (x,))[1]
+        return subject.function(x, *rest), gradient(x, *rest), product
+
+    expected = jitted(derivatives, True)(*subject.here())
+    with jax.enable_x64(False):
+        actual = jitted(derivatives, True)(*subject.here("float32"))
+    for one, other in zip(actual, expected, strict=True):
+        assert one.dtype == np.float32
+        assert np.isfinite(to_numpy(one)).all()
+        scale = np.abs(to_numpy(other)).max()
+        # of the expectation of a perturbed top-k, 1e-3 is what float32 promises for each rank
+        share = 3e-3 if "-exact" in subject.id else 1e-4
+        close(one, other, rtol=2e-4, atol=share * scale)
+
+
+@only_jax
+@over(DIFFERENTIABLE, ("zlpr-hard_bool",))
+def test_remat_scan_and_vmap(subject: Subject) -> None:
+    import jax
+    import jax.numpy as jnp
+
+    arrays = subject.here()
+    gradient = jax_gradient(subject)
+
+    @jax.jit
+    def modes(*arrays: Any) -> Any:
+        twice = [jnp.stack([x, x]) for x in arrays]
+        rematerialized = jax.grad(jax.checkpoint(total(subject)))(*arrays)
+        scanned = jax.lax.scan(lambda _, batch: (None, gradient(*batch)), None, tuple(twice))[1]
+        return gradient(*arrays), rematerialized, *scanned, *jax.vmap(gradient)(*twice)
+
+    expected, *others = modes(*arrays)
+    for other in others:
+        close(other, expected)
+
+
+@only_jax
+@over(SUBJECTS, ("zlpr-hard_bool", "supcon-embeddings", "noised_top_k_hinge"))
+def test_lowers_for_accelerators(subject: Subject) -> None:
+    import jax
+    from jax import export
+
+    def results(*arrays: Any) -> Any:
+        value = subject.function(*arrays)
+        return (value, jax_gradient(subject)(*arrays)) if subject.has_gradient else value
+
+    with jax.enable_x64(False):
+        text = str(export.export(jax.jit(results), platforms=["cuda", "tpu"])(
+            *subject.here("float32")).mlir_module())  # fmt: skip
+    assert "callback" not in text
+
+
+@only_jax
+def test_only_free_reads() -> None:
+    """An array on another device, or a traced one, is not looked at unasked."""
+    import jax
+
+    here = asarray(np.array([1, 2]))
+    assert namespace.can_look(here)
+    seen = []
+    jax.jit(lambda x: seen.append(namespace.can_look(x)) or x)(here)
+    assert seen == [False]
+
+
+@only_jax
+@over([s for s in LOSSES if not s.case.embedded], ("zlpr-hard_bool",))
+def test_branches_off_the_cpu(subject: Subject, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What XLA is given on another platform, run on the CPU: as what it is given there."""
+    import jax
+
+    subject = of_case(subject.case, num_labels=131)
+
+    def both(*arrays: Any) -> Any:
+        return subject.function(*arrays), jax_gradient(subject)(*arrays)
+
+    expected = jax.jit(both)(*subject.here())
+    taken = []
+
+    def elsewhere(*arrays: Any, cpu: Any, default: Any) -> Any:
+        taken.append(default)
+        return default(*arrays)
+
+    jax.clear_caches()  # what has been traced has a branch for each platform
+    monkeypatch.setattr(jax.lax, "platform_dependent", elsewhere)
+    actual = jax.jit(lambda *arrays: both(*arrays))(*subject.here())
+    jax.clear_caches()
+    assert taken or not subject.id.startswith(("zlpr", "calibrated"))
+    for one, other in zip(actual, expected, strict=True):
+        close(one, other)
+
+
+@only_jax
+def test_losses_on_a_linear_layer_lower() -> None:
+    import jax
+    from jax import export
+
+    x, kernel, targets = SCORES, np.ones((7, 5)), TARGETS[:, :5]
+    losses = {
+        "linear_loss": lambda x, w, y: ml.linear_loss(ml.zlpr, x, w, None, y),
+        "label_block_loss": lambda x, w, y: ml.label_block_loss(ml.zlpr, x, w, None, y),
+    }
+    for loss in losses.values():
+        arrays = [asarray(a, "float32") for a in (x, kernel, targets)]
+        with jax.enable_x64(False):
+            program = jax.jit(jax.value_and_grad(loss, (0, 1)))
+            text = str(export.export(program, platforms=["cuda", "tpu"])(*arrays).mlir_module())
+        assert "callback" not in text

@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
-from array_api_compat import device
 
 from mlc_losses._array.candidates import candidate_numbers
 from mlc_losses._array.namespace import (
     Array,
     check_floating,
     default_integer,
+    device_of,
     namespace,
     positive_integer,
     shape_of,
@@ -68,7 +68,7 @@ def init_queue(size: int, dim: int, num_labels: int, *, like: Array | None = Non
     check_floating(xp, "like", like)
 
     def zeros(*shape: int) -> Any:
-        return xp.zeros(shape, dtype=like.dtype, device=device(like))
+        return xp.zeros(shape, dtype=like.dtype, device=device_of(like))
 
     return KeyQueue(
         zeros(size, dim), zeros(size, num_labels), xp.astype(zeros(), default_integer(xp))

@@ -98,7 +98,7 @@ def check_in_own_shard_map(case: Case, mesh: Any) -> None:
     keywords = {name: jnp.asarray(x) if np.ndim(x) else x for name, x in keywords.items()}
 
     def loss(*arrays: Any) -> Any:
-        return case.loss(*arrays, **keywords)
+        return jnp.atleast_1d(case.loss(*arrays, **keywords))
 
     def total(first: Any, *rest: Any) -> Any:
         return loss(first, *rest).sum()

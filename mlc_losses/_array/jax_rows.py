@@ -41,6 +41,12 @@ def split_like(x: Any, like: Any) -> Any:
     return _resharded(x, jax.typeof(like).sharding)
 
 
+def labels_alike(x: Any, like: Any) -> Any:
+    """`x` `[1, ..., L]` with its labels split as those of `like`."""
+    sharding = jax.typeof(like).sharding
+    return _resharded(x, _sharding(sharding.mesh, *[None] * (x.ndim - 1), sharding.spec[-1]))
+
+
 def rows_together(x: Any) -> Any:
     """`x` `[n, ...]` with all its rows on every device."""
     sharding = jax.typeof(x).sharding

@@ -101,7 +101,12 @@ def label_numbers(like: Any) -> Any:
     parts = label_parts(xp)
     if parts is not None:
         numbers = numbers + xp.astype(parts.start(shape_of(like)[-1]), numbers.dtype)
-    return xp.reshape(numbers, (1,) * (like.ndim - 1) + (-1,))
+    numbers = xp.reshape(numbers, (1,) * (like.ndim - 1) + (-1,))
+    if is_jax_namespace(xp):
+        from mlc_losses._array import jax_rows
+
+        return jax_rows.labels_alike(numbers, like)
+    return numbers
 
 
 def labels_together(x: Any) -> Any:

@@ -38,8 +38,8 @@ def multi_hot(ids: ArrayT, num_labels: int, *, dtype: Any = None) -> ArrayT:
 
     Raises:
       TypeError: ids are not integers.
-      ValueError: in eager code, an id is out of range; it is named with its index. Under jit such
-        an id sets nothing.
+      ValueError: in eager code on a CPU, an id is out of range; it is named with its index. Under
+        jit and on an accelerator such an id sets nothing.
 
     Example:
       >>> import numpy as np

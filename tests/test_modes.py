@@ -409,7 +409,8 @@ def test_only_free_reads() -> None:
 
 
 @only_jax
-@over([s for s in LOSSES if not s.case.embedded], ("zlpr-hard_bool",))
+@pytest.mark.modes
+@over([s for s in LOSSES if not s.case.embedded])
 def test_branches_off_the_cpu(subject: Subject, monkeypatch: pytest.MonkeyPatch) -> None:
     """What XLA is given on another platform, run on the CPU: as what it is given there."""
     import jax

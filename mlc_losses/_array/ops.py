@@ -127,6 +127,13 @@ def relevance(xp: Any, targets: Any, dtype: Any) -> Any:
     return xp.astype(targets > 0 if xp.isdtype(targets.dtype, "integral") else targets, dtype)
 
 
+def relevant_and_missing(xp: Any, targets: Any) -> tuple[Any, Any]:
+    """Bool: where a target is above 1/2, and where it is NaN; None for no NaN by its dtype."""
+    if xp.isdtype(targets.dtype, "real floating"):
+        return targets > 0.5, xp.isnan(targets)
+    return (targets > 0 if xp.isdtype(targets.dtype, "integral") else targets), None
+
+
 def matmul(a: Any, b: Any) -> Any:
     """`a` `[..., K]` times `b` `[K, M]` in the full precision of its dtype.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -10,22 +11,47 @@ from array_api_compat import device, is_jax_namespace, is_numpy_namespace, is_to
 
 from mlc_losses._array.batch import batch_before, batch_sum
 from mlc_losses._array.labels import label_running_count, label_sum
-from mlc_losses._array.namespace import default_integer, namespace, shape_of
+from mlc_losses._array.namespace import (
+    default_float,
+    default_integer,
+    is_concrete,
+    is_number,
+    namespace,
+    shape_of,
+)
 from mlc_losses._array.ops import stop_gradient
 
 
-def kth_largest(x: Any, rank: int) -> Any:
+def rank_of(count: Any, share: float, rounding: Callable[[float], int]) -> Any:
+    """`count * share` as a rank: an integer where the count can be looked at, else an array.
+
+    `rounding` is Python's `round` or `math.ceil`; the latter up to an error of 1e-6.
+    """
+    if is_number(count) or is_concrete(count):
+        product = int(count) * share
+        return round(product) if rounding is round else math.ceil(round(product, 6))
+    xp = namespace(count=count)
+    product = xp.astype(count, default_float(xp)) * share
+    rank = xp.round(product) if rounding is round else xp.ceil(product - 1e-6)
+    return xp.astype(rank, default_integer(xp))
+
+
+def kth_largest(x: Any, rank: Any) -> Any:
     """The entry of that rank, 1 for the largest, over all of `x` `[n, L]`: exactly a value of it.
 
-    inf for the rank 0. The entries must be numbers.
+    inf for the rank 0. The entries must be numbers. The rank is an integer or an array of one.
     """
     xp = namespace(x=x)
     x = stop_gradient(x)
-    if rank == 0:
+    if is_number(rank) and rank == 0:
         return xp.asarray(math.inf, dtype=x.dtype, device=device(x))
     if is_jax_namespace(xp):
-        return _kth_largest_by_bits(x, rank)
+        found = _kth_largest_by_bits(x, rank)
+        return found if is_number(rank) else xp.where(rank == 0, math.inf, found)
     flat = xp.reshape(x, (-1,))
+    if not is_number(rank):  # a tensor that cannot be looked at
+        falling = xp.sort(flat, descending=True)
+        return xp.where(rank == 0, math.inf, falling[xp.clip(rank - 1, 0, None)])
     place = shape_of(flat)[0] - rank
     if is_torch_namespace(xp):
         return flat.kthvalue(place + 1).values
@@ -34,10 +60,10 @@ def kth_largest(x: Any, rank: int) -> Any:
     return xp.sort(flat)[place]
 
 
-def largest(x: Any, count: int, among: Any) -> Any:
+def largest(x: Any, count: Any, among: Any) -> Any:
     """Bool `[n, L]`: the `count` largest of the entries `among`, ties to the lowest flat index.
 
-    NaN counts as -inf. `among` must have at least `count` True.
+    NaN counts as -inf. All of them if there are fewer.
     """
     xp = namespace(x=x)
     x = xp.where(among & ~xp.isnan(x), stop_gradient(x), -math.inf)
@@ -49,7 +75,7 @@ def largest(x: Any, count: int, among: Any) -> Any:
     return above | (tied & (ties_before + label_running_count(tied) <= left))
 
 
-def _kth_largest_by_bits(x: Any, rank: int) -> Any:
+def _kth_largest_by_bits(x: Any, rank: Any) -> Any:
     """Its bits one by one, from the highest, each by counting the entries that reach so far.
 
     Counts are all that examples have to tell one another: a batch split over devices moves one

@@ -6,7 +6,7 @@ import math
 from typing import Any, NamedTuple
 
 from mlc_losses._array.class_odds import log_odds_against
-from mlc_losses._array.classes import class_scores
+from mlc_losses._array.classes import class_scores, of_valid
 from mlc_losses._array.labels import at_class, label_count, of_class, replaced_at_class
 from mlc_losses._array.namespace import (
     Array,
@@ -44,8 +44,10 @@ def softmax_cross_entropy(
       logits: floating ``[..., L]``.
       labels: integer class ids ``[...]``, each in 0..L-1.
       label_smoothing: ε in [0, 1], shared out equally over the classes.
-      where: bool ``[..., L]``; False leaves a class out of the softmax. An example whose own
-        class is left out is 0.
+      where: bool ``[..., L]``, or ``[..., 1]`` for whole examples; False leaves a class out of
+        the softmax. An example whose own class is left out is 0. In place of PyTorch's
+        ``ignore_index`` write ``where=(labels >= 0)[..., None]``: of an example that is left out
+        as a whole the label is neither checked nor used.
       axis: the axis of the classes.
 
     Returns:
@@ -71,17 +73,11 @@ def softmax_cross_entropy(
     """
     label_smoothing = number("label_smoothing", label_smoothing, low=0.0, high=1.0)
     xp, logits, labels, where, valid = class_scores(logits, labels, where, axis)
-    against = _valid(valid, log_odds_against(xp, logits, labels, where))
-    loss = softplus(against)
+    loss = softplus(log_odds_against(xp, logits, labels, where))
     if is_number(label_smoothing) and label_smoothing == 0.0:
-        return loss
+        return of_valid(loss, valid)
     lead, _ = apply_rule(xp, _Lead(), (logits, labels), where=where)
-    return loss + label_smoothing * xp.where(loss == math.inf, 0.0, lead)
-
-
-def _valid(valid: Any, against: Any) -> Any:
-    """NaN, in value and gradient, for an example whose label is out of range."""
-    return against if valid is None else against * valid
+    return of_valid(loss + label_smoothing * xp.where(loss == math.inf, 0.0, lead), valid)
 
 
 class _Lead(NamedTuple):
@@ -136,8 +132,8 @@ def softmax_focal(
       logits: floating ``[..., L]``.
       labels: integer class ids ``[...]``, each in 0..L-1.
       gamma: focusing exponent, at least 0.
-      where: bool ``[..., L]``; False leaves a class out. An example whose own class is left out
-        is 0.
+      where: bool ``[..., L]``, or ``[..., 1]`` for whole examples; False leaves a class out. An
+        example whose own class is left out is 0.
       axis: the axis of the classes.
 
     Returns:
@@ -163,12 +159,20 @@ def softmax_focal(
     """
     gamma = number("gamma", gamma, low=0.0)
     xp, logits, labels, where, valid = class_scores(logits, labels, where, axis)
-    against = _valid(valid, log_odds_against(xp, logits, labels, where))
+    against = log_odds_against(xp, logits, labels, where)
     # at infinity the power is constant
-    return sigmoid_power(decided(against), gamma) * softplus(against)
+    return of_valid(sigmoid_power(decided(against), gamma) * softplus(against), valid)
 
 
-def ldam(logits: ArrayT, labels: Array, margins: Array, *, scale: float = 30.0) -> ArrayT:
+def ldam(
+    logits: ArrayT,
+    labels: Array,
+    margins: Array,
+    *,
+    scale: float = 30.0,
+    where: Array | None = None,
+    axis: int = -1,
+) -> ArrayT:
     r"""Label-distribution-aware margin loss (LDAM); one integer class id per example.
 
     .. math:: -\log \mathrm{softmax}\bigl(c \, (s - m_y e_y)\bigr)_y, \qquad c = \text{scale}
@@ -179,6 +183,9 @@ def ldam(logits: ArrayT, labels: Array, margins: Array, *, scale: float = 30.0) 
       margins: ``[L]``, how far the class is to stay ahead: larger for rare classes, see
         ``ldam_margins``.
       scale: the factor c on the logits, above 0.
+      where: bool ``[..., L]``, or ``[..., 1]`` for whole examples; False leaves a class out. An
+        example whose own class is left out is 0.
+      axis: the axis of the classes.
 
     Returns:
       ``[...]``, one loss per example.
@@ -202,11 +209,14 @@ def ldam(logits: ArrayT, labels: Array, margins: Array, *, scale: float = 30.0) 
       np.float64(12.0)
     """
     scale = number("scale", scale, above=0.0)
-    xp, logits, labels, _, valid = class_scores(logits, labels)
+    xp, logits, labels, where, valid = class_scores(logits, labels, where, axis)
     margins = xp.reshape(per_label("margins", margins, logits), (-1,))
     # added to the log-odds, not to a logit that may be large: there it would lose its digits
-    against = log_odds_against(xp, logits, labels, scale=scale)
-    return softplus(_valid(valid, against + scale * of_class(margins, labels)))
+    against = log_odds_against(xp, logits, labels, where, scale=scale)
+    margin = of_class(margins, labels)
+    if where is not None:
+        margin = xp.where(at_class(where, labels), margin, 0.0)
+    return of_valid(softplus(against + scale * margin), valid)
 
 
 def multilabel_softmax(

@@ -14,9 +14,10 @@ from mlc_losses._array.namespace import (
     per_label,
     positive_integer,
     shape_of,
+    taken,
 )
 from mlc_losses.decide import predict_top_k
-from mlc_losses.metrics._common import mean, scores_and_relevance
+from mlc_losses.metrics._common import any_known, mean, scores_and_relevance
 
 
 def label_propensities(counts: Array, num_examples: int, *, a: float = 0.55, b: float = 1.5) -> Any:
@@ -58,7 +59,7 @@ def label_propensities(counts: Array, num_examples: int, *, a: float = 0.55, b: 
 
 
 def propensity_scored_precision_at_k(
-    scores: Array, targets: Array, k: int, propensities: Array
+    scores: Array, targets: Array, k: int, propensities: Array, *, where: Array | None = None
 ) -> Any:
     r"""Precision at k in which a hit on a label counts 1 / its propensity, averaged over examples.
 
@@ -66,10 +67,12 @@ def propensity_scored_precision_at_k(
 
     Args:
       scores: floating ``[n, L]``.
-      targets: ``[n, L]``, relevant where non-zero.
+      targets: ``[n, L]``, bool, integer or float; relevant where above 1/2; NaN gives NaN.
       k: a Python integer in 1..L. Of tied labels the lower ids are taken.
       propensities: ``[L]``, above 0, see :func:`label_propensities`; or ``[n, L]``, where the
         columns are not the same labels for every example.
+      where: bool ``[n, L]``, or ``[n, 1]`` for whole examples; False leaves a label out. An
+        example without a known label is left out of the mean.
 
     Returns:
       a scalar; 0 without examples. It is not divided by the best value possible on these targets,
@@ -90,12 +93,13 @@ def propensity_scored_precision_at_k(
       >>> propensity_scored_precision_at_k(scores, targets, 2, propensities)
       np.float64(1.8125)
     """
-    xp, scores, relevant = scores_and_relevance(scores, targets)
+    xp, scores, relevant, where = scores_and_relevance(scores, targets, where)
     k = positive_integer("k", k, shape_of(scores)[-1])
     if shape_of(propensities) == shape_of(scores):
-        propensities = xp.astype(propensities, scores.dtype)
+        propensities = xp.astype(taken(xp, propensities), scores.dtype)
     else:
         propensities = per_label("propensities", propensities, scores)
     hit = predict_top_k(scores, k) & relevant
     gain = label_sum(1.0 / xp.where(hit, propensities, 1.0), hit) / k
-    return mean(xp, xp.where(label_any(xp.isnan(scores)), math.nan, gain))
+    gain = xp.where(label_any(xp.isnan(scores)), math.nan, gain)
+    return mean(xp, gain, any_known(where))

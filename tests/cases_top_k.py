@@ -21,6 +21,8 @@ def noised_top_k_hinge(scores: Any, labels: Any, *, offsets: Any, **keywords: An
     """With noise made of one number per class, so that classes can be deleted and moved."""
     noise = xp.stack([offsets * factor for factor in SAMPLES], axis=-1)
     noise = xp.broadcast_to(noise, (*labels.shape, *noise.shape))
+    if keywords.get("axis", -1) == 0:
+        noise = xp.moveaxis(noise, -2, 0)
     return ml.noised_top_k_hinge(scores, labels, noise=noise, **keywords)
 
 
@@ -32,8 +34,7 @@ def noised_oracle(s: np.ndarray, label: int, offsets: np.ndarray, **keywords: An
 
 
 def _case(*arguments: Any, **keywords: Any) -> Case:
-    case = Case(*arguments, arrays=one_class, takes_where=False, takes_axis=False,
-                logits_name="scores", **keywords)  # fmt: skip
+    case = Case(*arguments, arrays=one_class, logits_name="scores", **keywords)
     k = case.keywords["k"]
     return replace(case, fewest_labels=k + 1)
 

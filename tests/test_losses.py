@@ -284,6 +284,64 @@ def test_nan_logit_gives_nan(case: Case) -> None:
         assert actual.tolist() == [i == 2 for i in range(6)]
 
 
+@every_case
+def test_nan_target_gives_nan(case: Case) -> None:
+    """Never a number that looks right; `check_targets` is there to raise."""
+    if case.single_label or not case.takes_targets:
+        pytest.skip("no targets that could be NaN")
+    arrays, keywords = case.draw(7)
+    targets = arrays[-1].astype(float)
+    targets[2, 3] = np.nan
+    actual = np.isnan(to_numpy(call(case, (*arrays[:-1], targets), keywords)))
+    if case.embedded:  # as if the point were NaN
+        arrays[0][2] = np.nan
+        with np.errstate(invalid="ignore"):
+            assert actual.tolist() == np.isnan(case.expected(arrays, keywords)).tolist()
+    elif case.across_batch:
+        assert actual[2] if actual.ndim else actual
+    else:
+        assert actual.tolist() == [i == 2 for i in range(6)]
+
+
+@every_loss
+def test_mask_of_whole_examples(case: Case) -> None:
+    """`[N, 1]` is the same mask for every label, and what it hides is neither checked nor used."""
+    if not case.takes_where:
+        pytest.skip("no where")
+    arrays, keywords = case.draw(19)
+    rows = np.array([True, False, True, True, False, True])
+    whole = np.broadcast_to(rows[:, None], arrays[0].shape)
+    expected = to_numpy(call(case, arrays, keywords, where=whole))
+    hidden = tuple(x.copy() for x in arrays)
+    if case.single_label:
+        hidden[-1][~rows] = (-100, 10**9)
+    inputs = tuple(here(x) for x in hidden)
+    column = here(rows[:, None])
+    assert_close(case.loss(*inputs, **all_here(keywords), where=column), expected, rtol=1e-13)
+    if case.single_label:
+        assert (expected[~rows] == 0).all()
+    actual = call(case, hidden, keywords, where=whole)
+    assert_close(actual, expected, rtol=1e-13)
+    if HAS_GRADIENTS:
+        slopes = loss_gradient(case, hidden, keywords, np.ones(expected.shape), where=whole)
+        assert (slopes[~rows] == 0).all()
+
+
+@only_jax
+@every_loss
+def test_class_id_out_of_range_is_nan_under_jit(case: Case) -> None:
+    """In value and gradient, wherever the id is."""
+    if not case.single_label:
+        pytest.skip("no class ids")
+    arrays, keywords = case.draw(20)
+    arrays[-1][[1, 4]] = (7, -100)
+    bad = [False, True, False, False, True, False]
+    assert np.isnan(to_numpy(call(case, arrays, keywords))).tolist() == bad
+    slopes = loss_gradient(case, arrays, keywords, np.ones(6))
+    assert np.isnan(slopes).all(axis=1).tolist() == bad
+    assert np.isfinite(slopes[~np.array(bad)]).all()
+
+
 # infinity ----------------------------------------------------------------------------------------
 
 
@@ -516,7 +574,7 @@ def test_wrong_input_is_named(case: Case) -> None:
     with pytest.raises(TypeError, match="where must be bool"):
         case.loss(*right, **keywords, where=right[0])
     with pytest.raises(ValueError, match=rf"{name} and where must have the same shape"):
-        case.loss(*right, **keywords, where=right[0][:, :1] > 0)
+        case.loss(*right, **keywords, where=right[0][:, :2] > 0)
 
 
 # properties --------------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ from mlc_losses._array.cross_entropy import (
     faded_derivative,
     signed,
 )
+from mlc_losses._array.host import check_at_least_0
 from mlc_losses._array.labels import label_count, num_labels
 from mlc_losses._array.namespace import (
     Array,
@@ -55,7 +56,8 @@ def binary_cross_entropy(
 
     Raises:
       TypeError: logits are not floating-point.
-      ValueError: shapes differ, or a weight is not ``[L]``.
+      ValueError: shapes differ, or a weight is not ``[L]`` or, in eager code, negative or not
+        finite.
 
     Gradient: :math:`\sigma(s) - y` without weights, exact at 0. A logit of ``-inf`` on a negative
     or ``inf`` on a positive adds 0; the other way round the loss is ``inf`` with slope 1.
@@ -69,12 +71,21 @@ def binary_cross_entropy(
       np.float64(0.8024)
     """
     xp, logits, targets, where = checked_labels(logits, targets, where, axis)
-    negative = None if label_weights is None else per_label("label_weights", label_weights, logits)
+    negative = _weights("label_weights", label_weights, logits)
     positive = negative
     if pos_weight is not None:
-        positive = per_label("pos_weight", pos_weight, logits)
+        positive = _weights("pos_weight", pos_weight, logits)
         positive = positive if negative is None else negative * positive
     return cross_entropy(xp, logits, targets, where, positive, negative)
+
+
+def _weights(name: str, weights: Any, logits: Any) -> Any:
+    """Weights `[L]` that multiply the logits, checked; None stays."""
+    if weights is None:
+        return None
+    shaped = per_label(name, weights, logits)
+    check_at_least_0(name, weights)
+    return shaped
 
 
 def multilabel_soft_margin(
@@ -105,7 +116,8 @@ def multilabel_soft_margin(
 
     Raises:
       TypeError: logits are not floating-point.
-      ValueError: shapes differ, or ``label_weights`` is not ``[L]``.
+      ValueError: shapes differ, or ``label_weights`` is not ``[L]`` or, in eager code, negative
+        or not finite.
 
     Slopes at 0 and at infinity are those of :func:`binary_cross_entropy`, divided by L.
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from mlc_losses._array.host import check_at_least_0
 from mlc_losses._array.labels import label_any, label_sum
 from mlc_losses._array.namespace import (
     Array,
+    check_array,
     computed,
     namespace,
     number,
@@ -37,7 +39,8 @@ def label_propensities(counts: Array, num_examples: int, *, a: float = 0.55, b: 
       negative and the formula without meaning.
 
     Raises:
-      ValueError: ``num_examples`` is less than 3, or ``b`` is not above -1.
+      ValueError: ``num_examples`` is less than 3, ``b`` is not above -1 or, in eager code, a count
+        is negative or not finite.
 
     References:
       Jain, Prabhu, Varma, `Extreme Multi-label Loss Functions for Recommendation, Tagging, Ranking
@@ -54,6 +57,8 @@ def label_propensities(counts: Array, num_examples: int, *, a: float = 0.55, b: 
         raise ValueError(f"num_examples must be at least 3, got {num_examples}")
     a, b = number("a", a), number("b", b, above=-1.0)
     xp = namespace(counts=counts)
+    check_array("counts", counts)
+    check_at_least_0("counts", counts)
     scale = (math.log(num_examples) - 1.0) * (b + 1.0) ** a
     return 1.0 / (1.0 + scale * xp.exp(-a * xp.log(computed(xp, counts) + b)))
 

@@ -21,14 +21,12 @@ def noised_top_k_hinge(scores: Any, labels: Any, *, offsets: Any, **keywords: An
     """With noise made of one number per class, so that classes can be deleted and moved."""
     noise = xp.stack([offsets * factor for factor in SAMPLES], axis=-1)
     noise = xp.broadcast_to(noise, (*labels.shape, *noise.shape))
-    if keywords.get("axis", -1) == 0:
-        noise = xp.moveaxis(noise, -2, 0)
     return ml.noised_top_k_hinge(scores, labels, noise=noise, **keywords)
 
 
 def noised_oracle(s: np.ndarray, label: int, offsets: np.ndarray, **keywords: Any) -> float:
     margins = keywords.pop("margins", None)
-    margin = 1.0 if margins is None else margins[label]
+    margin = 1.0 if margins is None or label < 0 else margins[label]
     noise = offsets[:, None] * np.array(SAMPLES)
     return oracles_top_k.noised_top_k_hinge(s, label, noise, margin=margin, **keywords)
 

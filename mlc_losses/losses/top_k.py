@@ -151,7 +151,7 @@ def noised_top_k_hinge(
         :func:`perturbed_kth_largest` for its accuracy and cost.
       where: bool ``[..., L]``, or ``[..., 1]`` for whole examples; False leaves a class out, as
         a score of ``-inf`` does. An example whose own class is left out is 0.
-      axis: the axis of the classes of ``scores``; ``noise`` has them before its samples.
+      axis: the axis of the classes of ``scores``; in ``noise`` it is always the last but one.
 
     Returns:
       ``[...]``, one loss per example.

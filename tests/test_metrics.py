@@ -361,7 +361,11 @@ S, Y, LABELS = np.zeros((2, 3)), np.zeros((2, 3), dtype=int), np.array([0, 2])
             r"got 3 at index \(1,\)",
         ),
         (lambda s, y, c: metrics.average_k_accuracy(s, c, c), ValueError, "threshold must be one"),
-        (lambda s, y, c: metrics.class_mean(s[:, 0], c - 1, 3), ValueError, r"got -1 at index \(0,\)"),
+        (
+            lambda s, y, c: metrics.class_mean(s[:, 0], c - 1, 3),
+            ValueError,
+            r"got -1 at index \(0,\)",
+        ),
         (lambda s, y, c: metrics.class_mean(s[:, 0], s[:, 0], 3), TypeError, "labels must be int"),
         (lambda s, y, c: metrics.class_mean(s, y, 3), ValueError, r"values .*\[n\], got \(2, 3\)"),
         (lambda s, y, c: metrics.class_mean(s[:, 0], c, 0), ValueError, "num_classes .*got 0"),

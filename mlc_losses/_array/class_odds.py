@@ -6,6 +6,7 @@ import math
 from typing import Any, NamedTuple
 
 from mlc_losses._array.labels import at_class, replaced_at_class
+from mlc_losses._array.ops import scaled
 from mlc_losses._array.row_rules import apply_rule, largest, sum_of_terms
 
 
@@ -29,7 +30,7 @@ class _LogOdds(NamedTuple):
         shift = xp.clip(scale * peak, -most, most)
 
         def term(others: Any, shift: Any) -> Any:
-            return xp.exp(scale * others - shift[..., None])
+            return xp.exp(scaled(others, scale) - shift[..., None])
 
         total = sum_of_terms(xp, term, (others, shift))
         log_total = xp.log(xp.where(total == 0, 1.0, total))
@@ -37,7 +38,7 @@ class _LogOdds(NamedTuple):
         settled = (peak == -math.inf) & ~xp.isnan(own) | (own == math.inf) & ~xp.isnan(peak)
         if where is not None:
             settled = settled | ~at_class(where, labels)
-        against = shift - xp.where(settled, 0.0, scale * own) + log_total
+        against = shift - xp.where(settled, 0.0, scaled(own, scale)) + log_total
         return xp.where(settled, -math.inf, against), shift, xp.clip(log_total, -most, most)
 
     def finite_values(self, xp: Any, params: Any, where: Any, *arrays: Any) -> None:
@@ -52,7 +53,7 @@ class _LogOdds(NamedTuple):
         _, others = _without_class(xp, where, logits, labels)
         _, shift, log_total = values
         # at most 1: saying so is what makes the derivative by an infinite logit 1
-        exponents = scale * others - shift[..., None] - log_total[..., None]
+        exponents = scaled(others, scale) - shift[..., None] - log_total[..., None]
         share = xp.clip(xp.exp(exponents), None, 1.0)
         return scale * replaced_at_class(share, labels, -1.0), None, scale * share
 

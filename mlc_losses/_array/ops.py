@@ -113,6 +113,15 @@ def decided(x: Any) -> Any:
     return namespace(x=x).clip(x, -_DECIDED, _DECIDED)
 
 
+def scaled(x: Any, factor: Any) -> Any:
+    """`c x` for c > 0, finite where x is: the difference of two that overflow would be NaN."""
+    if is_number(factor) and factor == 1.0:
+        return x
+    xp = namespace(x=x)
+    largest = float(xp.finfo(x.dtype).max)
+    return xp.where(xp.isinf(x), x, xp.clip(factor * x, -largest, largest))
+
+
 def magnitude(x: Any) -> Any:
     """`|x|` whose slope at 0 is 1: what a form that is split at `x >= 0` needs."""
     xp = namespace(x=x)

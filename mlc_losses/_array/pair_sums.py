@@ -18,16 +18,14 @@ from mlc_losses._array.row_rules import apply_rule
 from mlc_losses._array.two_sided import SideSums, TwoSided, side_sums
 
 
-def two_sided_logsumexp(
-    xp: Any, logits: Any, targets: Any, bound: Any, where: Any = None
-) -> tuple[Any, Any]:
-    """`log(e^b + Σ (1 - y) e^s)` and `log(e^-b + Σ y e^-s)` over the labels.
+def two_sided_logsumexp(xp: Any, logits: Any, targets: Any, bound: Any, where: Any = None) -> Any:
+    """`log(e^b + Σ (1 - y) e^s) + log(e^-b + Σ y e^-s)` over the labels.
 
     Targets are weights in [0, 1], or bool, which takes one exponential where weights take two.
-    `bound` is one value b per example.
+    `bound` is one value b per example. The shifts are added first: a small sum keeps its digits.
     """
     sums = SideSums(*apply_rule(xp, TwoSided(), (logits, targets, bound), where=where))
-    return sums.negative_shift + sums.negative_log, sums.positive_shift + sums.positive_log
+    return (sums.negative_shift + sums.positive_shift) + (sums.negative_log + sums.positive_log)
 
 
 def log_pair_sum(

@@ -93,7 +93,9 @@ def _hinge_value_and_slopes(
     # an infinite key either makes no violation or makes the loss infinite, which is seen to above
     keys = in_order(xp.where(xp.isfinite(keys), keys, 0.0))
     steps = keys[..., 1:] - keys[..., :-1]
-    value = label_sum(steps * below[..., :-1] * above[..., :-1])
+    pairs = below[..., :-1] * above[..., :-1]
+    # between two huge keys a step may be infinite, and times no pair NaN
+    value = label_sum(xp.where(pairs == 0, 0.0, steps) * pairs)
     return value, _out_of_order(is_negative * below - weights * above, order)
 
 

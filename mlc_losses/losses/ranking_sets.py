@@ -8,7 +8,7 @@ from typing import Any
 from mlc_losses._array.batch import batch_any, batch_sum
 from mlc_losses._array.labels import label_any, label_count, label_max, label_sum
 from mlc_losses._array.namespace import Array, ArrayT, namespace, number
-from mlc_losses._array.ops import sigmoid, softplus, stop_gradient
+from mlc_losses._array.ops import scaled, sigmoid, softplus, stop_gradient
 from mlc_losses._array.pair_sums import log_pair_sum, log_pair_sum_over_batch
 from mlc_losses._array.pairs import pair_arguments
 from mlc_losses._array.ranks import check_matrix
@@ -148,9 +148,10 @@ def two_way(
     cool = number("temperature_neg", temperature_neg, above=0.0)
     xp, scores, positive, negative = pair_arguments(logits, targets, where, axis)
     check_matrix("logits", scores)
-    scaled = xp.where(positive, scores / warm, xp.where(negative, scores / cool, -math.inf))
-    by_example = softplus(log_pair_sum(scaled, positive, cool, warm))
-    by_label = softplus(log_pair_sum_over_batch(scaled, positive, cool, warm))
+    negatives = xp.where(negative, scaled(scores, 1.0 / cool), -math.inf)
+    tempered = xp.where(positive, scaled(scores, 1.0 / warm), negatives)
+    by_example = softplus(log_pair_sum(tempered, positive, cool, warm))
+    by_label = softplus(log_pair_sum_over_batch(tempered, positive, cool, warm))
     # without a positive they are exactly 0
     examples = batch_sum(xp.astype(label_any(positive), scores.dtype))
     num_labels = label_count(batch_any(positive), scores)

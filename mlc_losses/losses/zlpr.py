@@ -76,8 +76,7 @@ def zlpr(
     if xp.isdtype(targets.dtype, "integral"):
         targets = targets > 0  # hard by its dtype: half the exponentials
     bound = per_example("threshold", threshold, logits)
-    negative, positive = two_sided_logsumexp(xp, logits, targets, bound, where)
-    return negative + positive
+    return two_sided_logsumexp(xp, logits, targets, bound, where)
 
 
 def zlpr_kl(

@@ -392,7 +392,7 @@ def per_example(name: str, value: Any, like: Any) -> Any:
     """A number or an array `[...]` as one value for each example of `like` `[..., L]`."""
     xp = namespace(logits=like, **{name: value})
     batch = shape_of(like)[:-1]
-    if is_number(value) or (isinstance(value, np.ndarray) and value.ndim == 0):
+    if is_number(value):
         return xp.full(batch, number(name, value), dtype=like.dtype, device=device(like))
     value = taken(xp, value)
     if shape_of(value) not in ((), batch):

@@ -9,6 +9,9 @@ from mlc_losses._array.batch import batch_max, batch_sum
 from mlc_losses._array.namespace import Array, ArrayT, label_arguments, number, shape_of
 from mlc_losses._array.ops import log_sigmoid, stop_gradient
 
+# of an example that does not count: enough for its derivative, and 0 can still be multiplied by it
+_LARGEST_EXPONENT = 40.0
+
 
 def soft_f1(logits: ArrayT, targets: Array, *, where: Array | None = None) -> ArrayT:
     r"""Soft F1 loss, across the batch, one value per label; multi-hot targets, hard or soft.
@@ -191,9 +194,8 @@ def _overlap_loss(
         )
     )[None, :]
     top = xp.where(top == -math.inf, 0.0, top)
-    # the mask is inside the exponential: outside, an overflow would become 0 * inf
-    yes = xp.exp(xp.where(yes_counts, log_yes - top, -math.inf))
-    no = xp.exp(xp.where(no_counts, log_no - top, -math.inf))
+    # what does not count may have any exponent, and its weight of 0 a derivative: kept finite
+    yes, no = (xp.exp(xp.clip(log - top, None, _LARGEST_EXPONENT)) for log in (log_yes, log_no))
     true = batch_sum(hit * yes)
     false = batch_sum(wrong * yes + missed * no)
     total = true + false

@@ -434,6 +434,35 @@ def test_gradient_follows_a_permutation(case: Case) -> None:
     np.testing.assert_allclose(moved_slopes, slopes[:, order], rtol=1e-12, atol=1e-15)
 
 
+@every_case
+def test_huge_finite_logits(case: Case) -> None:
+    """Nothing is NaN where the difference of two logits overflows."""
+    if case.embedded or case.logits_name == "similarities":
+        pytest.skip("no logits")
+    arrays, keywords = case.draw(23)
+    rng = np.random.default_rng(1)
+    huge = np.finfo(float).max * rng.choice([-1.0, -0.7, 0.7, 1.0], arrays[0].shape)
+    logits = np.where(rng.random(huge.shape) < 0.7, huge, arrays[0])
+    with np.errstate(over="ignore", invalid="ignore"):
+        assert not np.isnan(to_numpy(call(case, (logits, *arrays[1:]), keywords))).any()
+    if HAS_GRADIENTS and case.hard_sizes != (0.0,):  # an exponential has no finite slope there
+        weights = some_weights(case, arrays)
+        slopes = loss_gradient(case, (logits, *arrays[1:]), keywords, weights)
+        assert np.isfinite(slopes).all()
+
+
+@every_case
+def test_small_losses_keep_their_digits(case: Case) -> None:
+    if case.embedded or case.logits_name == "similarities":
+        pytest.skip("no logits")
+    arrays, keywords = case.draw(24)
+    sizes = np.random.default_rng(2).integers(20, 50, arrays[0].shape)
+    logits = np.where(case.relevant(arrays), 1.0, -1.0) * sizes
+    expected = to_numpy(call(case, (logits, *arrays[1:]), keywords))
+    actual = call(case, (logits, *arrays[1:]), keywords, dtype="float32")
+    assert_close(actual, expected, rtol=1e-4, atol=1e-36)
+
+
 # half precision ----------------------------------------------------------------------------------
 
 

@@ -47,7 +47,7 @@ def binary_cross_entropy(
       targets: ``[..., L]``, bool, integer or float in [0, 1].
       pos_weight: ``[L]``, the factor :math:`p_l \ge 0` on the positive term of each label.
       label_weights: ``[L]``, the factor :math:`w_l \ge 0` on each label.
-      where: bool ``[..., L]``; False leaves a label out, in value and gradient.
+      where: bool ``[..., L]`` or ``[..., 1]``; False leaves a label out, in value and gradient.
       axis: the label axis; both weights lie along it.
 
     Returns:
@@ -107,7 +107,8 @@ def multilabel_soft_margin(
       logits: floating ``[..., L]``.
       targets: ``[..., L]``, bool, integer or float.
       label_weights: ``[L]``, the factor :math:`w_l \ge 0` on each label.
-      where: bool ``[..., L]``; False leaves a label out, of the sum and of the count.
+      where: bool ``[..., L]`` or ``[..., 1]``; False leaves a label out, of the sum and of the
+        count.
       axis: the label axis.
 
     Returns:
@@ -161,7 +162,7 @@ def focal(
       gamma: focusing exponent, at least 0.
       alpha: weight in [0, 1] of the positives, ``1 - alpha`` of the negatives; None weighs none.
         The paper pairs ``gamma=2`` with ``alpha=0.25``.
-      where: bool ``[..., L]``; False leaves a label out.
+      where: bool ``[..., L]`` or ``[..., 1]``; False leaves a label out.
       axis: the label axis.
 
     Returns:
@@ -239,7 +240,7 @@ def poly(
         paper tunes it; negative values are allowed down to -1.
       gamma: focusing exponent, at least 0.
       alpha: weight in [0, 1] of the positives in the first term, None for none.
-      where: bool ``[..., L]``; False leaves a label out.
+      where: bool ``[..., L]`` or ``[..., 1]``; False leaves a label out.
       axis: the label axis.
 
     Returns:
@@ -312,7 +313,7 @@ def asymmetric(
       gamma_pos: focusing exponent of the positives, at least 0. The default is the authors'
         code's; their paper uses 0.
       margin: m in [0, 1); negatives with a probability below it add nothing.
-      where: bool ``[..., L]``; False leaves a label out.
+      where: bool ``[..., L]`` or ``[..., 1]``; False leaves a label out.
       axis: the label axis.
 
     Returns:
@@ -426,7 +427,7 @@ def hill(
       margin: m, by how much the logits of the positives are shifted down.
       gamma: focusing exponent of the positives, at least 0.
       lam: λ; with the default 1.5 the slope of a negative vanishes at p = 1.
-      where: bool ``[..., L]``; False leaves a label out.
+      where: bool ``[..., L]`` or ``[..., 1]``; False leaves a label out.
       axis: the label axis.
 
     Returns:

@@ -275,7 +275,8 @@ def distribution_balanced(
       kappa: strength of the bias; 0 for none.
       gamma: focusing exponent, at least 0.
       balance: factor on the whole loss, b.
-      where: bool ``[..., L]``; False leaves a label out, of the sums and of the weights.
+      where: bool ``[..., L]`` or ``[..., 1]``; False leaves a label out, of the sums and of the
+        weights.
       axis: the label axis.
 
     Returns:

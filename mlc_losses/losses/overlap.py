@@ -22,7 +22,7 @@ def soft_f1(logits: ArrayT, targets: Array, *, where: Array | None = None) -> Ar
     Args:
       logits: floating ``[n, L]``; the sums run over its examples.
       targets: ``[n, L]``, bool, integer or float in [0, 1].
-      where: bool ``[n, L]``; False leaves a cell out, in value and gradient.
+      where: bool ``[n, L]`` or ``[n, 1]``; False leaves a cell out, in value and gradient.
 
     Returns:
       ``[L]``, one loss per label, in [0, 1]; its mean is the macro loss. float32 for half
@@ -77,7 +77,7 @@ def sigmoid_f1(
       targets: ``[n, L]``, bool, integer or float in [0, 1].
       slope: how sharply a logit counts as predicted, above 0; the paper's -S.
       offset: the logit at which it does by half; the paper's -E.
-      where: bool ``[n, L]``; False leaves a cell out.
+      where: bool ``[n, L]`` or ``[n, 1]``; False leaves a cell out.
 
     Returns:
       ``[L]``, one loss per label, in [0, 1].
@@ -130,7 +130,7 @@ def tversky(
       targets: ``[n, L]``, bool, integer or float in [0, 1].
       alpha: weight of the false positives, at least 0; less of it raises recall.
       beta: weight of the false negatives, at least 0; less of it raises precision.
-      where: bool ``[n, L]``; False leaves a cell out.
+      where: bool ``[n, L]`` or ``[n, 1]``; False leaves a cell out.
 
     Returns:
       ``[L]``, one loss per label, in [0, 1].

@@ -31,7 +31,7 @@ def lsep(logits: ArrayT, targets: Array, *, where: Array | None = None, axis: in
     Args:
       logits: floating ``[..., L]``.
       targets: ``[..., L]``, bool, integer or float; relevant where above 1/2.
-      where: bool ``[..., L]``; False leaves a label out, in value and gradient.
+      where: bool ``[..., L]`` or ``[..., 1]``; False leaves a label out, in value and gradient.
       axis: the label axis.
 
     Returns:
@@ -84,7 +84,7 @@ def pairwise_hinge(
       targets: ``[..., L]``, bool, integer or float; relevant where above 1/2.
       margin: m, at least 0.
       normalize: divide by the number of pairs, ``|P| |N|``.
-      where: bool ``[..., L]``; False leaves a label out, in value and gradient.
+      where: bool ``[..., L]`` or ``[..., 1]``; False leaves a label out, in value and gradient.
       axis: the label axis.
 
     Returns:
@@ -131,7 +131,7 @@ def multilabel_margin(
       logits: floating ``[..., L]``.
       targets: ``[..., L]``, bool, integer or float; relevant where above 1/2. Not label ids:
         PyTorch takes those, padded by -1, and a multi-hot tensor silently as such.
-      where: bool ``[..., L]``; False leaves a label out, of the sum and of L.
+      where: bool ``[..., L]`` or ``[..., 1]``; False leaves a label out, of the sum and of L.
       axis: the label axis.
 
     Returns:
@@ -169,7 +169,8 @@ def bp_mll(logits: ArrayT, targets: Array, *, where: Array | None = None, axis: 
       logits: floating ``[..., L]``; the paper's are outputs of tanh, so that a pair is at most
         :math:`e^2`.
       targets: ``[..., L]``, bool, integer or float; relevant where above 1/2.
-      where: bool ``[..., L]``; False leaves a label out, of the sum and of the counts.
+      where: bool ``[..., L]`` or ``[..., 1]``; False leaves a label out, of the sum and of the
+        counts.
       axis: the label axis.
 
     Returns:
@@ -215,7 +216,7 @@ def warp(
       logits: floating ``[..., L]``.
       targets: ``[..., L]``, bool, integer or float; relevant where above 1/2.
       margin: m, at least 0.
-      where: bool ``[..., L]``; False leaves a label out, in value and gradient.
+      where: bool ``[..., L]`` or ``[..., 1]``; False leaves a label out, in value and gradient.
       axis: the label axis.
 
     Returns:
@@ -279,7 +280,7 @@ def calibrated_ranking(
       logits: floating ``[..., L]``.
       targets: ``[..., L]``, bool, integer or float; relevant where above 1/2.
       threshold: the score :math:`s_0`; a number or ``[...]``, learnt if it carries a gradient.
-      where: bool ``[..., L]``; False leaves a label out, in value and gradient.
+      where: bool ``[..., L]`` or ``[..., 1]``; False leaves a label out, in value and gradient.
       axis: the label axis.
 
     Returns:

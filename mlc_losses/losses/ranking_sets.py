@@ -44,7 +44,7 @@ def distributional_ranking(
       lambda_neg: temperature of the negatives, above 0; the default is 0.1 / ln 3.5.
       slope: sharpness of the logistic loss, above 0.
       scale: factor on the loss.
-      where: bool ``[..., L]``; False leaves a label out, in value and gradient.
+      where: bool ``[..., L]`` or ``[..., 1]``; False leaves a label out, in value and gradient.
       axis: the label axis.
 
     Returns:
@@ -181,7 +181,7 @@ def circle(
       targets: ``[..., L]``, bool, integer or float; relevant where above 1/2.
       margin: m: positives are to be above 1 - m, negatives below m.
       gamma: scale, above 0.
-      where: bool ``[..., L]``; False leaves a label out, in value and gradient.
+      where: bool ``[..., L]`` or ``[..., 1]``; False leaves a label out, in value and gradient.
       axis: the label axis.
 
     Returns:

@@ -229,7 +229,8 @@ def multilabel_softmax(
     Args:
       logits: floating ``[..., L]``.
       targets: ``[..., L]``, bool, integer or float; relevant where above 1/2.
-      where: bool ``[..., L]``; False leaves a label out of the softmax and of the mean.
+      where: bool ``[..., L]`` or ``[..., 1]``; False leaves a label out of the softmax and of the
+        mean.
       axis: the label axis.
 
     Returns:

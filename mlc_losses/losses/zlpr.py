@@ -39,7 +39,7 @@ def zlpr(
       targets: ``[..., L]``, bool, integer or float in [0, 1].
       threshold: the score :math:`s_0` that divides relevant from irrelevant; a number or
         ``[...]``, learnt if it carries a gradient.
-      where: bool ``[..., L]``; False leaves a label out, in value and gradient.
+      where: bool ``[..., L]`` or ``[..., 1]``; False leaves a label out, in value and gradient.
       axis: the label axis.
 
     Returns:
@@ -100,7 +100,7 @@ def zlpr_kl(
       logits: floating ``[..., L]``.
       other_logits: floating ``[..., L]``, same shape.
       scale: the factor c on both logits.
-      where: bool ``[..., L]``; False leaves a label out.
+      where: bool ``[..., L]`` or ``[..., 1]``; False leaves a label out.
       axis: the label axis.
 
     Returns:
@@ -182,7 +182,7 @@ def r_drop(
       other_logits: floating ``[..., L]``, the second pass of the same examples.
       targets: ``[..., L]``, bool, integer or float in [0, 1].
       alpha: weight of the agreement, at least 0. The R-Drop paper tunes it between 1 and 5.
-      where: bool ``[..., L]``; False leaves a label out.
+      where: bool ``[..., L]`` or ``[..., 1]``; False leaves a label out.
       axis: the label axis.
 
     Returns:

@@ -318,8 +318,11 @@ def test_mask_of_whole_examples(case: Case) -> None:
     inputs = tuple(here(x) for x in hidden)
     column = here(rows[:, None])
     assert_close(case.loss(*inputs, **all_here(keywords), where=column), expected, rtol=1e-13)
-    if case.single_label:
+    if not case.across_batch:
         assert (expected[~rows] == 0).all()
+    else:
+        alone = to_numpy(call(case, tuple(x[rows] for x in arrays), keywords))
+        np.testing.assert_allclose(expected[rows] if expected.ndim else expected, alone, rtol=1e-12)
     actual = call(case, hidden, keywords, where=whole)
     assert_close(actual, expected, rtol=1e-13)
     if HAS_GRADIENTS:

@@ -76,7 +76,7 @@ def effective_number_weights(counts: Array, *, beta: float = 0.9999) -> Any:
             return _mean_one(1.0 / seen)
         # the logarithm of a beta near 1 must be taken before it is rounded to float32
         return _mean_one(-1.0 / xp.expm1(seen * (math.log(beta) if beta else -math.inf)))
-    log_beta = xp.log(beta)
+    log_beta = xp.astype(xp.log(beta), seen.dtype)
     at_limit = log_beta == 0.0
     # not 0 where it is divided by
     sizes = xp.expm1(seen * xp.where(at_limit, -1.0, log_beta))

@@ -51,7 +51,8 @@ def kth_largest(x: Any, rank: Any) -> Any:
     flat = xp.reshape(x, (-1,))
     if not is_number(rank):  # a tensor that cannot be looked at
         falling = xp.sort(flat, descending=True)
-        return xp.where(rank == 0, math.inf, falling[xp.clip(rank - 1, 0, None)])
+        place = xp.reshape(xp.clip(rank - 1, 0, None), (1,))
+        return xp.where(rank == 0, math.inf, xp.take(falling, place)[0])
     place = shape_of(flat)[0] - rank
     if is_torch_namespace(xp):
         return flat.kthvalue(place + 1).values

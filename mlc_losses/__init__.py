@@ -82,7 +82,14 @@ if TYPE_CHECKING:
     from mlc_losses.scale.linear import linear_loss
     from mlc_losses.scale.predict import predict_linear_top_k
     from mlc_losses.scale.sharded import sharded
-    from mlc_losses.targets import check_targets, label_ids, masked_mean, multi_hot, smooth_targets
+    from mlc_losses.targets import (
+        check_targets,
+        known,
+        label_ids,
+        masked_mean,
+        multi_hot,
+        smooth_targets,
+    )
 
 _ROOMS = {
     "decide": "predict_average_k predict_threshold predict_top_k tune_thresholds",
@@ -111,7 +118,7 @@ _ROOMS = {
     "scale.linear": "linear_loss",
     "scale.predict": "predict_linear_top_k",
     "scale.sharded": "sharded",
-    "targets": "check_targets label_ids masked_mean multi_hot smooth_targets",
+    "targets": "check_targets known label_ids masked_mean multi_hot smooth_targets",
 }
 _ROOM_OF = {name: room for room, names in _ROOMS.items() for name in names.split()}
 
@@ -141,6 +148,7 @@ __all__ = [
     "init_queue",
     "inverse_frequency_weights",
     "jaccard_weights",
+    "known",
     "label_block_loss",
     "label_ids",
     "label_powerset",

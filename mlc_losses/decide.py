@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from numbers import Real
 from typing import Any
 
 from mlc_losses._array.labels import columns, label_any, top_k
@@ -11,18 +10,19 @@ from mlc_losses._array.namespace import (
     Array,
     ArrayT,
     check_floating,
+    checked_labels,
     default_float,
     device_of,
     is_number,
-    label_arguments,
     namespace,
     number,
     per_label,
     positive_integer,
     shape_of,
+    taken,
     to_compute_dtype,
 )
-from mlc_losses._array.ops import entries_at
+from mlc_losses._array.ops import entries_at, relevant_and_missing
 from mlc_losses._array.ranks import check_matrix, option
 
 
@@ -132,16 +132,22 @@ def _scores(scores: Any) -> Any:
 
 
 def _one_threshold(threshold: Any, scores: Any) -> Any:
-    if isinstance(threshold, Real):
+    if is_number(threshold):
         return number("threshold", threshold)
     xp = namespace(scores=scores, threshold=threshold)
+    threshold = taken(xp, threshold)
     if shape_of(threshold) != ():
         raise ValueError(f"threshold must be one number, got shape {shape_of(threshold)}")
     return xp.astype(threshold, scores.dtype)
 
 
 def tune_thresholds(
-    scores: ArrayT, targets: Array, *, metric: str = "f1", average: str = "macro"
+    scores: ArrayT,
+    targets: Array,
+    *,
+    metric: str = "f1",
+    average: str = "macro",
+    where: Array | None = None,
 ) -> ArrayT:
     """The thresholds for `predict_threshold` that give the best value of a metric on these data.
 
@@ -151,16 +157,17 @@ def tune_thresholds(
 
     Args:
       scores: floating ``[n, L]``.
-      targets: ``[n, L]``, relevant where non-zero.
+      targets: ``[n, L]``, bool, integer or float; relevant where above 1/2.
       metric: ``"f1"`` or ``"accuracy"`` (of single labels: 1 - Hamming loss).
       average: ``"macro"`` finds for each label the threshold best for that label, ``"micro"``
         one threshold for all labels, best over all of their decisions together.
+      where: bool ``[n, L]``, or ``[n, 1]`` for whole examples; False leaves a cell out.
 
     Returns:
       ``[L]`` for ``"macro"``, a scalar for ``"micro"``; float32 for half precision scores. Of
       equally good cuts it is the highest, with the fewest predictions: ``inf``, predict nothing,
-      for a label without positives. ``-inf`` predicts everything. A NaN score makes the threshold
-      NaN.
+      for a label without positives. ``-inf`` predicts everything. A NaN score or
+      target makes the threshold NaN.
 
     Raises:
       TypeError: scores are not floating-point.
@@ -175,9 +182,13 @@ def tune_thresholds(
     """
     score_of = option("metric", metric, _METRICS)
     all_labels = option("average", average, {"macro": False, "micro": True})
-    xp, scores, targets, _ = label_arguments(scores, targets, logits_name="scores")
+    xp, scores, targets, where = checked_labels(scores, targets, where, logits_name="scores")
     check_matrix("scores", scores)
-    relevant = xp.astype(targets, xp.bool)
+    relevant, missing = relevant_and_missing(xp, targets)
+    if missing is not None:
+        scores = xp.where(missing, math.nan, scores)
+    if where is not None:  # last of all, and never a cut of its own
+        scores, relevant = xp.where(where, scores, -math.inf), relevant & where
     if all_labels:
         scores, relevant = (xp.reshape(x, (1, -1)) for x in (scores, relevant))
     else:

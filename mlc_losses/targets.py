@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from mlc_losses._array.namespace import (
     ArrayT,
     can_look,
     check_integer,
+    check_multi_hot,
     check_same_shape,
     computed,
     default_integer,
@@ -22,7 +24,9 @@ from mlc_losses._array.namespace import (
     number,
     positive_integer,
     shape_of,
+    taken,
 )
+from mlc_losses._array.ops import relevant_and_missing
 
 
 def multi_hot(ids: ArrayT, num_labels: int, *, dtype: Any = None) -> ArrayT:
@@ -72,7 +76,7 @@ def label_ids(targets: ArrayT, max_labels: int) -> ArrayT:
     """Label ids, ascending and padded with -1, from multi-hot targets.
 
     Args:
-      targets: ``[..., L]``, relevant where non-zero.
+      targets: ``[..., L]``, bool, integer or float; relevant where above 1/2.
       max_labels: P, the length of the result. An example with more relevant labels keeps the P
         lowest ids; eager NumPy calls warn of it.
 
@@ -91,7 +95,8 @@ def label_ids(targets: ArrayT, max_labels: int) -> ArrayT:
     """
     xp = namespace(targets=targets)
     max_labels = positive_integer("max_labels", max_labels)
-    relevant = xp.astype(targets, xp.bool)
+    check_multi_hot(xp, "targets", targets)
+    relevant, _ = relevant_and_missing(xp, targets)
     num_labels = shape_of(relevant)[-1]
     numbers = xp.where(relevant, label_numbers(relevant), num_labels)
     if max_labels < num_labels:
@@ -177,6 +182,45 @@ def _raise_at_first(bad: np.ndarray, values: np.ndarray, wanted: str) -> None:
         raise ValueError(f"{wanted}, got {values[index]} at index {index}")
 
 
+def known(targets: ArrayT, ids: Sequence[int] = (-1, -100)) -> ArrayT:
+    """Which labels are known: the ``where`` of losses and metrics, from marks in the targets.
+
+    Args:
+      targets: multi-hot ``[..., L]`` with NaN, -1 or -100 where nobody has looked; or class ids
+        ``[...]`` with one of those where an example has no label.
+      ids: the numbers that mark a label as unknown, beside NaN. -100 is PyTorch's
+        ``ignore_index``.
+
+    Returns:
+      bool, in the shape of the targets: False where a target is NaN or one of ``ids``.
+
+    Multi-hot targets go with it as they are: ``zlpr(logits, targets, where=known(targets))``.
+    What stands where the mask is False is never used. For class ids the mask is one of whole
+    examples, which has a label axis of length 1:
+    ``softmax_cross_entropy(logits, labels, where=known(labels)[..., None])``.
+
+    Example:
+      >>> import numpy as np
+      >>> from mlc_losses import known, zlpr
+      >>> targets = np.array([[1.0, np.nan, 0.0], [0.0, 1.0, -1.0]])
+      >>> known(targets)
+      array([[ True, False,  True],
+             [ True,  True, False]])
+      >>> zlpr(np.zeros((2, 3)), targets, where=known(targets)).round(4)
+      array([1.3863, 1.3863])
+    """
+    xp = namespace(targets=targets)
+    check_multi_hot(xp, "targets", targets)
+    values: Any = targets
+    if xp.isdtype(values.dtype, "bool"):
+        return xp.ones_like(targets)
+    marked = values != values  # NaN
+    for mark in ids:
+        if mark >= 0 or not xp.isdtype(values.dtype, "unsigned integer"):
+            marked = marked | (values == mark)
+    return ~marked
+
+
 def masked_mean(values: ArrayT, where: Array | None = None) -> ArrayT:
     """Mean of the values where `where` is True; 0 where there is none.
 
@@ -189,6 +233,7 @@ def masked_mean(values: ArrayT, where: Array | None = None) -> ArrayT:
       a scalar.
 
     Raises:
+      TypeError: ``where`` is not bool.
       ValueError: shapes differ.
 
     Example:
@@ -201,6 +246,12 @@ def masked_mean(values: ArrayT, where: Array | None = None) -> ArrayT:
     values = computed(xp, values)
     if where is None:
         where = xp.ones_like(values, dtype=xp.bool)
+    where = taken(xp, where)
     check_same_shape("values", values, "where", where)
+    if not xp.isdtype(where.dtype, "bool"):
+        raise TypeError(
+            f"where must be bool (False = value left out), got dtype {where.dtype}; a mean with "
+            "weights is sum(weights * values) / sum(weights)"
+        )
     count = xp.sum(xp.astype(where, values.dtype))
     return xp.sum(xp.where(where, values, 0.0)) / xp.where(count > 0, count, 1.0)

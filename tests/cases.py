@@ -75,8 +75,7 @@ CASES = [
          {"label_smoothing": 0.1}, slope_at_infinity=False),
     Case(ml.softmax_focal, oracles_ranking.softmax_focal, one_class),
     Case(ml.softmax_focal, oracles_ranking.softmax_focal, one_class, {"gamma": 0.5}),
-    Case(ml.ldam, oracles_ranking.ldam, one_class, {"scale": 3.0}, per_label=("margins",),
-         takes_where=False, takes_axis=False),
+    Case(ml.ldam, oracles_ranking.ldam, one_class, {"scale": 3.0}, per_label=("margins",)),
     Case(ml.multilabel_softmax, oracles_ranking.multilabel_softmax,
          right_infinity_is_deletion=False, slope_at_infinity=False),
     # a relevant label has a part in the weights of the others

@@ -28,7 +28,7 @@ def two_head_case(**keywords: Any) -> Case:
 
 def batch_case(loss: Any, oracle: Any, arrays: Any, fixed_weights: bool, **keywords: Any) -> Case:
     return Case(loss, oracle, arrays, keywords, right_infinity_is_deletion=False,
-                slope_at_infinity=False, across_batch=True, takes_where=False, takes_axis=False,
+                slope_at_infinity=False, across_batch=True, takes_axis=False,
                 fixed_weights=fixed_weights)  # fmt: skip
 
 

@@ -26,14 +26,13 @@ def noised_top_k_hinge(scores: Any, labels: Any, *, offsets: Any, **keywords: An
 
 def noised_oracle(s: np.ndarray, label: int, offsets: np.ndarray, **keywords: Any) -> float:
     margins = keywords.pop("margins", None)
-    margin = 1.0 if margins is None else margins[label]
+    margin = 1.0 if margins is None or label < 0 else margins[label]
     noise = offsets[:, None] * np.array(SAMPLES)
     return oracles_top_k.noised_top_k_hinge(s, label, noise, margin=margin, **keywords)
 
 
 def _case(*arguments: Any, **keywords: Any) -> Case:
-    case = Case(*arguments, arrays=one_class, takes_where=False, takes_axis=False,
-                logits_name="scores", **keywords)  # fmt: skip
+    case = Case(*arguments, arrays=one_class, logits_name="scores", **keywords)
     k = case.keywords["k"]
     return replace(case, fewest_labels=k + 1)
 

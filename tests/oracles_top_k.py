@@ -21,6 +21,8 @@ def margins_over(s: S, label: int) -> list[float]:
 
 
 def top_k_hinge(s: S, label: int, k: int, kind: str = "calibrated") -> float:
+    if label < 0:  # left out
+        return 0.0
     others = [a for j, a in enumerate(s) if j != label]
     if kind == "calibrated":
         return max(0.0, 1 + largest(list(s), k + 1)[k] - s[label])
@@ -36,6 +38,8 @@ def noised_top_k_hinge(
     s: S, label: int, noise: S, k: int, sigma: float, margin: float = 1.0, scale: float = 1.0
 ) -> float:
     """`noise` `[L, samples]`; the hinge is outside the mean over samples."""
+    if label < 0:
+        return 0.0
     ahead = s - s[label]
     smoothed = np.mean([largest(list(ahead + sigma * z), k + 1)[k] for z in noise.T])
     return max(0.0, scale * (margin + smoothed))
@@ -43,6 +47,8 @@ def noised_top_k_hinge(
 
 def smooth_top_k_hinge(s: S, label: int, k: int, tau: float = 1.0, margin: float = 1.0) -> float:
     """Berrada's definition, over all sets of k classes, of which label-free ones pay the margin."""
+    if label < 0 or len(s) < k:
+        return 0.0
     order = sorted(range(len(s)), key=lambda j: -s[j])
     best = order[:k]
     with_label, without = [], []

@@ -238,6 +238,28 @@ def test_two_heads_are_the_oracle(rule):
     np.testing.assert_allclose(to_numpy(got), expected, rtol=1e-13)
 
 
+@pytest.mark.parametrize("rule", ["exclude_label", "threshold"])
+def test_where_of_two_heads_is_deletion(rule):
+    """Of classes and of whole examples, of which k is then no average over."""
+    s, t, _ = (to_numpy(x) for x in draw())
+    columns = np.array([True, False, True, True, False, True, True])
+    rows = np.array([True, True, False, True, True, False])
+    labels, where = np.array([0, 2, -100, 6, 0, 10**9]), rows[:, None] & columns
+    hidden = (np.where(where, s, np.nan), np.where(where, t, np.inf), labels)
+    kept = (s[rows][:, columns], t[rows][:, columns], np.array([0, 1, 4, 0]))
+    for k in (1.0, 2.5):
+        inputs, mask = [asarray(x) for x in hidden], asarray(where)
+        loss = functools.partial(ml.average_k_two_head, k=k, rule=rule)
+        got = to_numpy(compiled(loss)(*inputs, where=mask))
+        expected = to_numpy(loss(*(asarray(x) for x in kept)))
+        np.testing.assert_allclose(got[rows], expected, rtol=1e-12)
+        assert (got[~rows] == 0).all()
+        sets = to_numpy(ml.average_k_pseudo_labels(*inputs[::2], k, rule=rule, where=mask))
+        alone = ml.average_k_pseudo_labels(*(asarray(x) for x in kept[::2]), k, rule=rule)
+        assert (sets[rows][:, columns] == to_numpy(alone)).all()
+        assert not sets[~where].any()
+
+
 def test_two_heads_with_one_guess_are_two_losses():
     s, t, labels = draw()
     one_hot = labels[:, None] == xp.arange(7)[None, :]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 
 import numpy as np
@@ -197,6 +198,21 @@ S, Y = np.zeros((2, 3)), np.zeros((2, 3), dtype=int)
 def test_misuse_is_named(call, error, words):
     with pytest.raises(error, match=words):
         call(asarray(S), asarray(Y))
+
+
+@pytest.mark.parametrize("average", ["macro", "micro"])
+def test_thresholds_of_the_known_cells(average):
+    rng = np.random.default_rng(8)
+    scores, targets = np.round(rng.normal(size=(9, 3)), 1), rng.random((9, 3)).round(1)
+    rows = np.arange(9) % 3 > 0
+    spoiled = [np.where(rows[:, None], x, np.nan) for x in (scores, targets)]
+    tuned = functools.partial(tune_thresholds, average=average)
+    actual = tuned(*map(asarray, spoiled), where=asarray(rows[:, None]))
+    expected = tuned(asarray(scores[rows]), asarray(targets[rows] > 0.5))
+    np.testing.assert_array_equal(to_numpy(actual), to_numpy(expected))
+    targets[4, 1] = np.nan
+    missing = np.isnan(to_numpy(tuned(asarray(scores), asarray(targets))))
+    assert missing.tolist() == ([False, True, False] if average == "macro" else True)
 
 
 CALLS = {

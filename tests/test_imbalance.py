@@ -121,6 +121,14 @@ def test_effective_number_weights_near_one(beta: float) -> None:
         np.testing.assert_allclose(to_numpy(actual), weights, rtol=rtol)
 
 
+@pytest.mark.skipif(NAME == "array-api-strict", reason="a hyper-parameter of JAX or PyTorch")
+def test_effective_number_weights_at_an_array_of_one() -> None:
+    expected = to_numpy(ml.effective_number_weights(asarray([1, 10, 100]), beta=1.0))
+    for beta in (asarray(1.0), asarray(1.0, "float32"), np.float64(1.0)):
+        actual = ml.effective_number_weights(asarray([1, 10, 100]), beta=beta)
+        np.testing.assert_allclose(to_numpy(actual), expected, rtol=1e-6)
+
+
 def test_inverse_frequency_weights() -> None:
     counts = asarray([1.0, 4, 16])
     actual = to_numpy(ml.inverse_frequency_weights(counts))

@@ -284,6 +284,67 @@ def test_nan_logit_gives_nan(case: Case) -> None:
         assert actual.tolist() == [i == 2 for i in range(6)]
 
 
+@every_case
+def test_nan_target_gives_nan(case: Case) -> None:
+    """Never a number that looks right; `check_targets` is there to raise."""
+    if case.single_label or not case.takes_targets:
+        pytest.skip("no targets that could be NaN")
+    arrays, keywords = case.draw(7)
+    targets = arrays[-1].astype(float)
+    targets[2, 3] = np.nan
+    actual = np.isnan(to_numpy(call(case, (*arrays[:-1], targets), keywords)))
+    if case.embedded:  # as if the point were NaN
+        arrays[0][2] = np.nan
+        with np.errstate(invalid="ignore"):
+            assert actual.tolist() == np.isnan(case.expected(arrays, keywords)).tolist()
+    elif case.across_batch:
+        assert actual[2] if actual.ndim else actual
+    else:
+        assert actual.tolist() == [i == 2 for i in range(6)]
+
+
+@every_loss
+def test_mask_of_whole_examples(case: Case) -> None:
+    """`[N, 1]` is the same mask for every label, and what it hides is neither checked nor used."""
+    if not case.takes_where:
+        pytest.skip("no where")
+    arrays, keywords = case.draw(19)
+    rows = np.array([True, False, True, True, False, True])
+    whole = np.broadcast_to(rows[:, None], arrays[0].shape)
+    expected = to_numpy(call(case, arrays, keywords, where=whole))
+    hidden = tuple(x.copy() for x in arrays)
+    if case.single_label:
+        hidden[-1][~rows] = (-100, 10**9)
+    inputs = tuple(here(x) for x in hidden)
+    column = here(rows[:, None])
+    assert_close(case.loss(*inputs, **all_here(keywords), where=column), expected, rtol=1e-13)
+    if not case.across_batch:
+        assert (expected[~rows] == 0).all()
+    else:
+        alone = to_numpy(call(case, tuple(x[rows] for x in arrays), keywords))
+        np.testing.assert_allclose(expected[rows] if expected.ndim else expected, alone, rtol=1e-12)
+    actual = call(case, hidden, keywords, where=whole)
+    assert_close(actual, expected, rtol=1e-13)
+    if HAS_GRADIENTS:
+        slopes = loss_gradient(case, hidden, keywords, np.ones(expected.shape), where=whole)
+        assert (slopes[~rows] == 0).all()
+
+
+@only_jax
+@every_loss
+def test_class_id_out_of_range_is_nan_under_jit(case: Case) -> None:
+    """In value and gradient, wherever the id is."""
+    if not case.single_label:
+        pytest.skip("no class ids")
+    arrays, keywords = case.draw(20)
+    arrays[-1][[1, 4]] = (7, -100)
+    bad = [False, True, False, False, True, False]
+    assert np.isnan(to_numpy(call(case, arrays, keywords))).tolist() == bad
+    slopes = loss_gradient(case, arrays, keywords, np.ones(6))
+    assert np.isnan(slopes).all(axis=1).tolist() == bad
+    assert np.isfinite(slopes[~np.array(bad)]).all()
+
+
 # infinity ----------------------------------------------------------------------------------------
 
 
@@ -374,6 +435,35 @@ def test_gradient_follows_a_permutation(case: Case) -> None:
     moved_weights = case.keep_values(weights, 6, order)
     moved_slopes = loss_gradient(case, moved, moved_keywords, moved_weights)
     np.testing.assert_allclose(moved_slopes, slopes[:, order], rtol=1e-12, atol=1e-15)
+
+
+@every_case
+def test_huge_finite_logits(case: Case) -> None:
+    """Nothing is NaN where the difference of two logits overflows."""
+    if case.embedded or case.logits_name == "similarities":
+        pytest.skip("no logits")
+    arrays, keywords = case.draw(23)
+    rng = np.random.default_rng(1)
+    huge = np.finfo(float).max * rng.choice([-1.0, -0.7, 0.7, 1.0], arrays[0].shape)
+    logits = np.where(rng.random(huge.shape) < 0.7, huge, arrays[0])
+    with np.errstate(over="ignore", invalid="ignore"):
+        assert not np.isnan(to_numpy(call(case, (logits, *arrays[1:]), keywords))).any()
+    if HAS_GRADIENTS and case.hard_sizes != (0.0,):  # an exponential has no finite slope there
+        weights = some_weights(case, arrays)
+        slopes = loss_gradient(case, (logits, *arrays[1:]), keywords, weights)
+        assert np.isfinite(slopes).all()
+
+
+@every_case
+def test_small_losses_keep_their_digits(case: Case) -> None:
+    if case.embedded or case.logits_name == "similarities":
+        pytest.skip("no logits")
+    arrays, keywords = case.draw(24)
+    sizes = np.random.default_rng(2).integers(20, 50, arrays[0].shape)
+    logits = np.where(case.relevant(arrays), 1.0, -1.0) * sizes
+    expected = to_numpy(call(case, (logits, *arrays[1:]), keywords))
+    actual = call(case, (logits, *arrays[1:]), keywords, dtype="float32")
+    assert_close(actual, expected, rtol=1e-4, atol=1e-36)
 
 
 # half precision ----------------------------------------------------------------------------------
@@ -516,7 +606,7 @@ def test_wrong_input_is_named(case: Case) -> None:
     with pytest.raises(TypeError, match="where must be bool"):
         case.loss(*right, **keywords, where=right[0])
     with pytest.raises(ValueError, match=rf"{name} and where must have the same shape"):
-        case.loss(*right, **keywords, where=right[0][:, :1] > 0)
+        case.loss(*right, **keywords, where=right[0][:, :2] > 0)
 
 
 # properties --------------------------------------------------------------------------------------

@@ -353,15 +353,19 @@ S, Y, LABELS = np.zeros((2, 3)), np.zeros((2, 3), dtype=int), np.array([0, 2])
             TypeError,
             "labels must be integers",
         ),
-        (lambda s, y, c: metrics.top_k_accuracy(s, y, 1), ValueError, r"\(2, 3\) and \(2, 3\)"),
+        (lambda s, y, c: metrics.top_k_accuracy(s, y, 1), ValueError, r"\(2,\), got \(2, 3\)"),
         (lambda s, y, c: metrics.top_k_accuracy(y, c, 1), TypeError, "scores must be floating"),
         (
             lambda s, y, c: metrics.average_k_accuracy(s, c + 1, 0.0),
             ValueError,
-            r"got 3 at index 1",
+            r"got 3 at index \(1,\)",
         ),
         (lambda s, y, c: metrics.average_k_accuracy(s, c, c), ValueError, "threshold must be one"),
-        (lambda s, y, c: metrics.class_mean(s[:, 0], c - 1, 3), ValueError, "got -1 at index 0"),
+        (
+            lambda s, y, c: metrics.class_mean(s[:, 0], c - 1, 3),
+            ValueError,
+            r"got -1 at index \(0,\)",
+        ),
         (lambda s, y, c: metrics.class_mean(s[:, 0], s[:, 0], 3), TypeError, "labels must be int"),
         (lambda s, y, c: metrics.class_mean(s, y, 3), ValueError, r"values .*\[n\], got \(2, 3\)"),
         (lambda s, y, c: metrics.class_mean(s[:, 0], c, 0), ValueError, "num_classes .*got 0"),
@@ -452,3 +456,93 @@ def test_propensity_scored_precision_is_the_sum_over_hits() -> None:
     np.testing.assert_allclose(to_numpy(value), total / 6, rtol=1e-12)
     with pytest.raises(ValueError, match="num_examples must be at least 3, got 2"):
         metrics.label_propensities(asarray(counts, "int64"), 2)
+
+
+# masks and what is relevant -----------------------------------------------------------------------
+
+# of each metric that takes targets, as a function of the mask too
+MASKED = {
+    **{
+        name: (call, kind)
+        for kind, table in (("predictions", OF_SETS), ("scores", OF_SCORES))
+        for name, (call, _) in table.items()
+        if not name.endswith("-5") and "set_size" not in name
+    },
+    "propensity_scored_precision_at_k": (
+        lambda s, y, where=None: metrics.propensity_scored_precision_at_k(
+            s, y, 2, xp.ones_like(s) * 0.5, where=where
+        ),
+        "scores",
+    ),
+}
+
+
+def masked_example(seed):
+    """Scores with ties and -inf, predictions, targets in [0, 1]; the last row has no label."""
+    rng = np.random.default_rng(seed)
+    scores = np.round(rng.normal(size=(6, 7)))
+    scores[scores < -1] = -np.inf
+    targets = np.round(rng.random((6, 7)) * 0.9, 1)
+    targets[5] = 0.3
+    return {"scores": scores, "predictions": scores > 0, "targets": targets}
+
+
+def evaluated(given, where=None):
+    here = {name: asarray(x) for name, x in given.items()}
+    mask = {} if where is None else {"where": asarray(where)}
+    calls = {
+        name: (lambda g, m, call=call, kind=kind: call(g[kind], g["targets"], **m))
+        for name, (call, kind) in MASKED.items()
+    }
+    return {name: to_numpy(x) for name, x in all_of(calls, here, mask).items()}
+
+
+def test_where_is_deletion_of_examples_and_of_labels():
+    given = masked_example(3)
+    rows = np.array([True, True, False, True, False, True])
+    columns = np.array([True, False, True, True, True, False, True])
+    spoiled = {k: x.astype(float) if k == "targets" else x.copy() for k, x in given.items()}
+    for x in (spoiled["scores"], spoiled["targets"]):
+        x[~rows], x[:, ~columns] = np.nan, np.inf
+    spoiled["predictions"][~rows], spoiled["predictions"][:, ~columns] = True, True
+    kept = evaluated({name: x[rows][:, columns] for name, x in given.items()})
+    where = rows[:, None] & columns
+    for name, actual in evaluated(spoiled, where).items():
+        np.testing.assert_allclose(
+            actual[columns] if actual.ndim else actual, kept[name], rtol=1e-6, err_msg=name
+        )
+    whole = evaluated(given, rows[:, None])
+    for name, actual in evaluated(given, np.broadcast_to(rows[:, None], (6, 7))).items():
+        np.testing.assert_allclose(whole[name], actual, rtol=1e-6, err_msg=name)
+
+
+def test_relevant_is_above_one_half_and_nan_gives_nan():
+    given = masked_example(4)
+    hard = evaluated({**given, "targets": given["targets"] > 0.5})
+    for name, actual in evaluated(given).items():
+        np.testing.assert_allclose(actual, hard[name], rtol=1e-6, err_msg=name)
+    marked = np.where(given["targets"] > 0.5, 1, -1)  # what others mean by unknown is not relevant
+    for name, actual in evaluated({**given, "targets": marked}).items():
+        np.testing.assert_allclose(actual, hard[name], rtol=1e-6, err_msg=name)
+    given["targets"][1, 2] = np.nan
+    for name, actual in evaluated(given).items():
+        assert np.isnan(actual[2] if actual.ndim else actual), name
+    known = ~np.isnan(given["targets"])
+    for name, actual in evaluated(given, known).items():
+        assert not np.isnan(actual).any(), name
+
+
+def test_where_of_metrics_without_targets():
+    predictions = asarray([[True, True, False], [True, False, False], [True, True, True]])
+    where = asarray([[True, False, True], [False, False, False], [True, True, True]])
+    assert float(metrics.mean_set_size(predictions, where=where)) == 2.0
+    sizes = metrics.set_size_histogram(predictions, where=where)
+    assert to_numpy(sizes).tolist() == [0, 1, 0, 1]
+    scores = asarray([[3.0, 2.0, 1.0], [1.0, 2.0, 3.0], [1.0, 2.0, 3.0]])
+    labels = asarray([1, -100, 0])
+    assert float(metrics.top_k_accuracy(scores, labels, 2, where=where)) == 0.0  # 1 is left out
+    assert float(metrics.top_k_accuracy(scores, labels, 3, where=where)) == 1.0
+    assert float(metrics.average_k_accuracy(scores, labels, 1.0, where=where)) == 1.0
+    rows = asarray([True, False, True])
+    means = metrics.class_mean(asarray([1.0, 2.0, 3.0]), labels, 2, where=rows)
+    assert_agree(means, [3.0, 1.0])

@@ -183,6 +183,23 @@ def test_limits() -> None:
     np.testing.assert_array_equal(to_numpy(compiled(ml.tversky)(asarray(s), targets)), f1)
 
 
+@pytest.mark.skipif(not HAS_GRADIENTS, reason=f"{NAME} has no gradients")
+@pytest.mark.parametrize("weights", [{}, {"alpha": 0.0}, {"beta": 0.0}])
+def test_gradient_by_hard_targets(weights: dict[str, float]) -> None:
+    """A cell of weight 0 has a derivative by its target."""
+    s, y = asarray([[1.5], [-1.0], [0.0]]), np.array([[1.0], [0.0], [1.0]])
+
+    def total(y: Any) -> Any:
+        return xp.sum(ml.tversky(s, y, **weights))
+
+    actual = gradient(total, asarray(y))
+    for i in range(3):
+        step = np.zeros_like(y)
+        step[i] = 1e-6 * (1 - 2 * y[i])  # into [0, 1]
+        change = float(total(asarray(y + step))) - float(total(asarray(y)))
+        np.testing.assert_allclose(actual[i], change / step[i], rtol=1e-4)
+
+
 def test_bad_arguments_are_named() -> None:
     s, y, where = (asarray(x) for x in batch(8))
     with pytest.raises(ValueError, match=r"same shape, got \(8, 6\) and \(8, 1\)"):

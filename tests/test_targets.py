@@ -129,6 +129,39 @@ def test_masked_mean() -> None:
         ml.masked_mean(values, known[:2])
 
 
+def test_known() -> None:
+    marked = asarray([[1.0, np.nan, 0.0], [-1.0, -100.0, 0.5]])
+    expected = [[True, False, True], [False, False, True]]
+    assert to_numpy(ml.known(marked)).tolist() == expected
+    assert to_numpy(ml.known(asarray([3, -1, -100, -2]))).tolist() == [True, False, False, True]
+    assert to_numpy(ml.known(asarray([3, -1, 255]), ids=(255,))).tolist() == [True, True, False]
+    assert to_numpy(ml.known(asarray([3, 255], "uint8"))).tolist() == [True, True]
+    assert to_numpy(ml.known(asarray([False, True]))).tolist() == [True, True]
+    with pytest.raises(TypeError, match="targets must be an array"):
+        ml.known(1.0)  # type: ignore[type-var]
+    logits, labels = asarray(np.eye(3)), asarray([0, -100, -1])
+    losses = ml.softmax_cross_entropy(logits, labels, where=ml.known(labels)[..., None])
+    assert to_numpy(losses)[1:].tolist() == [0.0, 0.0]
+    some = asarray([[1.0, np.nan, 0.0], [-1.0, -100.0, 0.0], [1.0, 0.0, 0.0]])
+    assert np.isfinite(to_numpy(ml.zlpr(logits, some, where=ml.known(some)))).all()
+
+
+def test_relevant_is_above_one_half() -> None:
+    targets = asarray([[0.3, 0.7, np.nan, 1.0, -1.0]])
+    assert to_numpy(ml.label_ids(targets, 5)).tolist() == [[1, 3, -1, -1, -1]]
+    assert to_numpy(ml.order_labels(targets, asarray([1, 2, 3, 4, 5]), 3)).tolist() == [[3, 1, -1]]
+    powerset = ml.LabelPowerset.fit(targets)
+    assert powerset.table.tolist() == [[False, True, False, True, False]]
+    assert to_numpy(powerset.encode(asarray([[0, 1, -1, 2, 0]]))).tolist() == [0]
+    steps, ids = asarray(np.zeros((1, 3, 3))), asarray([[1, -1]])
+    soft = ml.label_set_sequence(steps, asarray([[0.3, 0.7]]), ids)
+    hard = ml.label_set_sequence(steps, asarray([[0, 1]]), ids)
+    assert float(soft[0]) == float(hard[0])
+    assert np.isnan(to_numpy(ml.label_set_sequence(steps, asarray([[np.nan, 0.7]]), ids))).all()
+    weights = to_numpy(ml.jaccard_weights(asarray([[np.nan, 1.0], [0.0, 1.0], [1.0, 1.0]])))
+    assert np.isnan(weights).all()
+
+
 @pytest.mark.skipif(NAME not in ("torch", "array-api-strict"), reason="one device only")
 def test_targets_stay_on_their_device() -> None:
     device = xp.device("meta") if NAME == "torch" else xp.Device("device1")

@@ -15,6 +15,7 @@ from mlc_losses._array.labels import (
     label_sum,
     replaced_at_class,
 )
+from mlc_losses._array.ops import scaled
 from mlc_losses._array.row_rules import (
     RowRule,
     apply_rule,
@@ -56,7 +57,7 @@ class _LogOdds(RowRule):
         _, others = _without_class(xp, where, logits, labels)
         _, shift, log_total = values
         # at most 1: saying so is what makes the derivative by an infinite logit 1
-        exponents = scale * others - shift[..., None] - log_total[..., None]
+        exponents = scaled(others, scale) - shift[..., None] - log_total[..., None]
         share = xp.clip(xp.exp(exponents), None, 1.0)
         return scale * replaced_at_class(share, labels, -1.0), None, scale * share
 
@@ -86,10 +87,10 @@ def _sums(xp: Any, params: Any, logits: Any, labels: Any, where: Any = None) -> 
     logits, others = _without_class(xp, where, logits, labels)
     peak, own = largest(xp, others), at_class(logits, labels)
     most = float(xp.finfo(logits.dtype).max)
-    shift = xp.clip(scale * peak, -most, most)
+    shift = xp.clip(scaled(peak, scale), -most, most)
 
     def term(others: Any, shift: Any) -> Any:
-        return xp.exp(scale * others - shift[..., None])
+        return xp.exp(scaled(others, scale) - shift[..., None])
 
     total = sum_of_terms(xp, term, (others, shift))
     log_total = xp.log(xp.where(total == 0, 1.0, total))
@@ -97,7 +98,7 @@ def _sums(xp: Any, params: Any, logits: Any, labels: Any, where: Any = None) -> 
     settled = (peak == -math.inf) & ~xp.isnan(own) | (own == math.inf) & ~xp.isnan(peak)
     if where is not None:
         settled = settled | ~at_class(where, labels)
-    against = shift - xp.where(settled, 0.0, scale * own) + log_total
+    against = shift - xp.where(settled, 0.0, scaled(own, scale)) + log_total
     return xp.where(settled, -math.inf, against), shift, xp.clip(log_total, -most, most)
 
 

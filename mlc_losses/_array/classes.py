@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 from mlc_losses._array.host import first_index, to_host
-from mlc_losses._array.labels import label_numbers, num_labels
+from mlc_losses._array.labels import label_any, label_numbers, num_labels
 from mlc_losses._array.namespace import (
     can_look,
     check_floating,
@@ -16,6 +16,7 @@ from mlc_losses._array.namespace import (
     labels_last,
     namespace,
     shape_of,
+    taken,
     to_compute_dtype,
 )
 
@@ -25,8 +26,8 @@ def class_scores(
 ) -> tuple[Any, Any, Any, Any, Any]:
     """`(xp, logits, labels, where, valid)` of a loss, checked, with the label axis last.
 
-    `valid` is a factor for the losses: NaN for a label out of range that nobody has looked at,
-    which must not pass for a loss of 0, and else 1; None where all have been looked at.
+    `valid` is for `of_valid`. The label of an example that `where` leaves out as a whole is
+    neither checked nor used: it is 0.
     """
     xp = namespace(**{logits_name: logits, "labels": labels, "where": where})
     check_floating(xp, logits_name, logits)
@@ -35,49 +36,69 @@ def class_scores(
         raise ValueError(f"{logits_name} must have a label axis, got a 0-dimensional array")
     where = checked_where(xp, logits_name, logits, where, axis)
     logits = labels_last(xp, to_compute_dtype(xp, logits), axis)
+    labels = taken(xp, labels)
     batch, count = shape_of(logits)[:-1], num_labels(logits)
     if shape_of(labels) != batch:
         raise ValueError(
             f"labels must have the shape of {logits_name} without the label axis, "
             f"{batch}, got {shape_of(labels)}"
         )
-    check_class_ids(labels, count)
     # a narrow integer may not hold so many
     labels = xp.astype(labels, default_integer(xp))
-    if can_look(labels):
-        return xp, logits, labels, where, None
-    exists = (labels >= 0) & (labels < count)
-    one = xp.ones_like(labels, dtype=logits.dtype)
-    return xp, logits, labels, where, xp.where(exists, one, math.nan)
+    if where is not None:
+        labels = xp.where(label_any(where), labels, 0)
+    return xp, logits, labels, where, valid_ids("labels", labels, count, logits.dtype)
 
 
 def class_arguments(
     logits: Any, labels: Any, where: Any = None, axis: int = -1, *, logits_name: str = "logits"
-) -> tuple[Any, Any, Any]:
-    """`(xp, scores, is_label)`, both `[..., L]`, for a loss that asks for the label as a mask.
+) -> tuple[Any, Any, Any, Any]:
+    """`(xp, scores, is_label, valid)` for a loss that asks for the label as a mask `[..., L]`.
 
     Classes that `where` leaves out have the score -inf. `is_label` is True at the label, and
-    nowhere if that class is left out. The scores of an example whose label is not valid are NaN.
+    nowhere if that class is left out. The factor of `of_valid` is on the scores too: a hinge or a
+    selection lets no NaN back to them.
     """
     xp, scores, labels, where, valid = class_scores(
         logits, labels, where, axis, logits_name=logits_name
     )
     is_label = labels[..., None] == label_numbers(scores)
-    if valid is not None:
-        scores = xp.where(xp.isnan(valid)[..., None], math.nan, scores)
+    scores = of_valid(scores, None if valid is None else valid[..., None])
     if where is not None:
         scores, is_label = xp.where(where, scores, -math.inf), is_label & where
-    return xp, scores, is_label
+    return xp, scores, is_label, valid
 
 
-def check_class_ids(labels: Any, count: int) -> None:
-    """Raises for a label out of range, if values can be looked at."""
+def valid_ids(name: str, ids: Any, count: int, dtype: Any) -> Any:
+    """A factor `[...]` for `of_valid`: NaN for a class id out of range that nobody has looked at.
+
+    None where the ids can be looked at; then one that is out of range raises.
+    """
+    if can_look(ids):
+        check_class_ids(ids, count, name)
+        return None
+    xp = namespace(ids=ids)
+    one = xp.ones_like(ids, dtype=dtype)
+    return xp.where((ids >= 0) & (ids < count), one, math.nan)
+
+
+def of_valid(loss: Any, valid: Any) -> Any:
+    """The loss, NaN in value and gradient for an example whose class id is out of range.
+
+    It must not pass for a loss of 0. A factor on the result: XLA for CPUs loses a NaN that goes
+    into an exponential.
+    """
+    return loss if valid is None else loss * valid
+
+
+def check_class_ids(labels: Any, count: int, name: str = "labels") -> None:
+    """Raises for a class id out of range, if values can be looked at."""
     if not can_look(labels):
         return
-    values = to_host("labels", labels)
+    values = to_host(name, labels)
     bad = (values < 0) | (values >= count)
     if bad.any():
         index = first_index(bad)
         raise ValueError(
-            f"labels must be in 0..{count - 1}, got {int(values[index])} at index {index}"
+            f"{name} must be in 0..{count - 1}, got {int(values[index])} at index {index}"
         )

@@ -66,7 +66,7 @@ def columns(value: Any, x: Any, width: int) -> Any:
     return varying_like(_resharded(new, _rows_like(x)), x)
 
 
-def taken(table: Any, places: Any) -> Any:
+def looked_up(table: Any, places: Any) -> Any:
     """The entries of the `table` `[W]` at the places `[...]`, split over devices as these are."""
     table, sharding = labels_together(table), jax.typeof(places).sharding
     if any(sharding.spec):

@@ -135,16 +135,16 @@ def of_class(weights: Any, ids: Any) -> Any:
     if label_parts(xp) is not None:
         rows = xp.broadcast_to(weights, (*shape_of(ids), *shape_of(weights)))
         return at_class(rows, ids)
-    return taken(weights, in_range(xp, ids, weights))
+    return looked_up(weights, in_range(xp, ids, weights))
 
 
-def taken(table: Any, places: Any) -> Any:
+def looked_up(table: Any, places: Any) -> Any:
     """The entries of the `table` `[W]`, all of which is here, at the places `[...]`."""
     xp = namespace(table=table)
     if is_jax_namespace(xp):
         from mlc_losses._array import jax_rows
 
-        return jax_rows.taken(table, places)
+        return jax_rows.looked_up(table, places)
     return xp.reshape(xp.take(table, xp.reshape(places, (-1,)), axis=0), shape_of(places))
 
 

@@ -8,11 +8,14 @@ from numbers import Real
 from types import NoneType
 from typing import Any, Protocol, TypeVar
 
+import numpy as np
 from array_api_compat import (
     array_namespace,
     device,
     is_array_api_obj,
     is_jax_array,
+    is_jax_namespace,
+    is_numpy_array,
     is_torch_array,
 )
 
@@ -50,7 +53,10 @@ _NAMESPACES: dict[type, Any] = {}
 
 
 def namespace(**arrays: Any) -> Any:
-    """The array namespace that all `arrays` share; None and Python numbers belong to any."""
+    """The array namespace that all `arrays` share; None and numbers belong to any.
+
+    NumPy arrays belong to JAX's too if the first array is JAX's: `taken` converts them.
+    """
     found = None
     for x in arrays.values():
         if type(x) in (NoneType, float, int, bool):
@@ -64,26 +70,58 @@ def namespace(**arrays: Any) -> Any:
 
 def _asked_namespace(arrays: dict[str, Any]) -> Any:
     given = {name: x for name, x in arrays.items() if not (x is None or is_number(x))}
+    if not given:  # a NumPy scalar is an array where nothing else is
+        given = {name: x for name, x in arrays.items() if is_array_api_obj(x)}
+    if not given:
+        name, x = next(iter(arrays.items()))
+        raise TypeError(_not_an_array(name, x))
     for name, x in given.items():
         if not is_array_api_obj(x):
-            raise TypeError(
-                f"{name} must be an array (NumPy, JAX, PyTorch, ...), got {type(x).__name__}"
-            )
+            raise TypeError(_not_an_array(name, x))
+    first = next(iter(given))
+    if is_jax_array(given[first]):
+        given = {name: x for name, x in given.items() if not is_numpy_array(x)}
     try:
         xp = array_namespace(*given.values())
     except TypeError:
-        kinds = ", ".join(f"{name}: {type(x).__module__}" for name, x in given.items())
+        kinds = ", ".join(f"{name} of {_library(x)}" for name, x in given.items())
         raise TypeError(
-            f"all arrays of a call must come from one library, got {kinds}; "
-            "convert them to the library of the first"
+            f"all arrays of a call must come from one library, got {kinds}; {_conversion(given)}"
         ) from None
     _NAMESPACES.update((type(x), xp) for x in given.values())
     return xp
 
 
+def _not_an_array(name: str, x: Any) -> str:
+    value = f" {x}" if is_number(x) else ""
+    return f"{name} must be an array (NumPy, JAX, PyTorch, ...), got {type(x).__name__}{value}"
+
+
+def _library(x: Any) -> str:
+    """The name that users know it by: concrete and traced arrays of JAX are of many modules."""
+    return "jax" if is_jax_array(x) else type(x).__module__.partition(".")[0]
+
+
+def _conversion(given: dict[str, Any]) -> str:
+    """What to write instead."""
+    names = list(given)
+    jax_names = [name for name in names if is_jax_array(given[name])]
+    if jax_names and is_numpy_array(given[names[0]]):
+        return f"write jax.numpy.asarray({names[0]})"
+    library = _library(given[names[0]])
+    other = next(name for name in names if _library(given[name]) != library)
+    module = {"jax": "jax.numpy"}.get(library, library)
+    return f"write {module}.asarray({other})"
+
+
+def taken(xp: Any, x: Any) -> Any:
+    """`x`; a NumPy array beside JAX's as JAX's own, as `jax.jit` takes it."""
+    return xp.asarray(x) if is_jax_namespace(xp) and isinstance(x, np.ndarray) else x
+
+
 def is_number(x: Any) -> bool:
-    """A Python number, as opposed to an array of one (NumPy scalars count as arrays)."""
-    return isinstance(x, Real) and not is_array_api_obj(x)
+    """A number of Python's or NumPy's, as opposed to an array of one."""
+    return isinstance(x, (Real, np.bool_))
 
 
 def is_concrete(x: Any) -> bool:
@@ -173,14 +211,32 @@ def is_floating(x: Any) -> bool:
     return bool(namespace(x=x).isdtype(x.dtype, "real floating"))
 
 
+def check_array(name: str, x: Any) -> None:
+    """Raises for what is no array, or one that does not hold all of its entries."""
+    if is_number(x) and not is_array_api_obj(x):
+        raise TypeError(_not_an_array(name, x))
+    if is_torch_array(x):
+        import torch
+
+        if x.layout is not torch.strided:
+            raise TypeError(
+                f"{name} must be a dense tensor, got layout {x.layout}; write {name}.to_dense()"
+            )
+
+
 def check_floating(xp: Any, name: str, x: Any) -> None:
+    check_array(name, x)
     if not xp.isdtype(x.dtype, "real floating"):
         raise TypeError(f"{name} must be floating-point, got dtype {x.dtype}")
 
 
 def check_integer(xp: Any, name: str, x: Any) -> None:
+    check_array(name, x)
     if not xp.isdtype(x.dtype, "integral"):
-        raise TypeError(f"{name} must be integers, got dtype {x.dtype}")
+        raise TypeError(
+            f"{name} must be integers, got dtype {x.dtype}; convert them to an integer dtype "
+            "such as int32 first"
+        )
 
 
 def check_jax(caller: str, **arrays: Any) -> None:
@@ -188,7 +244,7 @@ def check_jax(caller: str, **arrays: Any) -> None:
     for name, x in arrays.items():
         if x is not None and not is_jax_array(x):
             raise TypeError(
-                f"{caller} works on JAX arrays, got {name} of {type(x).__module__}; "
+                f"{caller} works on JAX arrays, got {name} of {_library(x)}; "
                 "convert it by jax.numpy.asarray"
             )
 
@@ -201,7 +257,8 @@ def check_same_shape(name: str, x: Array, other_name: str, other: Array) -> None
         )
 
 
-def _check_multi_hot(xp: Any, name: str, targets: Any) -> None:
+def check_multi_hot(xp: Any, name: str, targets: Any) -> None:
+    check_array(name, targets)
     if not xp.isdtype(targets.dtype, ("bool", "integral", "real floating")):
         raise TypeError(f"{name} must be bool, integer or float, got dtype {targets.dtype}")
 
@@ -221,7 +278,8 @@ def checked_labels(
     """
     xp = namespace(**{logits_name: logits, targets_name: targets, "where": where})
     check_floating(xp, logits_name, logits)
-    _check_multi_hot(xp, targets_name, targets)
+    check_multi_hot(xp, targets_name, targets)
+    targets = taken(xp, targets)
     check_same_shape(logits_name, logits, targets_name, targets)
     if logits.ndim == 0:
         raise ValueError(f"{logits_name} must have a label axis, got a 0-dimensional array")
@@ -248,17 +306,42 @@ def label_arguments(
 
 
 def checked_where(xp: Any, logits_name: str, logits: Any, where: Any, axis: int) -> Any:
-    """The mask, with the label axis last."""
+    """The mask in the shape of the logits, with the label axis last.
+
+    One of whole examples, with a label axis of length 1, is spread over the labels.
+    """
     if where is None:
         return None
-    check_same_shape(logits_name, logits, "where", where)
+    check_array("where", where)
     if not xp.isdtype(where.dtype, "bool"):
         raise TypeError(f"where must be bool (False = label unknown), got dtype {where.dtype}")
+    where, shape = taken(xp, where), shape_of(logits)
+    if shape_of(where) != shape:
+        of_examples = list(shape)
+        of_examples[_checked_axis(axis, logits.ndim)] = 1
+        if shape_of(where) != tuple(of_examples):
+            raise ValueError(
+                f"{logits_name} and where must have the same shape, got {shape} and "
+                f"{shape_of(where)}; a where of whole examples has shape {tuple(of_examples)}"
+            )
+        where = xp.broadcast_to(where, shape)
     return labels_last(xp, where, axis)
 
 
 def labels_last(xp: Any, x: Any, axis: int) -> Any:
+    """`x` with that axis last."""
+    axis = _checked_axis(axis, x.ndim)
     return x if axis in (-1, x.ndim - 1) else xp.moveaxis(x, axis, -1)
+
+
+def _checked_axis(axis: Any, ndim: int) -> int:
+    try:
+        axis = operator.index(axis)
+    except TypeError:
+        raise TypeError(f"axis must be an integer, got {axis!r}") from None
+    if not -ndim <= axis < ndim:
+        raise ValueError(f"axis must be in {-ndim}..{ndim - 1}, got {axis}")
+    return axis
 
 
 def number(
@@ -272,11 +355,13 @@ def number(
 ) -> Any:
     """A hyper-parameter as a Python float inside its range; a traced one passes unchecked.
 
-    NumPy scalars become Python floats, since they would promote float32 arrays to float64.
+    NumPy's numbers become Python floats, since they would promote float32 arrays to float64.
     """
     if is_jax_array(value) or is_torch_array(value):
         return value
-    if not isinstance(value, Real):
+    if isinstance(value, np.ndarray) and value.ndim == 0:
+        value = value[()]
+    if not is_number(value):
         raise TypeError(f"{name} must be a number, got {type(value).__name__}")
     value = float(value)
     inside = (value < below or below == math.inf) and (value > above or above == -math.inf)
@@ -287,8 +372,10 @@ def number(
             limits = f"in [{low:g}, {below:g})"
         elif high < math.inf:
             limits = f"in [{low:g}, {high:g}]"
-        else:
+        elif low > -math.inf:
             limits = f"at least {low:g}"
+        else:
+            limits = "a number"
         raise ValueError(f"{name} must be {limits}, got {value:g}")
     return value
 
@@ -298,7 +385,15 @@ def positive_integer(name: str, value: Any, high: int | None = None) -> int:
     try:
         count = operator.index(value)
     except TypeError:
+        if is_jax_array(value) and not is_concrete(value):
+            raise TypeError(
+                f"{name} must be a Python integer, got a traced array; {name} decides the shape of "
+                "the program: make it static (jax.jit's static_argnums or static_argnames) or bind "
+                "it with functools.partial"
+            ) from None
         raise TypeError(f"{name} must be an integer, got {value!r}") from None
+    if high is not None and high < 1:
+        raise ValueError(f"{name} is {count}, but there are too few labels for any {name}")
     if count < 1 or (high is not None and count > high):
         limits = "at least 1" if high is None else f"in 1..{high}"
         raise ValueError(f"{name} must be {limits}, got {count}")
@@ -310,6 +405,8 @@ def per_label(name: str, weights: Any, like: Any) -> Any:
     if is_number(weights):
         raise TypeError(f"{name} must be an array of shape [L], got the number {weights}")
     xp = namespace(logits=like, **{name: weights})
+    check_array(name, weights)
+    weights = taken(xp, weights)
     parts = label_parts(xp)
     if parts is not None:
         weights = parts.entries(weights, shape_of(like)[-1])
@@ -327,6 +424,7 @@ def per_example(name: str, value: Any, like: Any) -> Any:
     batch = shape_of(like)[:-1]
     if is_number(value):
         return xp.full(batch, number(name, value), dtype=like.dtype, device=device_of(like))
+    value = taken(xp, value)
     if shape_of(value) not in ((), batch):
         raise ValueError(
             f"{name} must be a number or have the batch shape {batch}, got {shape_of(value)}"

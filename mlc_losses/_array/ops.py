@@ -113,6 +113,15 @@ def decided(x: Any) -> Any:
     return namespace(x=x).clip(x, -_DECIDED, _DECIDED)
 
 
+def scaled(x: Any, factor: Any) -> Any:
+    """`c x` for c > 0, finite where x is: the difference of two that overflow would be NaN."""
+    if is_number(factor) and factor == 1.0:
+        return x
+    xp = namespace(x=x)
+    largest = float(xp.finfo(x.dtype).max)
+    return xp.where(xp.isinf(x), x, xp.clip(factor * x, -largest, largest))
+
+
 def magnitude(x: Any) -> Any:
     """`|x|` whose slope at 0 is 1: what a form that is split at `x >= 0` needs."""
     xp = namespace(x=x)
@@ -133,6 +142,13 @@ def relevance(xp: Any, targets: Any, dtype: Any) -> Any:
         # a half is rounded to the even 0
         return as_dtype(xp, xp.round(xp.clip(targets, 0.0, 1.0)), dtype)
     return xp.astype(targets > 0 if xp.isdtype(targets.dtype, "integral") else targets, dtype)
+
+
+def relevant_and_missing(xp: Any, targets: Any) -> tuple[Any, Any]:
+    """Bool: where a target is above 1/2, and where it is NaN; None for no NaN by its dtype."""
+    if xp.isdtype(targets.dtype, "real floating"):
+        return targets > 0.5, xp.isnan(targets)
+    return (targets > 0 if xp.isdtype(targets.dtype, "integral") else targets), None
 
 
 def matmul(a: Any, b: Any) -> Any:

@@ -18,20 +18,18 @@ from mlc_losses._array.batch import batch_max, batch_sum
 from mlc_losses._array.namespace import namespace
 from mlc_losses._array.ops import stop_gradient
 from mlc_losses._array.row_rules import RowRule, apply_rule
-from mlc_losses._array.two_sided import SideSums, TwoSided, side_sums, without_unknown
+from mlc_losses._array.two_sided import SideSums, TwoSided, as_sides, side_sums, without_unknown
 
 
-def two_sided_logsumexp(
-    xp: Any, logits: Any, targets: Any, bound: Any, where: Any = None
-) -> tuple[Any, Any]:
-    """`log(e^b + Σ (1 - y) e^s)` and `log(e^-b + Σ y e^-s)` over the labels.
+def two_sided_logsumexp(xp: Any, logits: Any, targets: Any, bound: Any, where: Any = None) -> Any:
+    """`log(e^b + Σ (1 - y) e^s) + log(e^-b + Σ y e^-s)` over the labels.
 
     Targets are weights in [0, 1]; if they are bool or integers, one exponential does for two.
-    `bound` is one value b per example.
+    `bound` is one value b per example. The shifts are added first: a small sum keeps its digits.
     """
     hard = not xp.isdtype(targets.dtype, "real floating")
     sums = SideSums(*apply_rule(xp, TwoSided(hard), (logits, targets, bound), where=where))
-    return sums.negative_shift + sums.negative_log, sums.positive_shift + sums.positive_log
+    return (sums.negative_shift + sums.positive_shift) + (sums.negative_log + sums.positive_log)
 
 
 def log_pair_sum(
@@ -76,7 +74,7 @@ def log_pair_sum_over_batch(
     def total(pair: Callable[..., Any], logits: Any, targets: Any, *rows: Any) -> list[Any]:
         return [batch_sum(side) for side in pair(logits, targets, *(row[None, :] for row in rows))]
 
-    arrays = without_unknown(xp, where, logits, targets > 0)
+    arrays = without_unknown(xp, where, *as_sides(xp, logits, targets))
     sums = side_sums(*arrays, largest=largest, total=total)
     return _joined(sums, negative_scale, positive_scale)
 

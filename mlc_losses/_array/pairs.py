@@ -15,8 +15,14 @@ from array_api_compat import is_jax_namespace, is_numpy_namespace, is_torch_name
 
 from mlc_losses._array.axis import needs_all_labels
 from mlc_losses._array.labels import label_count, label_max, label_sum, labels_together
-from mlc_losses._array.namespace import label_arguments, namespace, shape_of
-from mlc_losses._array.ops import entries_at, sigmoid, softplus, stop_gradient
+from mlc_losses._array.namespace import checked_labels, namespace, shape_of
+from mlc_losses._array.ops import (
+    entries_at,
+    relevant_and_missing,
+    sigmoid,
+    softplus,
+    stop_gradient,
+)
 
 # entries of one block of pairs, and the labels in it: the second bounds a block under `vmap`,
 # where the size of the batch is not to be seen
@@ -31,14 +37,18 @@ def pair_arguments(
 ) -> tuple[Any, Any, Any, Any]:
     """`(xp, scores, positive, negative)` of a loss, checked, with the label axis last.
 
-    A label that `where` leaves out is on neither side, and its score is 0.
+    A label that `where` leaves out is on neither side, and its score is 0. The score of a label
+    whose target is NaN is NaN.
     """
-    xp, scores, targets, where = label_arguments(
+    xp, scores, targets, where = checked_labels(
         logits, targets, where, axis, logits_name=logits_name
     )
-    positive = targets > 0.5
-    negative = ~positive if where is None else where & ~positive
-    return xp, scores, positive, negative
+    positive, missing = relevant_and_missing(xp, targets)
+    if missing is not None:
+        scores = xp.where(missing, math.nan, scores)
+    if where is None:
+        return xp, scores, positive, ~positive
+    return xp, xp.where(where, scores, 0.0), positive & where, where & ~positive
 
 
 def pair_hinge(
@@ -90,7 +100,9 @@ def _hinge_value_and_slopes(
     # an infinite key either makes no violation or makes the loss infinite, which is seen to above
     keys = in_order(xp.where(xp.isfinite(keys), keys, 0.0))
     steps = keys[..., 1:] - keys[..., :-1]
-    value = label_sum(steps * below[..., :-1] * above[..., :-1])
+    pairs = below[..., :-1] * above[..., :-1]
+    # between two huge keys a step may be infinite, and times no pair NaN
+    value = label_sum(xp.where(pairs == 0, 0.0, steps) * pairs)
     return value, _out_of_order(is_negative * below - weights * above, order)
 
 

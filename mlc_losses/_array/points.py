@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from mlc_losses._array.batch import whole_batch
+from mlc_losses._array.labels import label_any
 from mlc_losses._array.namespace import (
     check_floating,
+    check_multi_hot,
     device_of,
     namespace,
     shape_of,
+    taken,
     to_compute_dtype,
 )
 
@@ -48,16 +52,25 @@ def embeddings_and_targets(
     """
     xp = namespace(**{names[0]: embeddings, names[1]: targets}, **others)
     check_floating(xp, names[0], embeddings)
+    check_multi_hot(xp, names[1], targets)
+    targets = taken(xp, targets)
     check_rows(names[0], embeddings, names[1], targets)
-    embeddings = to_compute_dtype(xp, embeddings)
+    embeddings = nan_of_targets(to_compute_dtype(xp, embeddings), targets)
     return xp, embeddings, binary(names[1], targets, embeddings.dtype)
+
+
+def nan_of_targets(rows: Any, targets: Any) -> Any:
+    """The rows, NaN where a target of theirs is."""
+    xp = namespace(rows=rows)
+    if not xp.isdtype(targets.dtype, "real floating"):
+        return rows
+    return xp.where(label_any(xp.isnan(targets))[:, None], math.nan, rows)
 
 
 def binary(name: str, targets: Any, dtype: Any) -> Any:
     """1 where a target is above 1/2, else 0."""
     xp = namespace(**{name: targets})
-    if not xp.isdtype(targets.dtype, ("bool", "integral", "real floating")):
-        raise TypeError(f"{name} must be bool, integer or float, got dtype {targets.dtype}")
+    check_multi_hot(xp, name, targets)
     if targets.ndim != 2:
         raise ValueError(f"{name} must have two axes, rows and labels, got {shape_of(targets)}")
     if xp.isdtype(targets.dtype, "bool"):
@@ -73,7 +86,8 @@ def unit_targets(targets: Any) -> Any:
 
 def key_labels(key_targets: Any, key_where: Any, like: Any) -> tuple[Any, Any]:
     """Labels of the keys, and bool `[K]`, which keys are candidates; `like`: the batch's labels."""
-    xp = namespace(key_targets=key_targets, key_where=key_where, targets=like)
+    xp = namespace(targets=like, key_targets=key_targets, key_where=key_where)
+    key_targets, key_where = taken(xp, key_targets), taken(xp, key_where)
     keys = binary("key_targets", whole_batch(key_targets), like.dtype)
     check_width("key_targets", keys, "targets", like)
     if key_where is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -11,22 +12,49 @@ from array_api_compat import is_jax_namespace, is_numpy_namespace, is_torch_name
 from mlc_losses._array.batch import batch_before, batch_sum
 from mlc_losses._array.labels import label_running_count, label_sum
 from mlc_losses._array.loops import one_program
-from mlc_losses._array.namespace import default_integer, device_of, namespace, shape_of
+from mlc_losses._array.namespace import (
+    default_float,
+    default_integer,
+    device_of,
+    is_concrete,
+    is_number,
+    namespace,
+    shape_of,
+)
 from mlc_losses._array.ops import stop_gradient
 
 
-def kth_largest(x: Any, rank: int) -> Any:
+def rank_of(count: Any, share: float, rounding: Callable[[float], int]) -> Any:
+    """`count * share` as a rank: an integer where the count can be looked at, else an array.
+
+    `rounding` is Python's `round` or `math.ceil`; the latter up to an error of 1e-6.
+    """
+    if is_number(count) or is_concrete(count):
+        product = int(count) * share
+        return round(product) if rounding is round else math.ceil(round(product, 6))
+    xp = namespace(count=count)
+    product = xp.astype(count, default_float(xp)) * share
+    rank = xp.round(product) if rounding is round else xp.ceil(product - 1e-6)
+    return xp.astype(rank, default_integer(xp))
+
+
+def kth_largest(x: Any, rank: Any) -> Any:
     """The entry of that rank, 1 for the largest, over all of `x` `[n, L]`: exactly a value of it.
 
-    inf for the rank 0. The entries must be numbers.
+    inf for the rank 0. The entries must be numbers. The rank is an integer or an array of one.
     """
     xp = namespace(x=x)
     x = stop_gradient(x)
-    if rank == 0:
+    if is_number(rank) and rank == 0:
         return xp.asarray(math.inf, dtype=x.dtype, device=device_of(x))
     if is_jax_namespace(xp):
-        return _kth_largest_by_bits(x, rank)
+        found = _kth_largest_by_bits(x, rank)
+        return found if is_number(rank) else xp.where(rank == 0, math.inf, found)
     flat = xp.reshape(x, (-1,))
+    if not is_number(rank):  # a tensor that cannot be looked at
+        falling = xp.sort(flat, descending=True)
+        place = xp.reshape(xp.clip(rank - 1, 0, None), (1,))
+        return xp.where(rank == 0, math.inf, xp.take(falling, place)[0])
     place = shape_of(flat)[0] - rank
     if is_torch_namespace(xp):
         return flat.kthvalue(place + 1).values
@@ -35,10 +63,10 @@ def kth_largest(x: Any, rank: int) -> Any:
     return xp.sort(flat)[place]
 
 
-def largest(x: Any, count: int, among: Any) -> Any:
+def largest(x: Any, count: Any, among: Any) -> Any:
     """Bool `[n, L]`: the `count` largest of the entries `among`, ties to the lowest flat index.
 
-    NaN counts as -inf. `among` must have at least `count` True.
+    NaN counts as -inf. All of them if there are fewer.
     """
     xp = namespace(x=x)
     x = xp.where(among & ~xp.isnan(x), stop_gradient(x), -math.inf)

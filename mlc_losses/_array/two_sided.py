@@ -59,8 +59,8 @@ class TwoSided(RowRule):
         return side_sums(*arrays)
 
     def _known(self, xp: Any, where: Any, logits: Any, targets: Any, *bound: Any) -> Any:
-        if self.hard and not xp.isdtype(targets.dtype, "bool"):
-            targets = targets > 0
+        if self.hard:
+            logits, targets = as_sides(xp, logits, targets)
         return without_unknown(xp, where, logits, targets, *bound)
 
     def derivatives(
@@ -137,6 +137,15 @@ def _hard_sides(xp: Any, where: Any, logits: Any, targets: Any) -> Any:
 def _quick_exp(xp: Any, x: Any) -> Any:
     """`e^x` of x up to 0, of which none is so small that it would be slow."""
     return xp.exp(xp.clip(x, _SMALLEST_EXPONENT, 0.0))
+
+
+def as_sides(xp: Any, logits: Any, targets: Any) -> tuple[Any, Any]:
+    """Logits and hard targets as bool; NaN is on no side, so that its logit is NaN."""
+    if xp.isdtype(targets.dtype, "bool"):
+        return logits, targets
+    if xp.isdtype(targets.dtype, "real floating"):
+        logits = xp.where(xp.isnan(targets), math.nan, logits)
+    return logits, targets > 0
 
 
 def without_unknown(xp: Any, where: Any, logits: Any, targets: Any, *bound: Any) -> Any:

@@ -6,24 +6,29 @@ import math
 from numbers import Real
 from typing import Any
 
-from mlc_losses._array.batch import batch_any, batch_size
-from mlc_losses._array.classes import class_arguments
+from mlc_losses._array.batch import batch_any, batch_size, batch_sum
+from mlc_losses._array.classes import class_arguments, of_valid
 from mlc_losses._array.cross_entropy import two_weight_nll
 from mlc_losses._array.labels import label_any, log_softmax, num_labels
 from mlc_losses._array.namespace import (
     Array,
     ArrayT,
+    as_dtype,
     check_floating,
     check_same_shape,
+    checked_where,
+    default_integer,
+    is_number,
     namespace,
     number,
     shape_of,
+    taken,
     to_compute_dtype,
 )
 from mlc_losses._array.ops import softplus, stop_gradient
 from mlc_losses._array.pair_sums import log_pair_sum
 from mlc_losses._array.ranks import check_matrix, option
-from mlc_losses._array.selection import kth_largest, largest
+from mlc_losses._array.selection import kth_largest, largest, rank_of
 
 
 def average_k_threshold(scores: ArrayT, k: float) -> ArrayT:
@@ -88,7 +93,12 @@ def average_k_threshold(scores: ArrayT, k: float) -> ArrayT:
 
 
 def average_k_pseudo_labels(
-    logits: ArrayT, labels: Array, k: float, *, rule: str = "exclude_label"
+    logits: ArrayT,
+    labels: Array,
+    k: float,
+    *,
+    rule: str = "exclude_label",
+    where: Array | None = None,
 ) -> ArrayT:
     """Label sets of k classes per example on average, across the batch; one class id per example.
 
@@ -105,6 +115,8 @@ def average_k_pseudo_labels(
         scores, so exactly k per example on average. ``"threshold"``: the ``round(n * k)`` largest
         of all scores, at least one, and the label, so k or a little more. Which of the two the
         paper uses is not known: the default is ours.
+      where: bool ``[n, L]``, or ``[n, 1]`` for whole examples; False leaves a class out. n counts
+        the examples with a known class.
 
     Returns:
       bool ``[n, L]``; scores that tie are taken from the lowest flat index on. No gradient. Under
@@ -130,9 +142,10 @@ def average_k_pseudo_labels(
       array([[1, 0, 0],
              [1, 1, 1]])
     """
-    _, scores, is_label = class_arguments(logits, labels)
+    xp, scores, is_label, _ = class_arguments(logits, labels, where)
     check_matrix("logits", scores)
-    return _pseudo_labels(scores, is_label, k, rule)
+    where = checked_where(xp, "logits", scores, where, -1)
+    return _pseudo_labels(scores, is_label, where, k, rule)
 
 
 def average_k_two_head(
@@ -146,6 +159,7 @@ def average_k_two_head(
     pseudo_weight: float = 1.0,
     negative_weight: float = 1.0,
     head_weight: float = 1.0,
+    where: Array | None = None,
 ) -> ArrayT:
     r"""Two-head loss for average-k classification, across the batch; one class id per example.
 
@@ -166,6 +180,8 @@ def average_k_two_head(
       pseudo_weight: w of the other pseudo-labels, at least 0.
       negative_weight: w of the rest, at least 0.
       head_weight: β, the part of the second head, at least 0.
+      where: bool ``[n, L]``, or ``[n, 1]`` for whole examples; False leaves a class out of both
+        heads, and an example left out as a whole out of the n that k is averaged over.
 
     Returns:
       ``[n]``, one loss per example, summed over labels; float32 for half precision logits. A mean
@@ -208,35 +224,54 @@ def average_k_two_head(
     negative_weight = number("negative_weight", negative_weight, low=0.0)
     head_weight = number("head_weight", head_weight, low=0.0)
     namespace(softmax_logits=softmax_logits, multilabel_logits=multilabel_logits)
-    xp, scores, is_label = class_arguments(softmax_logits, labels, logits_name="softmax_logits")
+    xp, scores, is_label, valid = class_arguments(
+        softmax_logits, labels, where, logits_name="softmax_logits"
+    )
     check_floating(xp, "multilabel_logits", multilabel_logits)
     check_same_shape("softmax_logits", scores, "multilabel_logits", multilabel_logits)
     check_matrix("softmax_logits", scores)
-    pseudo = _pseudo_labels(scores, is_label, k, rule)
+    where = checked_where(xp, "softmax_logits", scores, where, -1)
+    pseudo = _pseudo_labels(scores, is_label, where, k, rule)
+    other = as_dtype(xp, taken(xp, multilabel_logits), scores.dtype)
     of_label, of_pseudo, of_rest = (
         xp.astype(mask, scores.dtype) for mask in (is_label, pseudo & ~is_label, ~pseudo)
     )
     positive = positive_weight * of_label + pseudo_weight * of_pseudo
     negative = negative_weight * of_rest
-    other_head = two_weight_nll(xp, xp.astype(multilabel_logits, scores.dtype), positive, negative)
-    return softplus(log_pair_sum(scores, is_label)) + head_weight * other_head
+    if where is not None:
+        other, negative = xp.where(where, other, 0.0), xp.where(where, negative, 0.0)
+    loss = softplus(log_pair_sum(scores, is_label))
+    return of_valid(loss + head_weight * two_weight_nll(xp, other, positive, negative), valid)
 
 
-def _pseudo_labels(scores: Any, is_label: Any, k: Any, rule: str) -> Any:
+def _pseudo_labels(scores: Any, is_label: Any, where: Any, k: Any, rule: str) -> Any:
     """The two rules, for scores `[n, L]` with their labels as a mask."""
     exclude_label = option("rule", rule, {"exclude_label": True, "threshold": False})
     scores = log_softmax(stop_gradient(scores))
+    known = is_label | ~is_label if where is None else where
     if exclude_label:
         k = _labels_per_example(k, num_labels(scores), least=1.0)
-        return is_label | largest(scores, round(batch_size(scores) * (k - 1)), ~is_label)
+        rank = rank_of(_num_examples(scores, where), k - 1.0, round)
+        return is_label | largest(scores, rank, known & ~is_label)
     k = _labels_per_example(k, num_labels(scores))
-    return is_label | largest(scores, _rank(scores, k), is_label | ~is_label)
+    return is_label | largest(scores, _rank(scores, k, where), known)
 
 
-def _rank(scores: Any, k: float) -> int:
+def _num_examples(scores: Any, where: Any) -> Any:
+    """How many examples have a known class."""
+    if where is None:
+        return batch_size(scores)
+    xp = namespace(where=where)
+    return batch_sum(xp.astype(label_any(where), default_integer(xp)))
+
+
+def _rank(scores: Any, k: float, where: Any = None) -> Any:
     """How many of the scores `[n, L]` are k per example: at least one of them, if there is one."""
-    n = batch_size(scores)
-    return min(max(round(n * k), 1), n * num_labels(scores))
+    rank = rank_of(_num_examples(scores, where), k, round)
+    most = batch_size(scores) * num_labels(scores)
+    if is_number(rank):
+        return min(max(rank, 1), most)
+    return namespace(rank=rank).clip(rank, 1, most)
 
 
 def _labels_per_example(k: Any, most: int, least: float = 0.0) -> float:

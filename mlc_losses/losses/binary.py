@@ -12,6 +12,7 @@ from mlc_losses._array.cross_entropy import (
     faded_derivative,
     signed,
 )
+from mlc_losses._array.host import check_at_least_0
 from mlc_losses._array.labels import label_count, num_labels
 from mlc_losses._array.namespace import (
     Array,
@@ -46,7 +47,7 @@ def binary_cross_entropy(
       targets: ``[..., L]``, bool, integer or float in [0, 1].
       pos_weight: ``[L]``, the factor :math:`p_l \ge 0` on the positive term of each label.
       label_weights: ``[L]``, the factor :math:`w_l \ge 0` on each label.
-      where: bool ``[..., L]``; False leaves a label out, in value and gradient.
+      where: bool ``[..., L]`` or ``[..., 1]``; False leaves a label out, in value and gradient.
       axis: the label axis; both weights lie along it.
 
     Returns:
@@ -55,7 +56,8 @@ def binary_cross_entropy(
 
     Raises:
       TypeError: logits are not floating-point.
-      ValueError: shapes differ, or a weight is not ``[L]``.
+      ValueError: shapes differ, or a weight is not ``[L]`` or, in eager code, negative or not
+        finite.
 
     Gradient: :math:`\sigma(s) - y` without weights, exact at 0. A logit of ``-inf`` on a negative
     or ``inf`` on a positive adds 0; the other way round the loss is ``inf`` with slope 1.
@@ -69,12 +71,21 @@ def binary_cross_entropy(
       np.float64(0.8024)
     """
     xp, logits, targets, where = checked_labels(logits, targets, where, axis)
-    negative = None if label_weights is None else per_label("label_weights", label_weights, logits)
+    negative = _weights("label_weights", label_weights, logits)
     positive = negative
     if pos_weight is not None:
-        positive = per_label("pos_weight", pos_weight, logits)
+        positive = _weights("pos_weight", pos_weight, logits)
         positive = positive if negative is None else negative * positive
     return cross_entropy(xp, logits, targets, where, positive, negative)
+
+
+def _weights(name: str, weights: Any, logits: Any) -> Any:
+    """Weights `[L]` that multiply the logits, checked; None stays."""
+    if weights is None:
+        return None
+    shaped = per_label(name, weights, logits)
+    check_at_least_0(name, weights)
+    return shaped
 
 
 def multilabel_soft_margin(
@@ -96,7 +107,8 @@ def multilabel_soft_margin(
       logits: floating ``[..., L]``.
       targets: ``[..., L]``, bool, integer or float.
       label_weights: ``[L]``, the factor :math:`w_l \ge 0` on each label.
-      where: bool ``[..., L]``; False leaves a label out, of the sum and of the count.
+      where: bool ``[..., L]`` or ``[..., 1]``; False leaves a label out, of the sum and of the
+        count.
       axis: the label axis.
 
     Returns:
@@ -105,7 +117,8 @@ def multilabel_soft_margin(
 
     Raises:
       TypeError: logits are not floating-point.
-      ValueError: shapes differ, or ``label_weights`` is not ``[L]``.
+      ValueError: shapes differ, or ``label_weights`` is not ``[L]`` or, in eager code, negative
+        or not finite.
 
     Slopes at 0 and at infinity are those of :func:`binary_cross_entropy`, divided by L.
 
@@ -149,7 +162,7 @@ def focal(
       gamma: focusing exponent, at least 0.
       alpha: weight in [0, 1] of the positives, ``1 - alpha`` of the negatives; None weighs none.
         The paper pairs ``gamma=2`` with ``alpha=0.25``.
-      where: bool ``[..., L]``; False leaves a label out.
+      where: bool ``[..., L]`` or ``[..., 1]``; False leaves a label out.
       axis: the label axis.
 
     Returns:
@@ -227,7 +240,7 @@ def poly(
         paper tunes it; negative values are allowed down to -1.
       gamma: focusing exponent, at least 0.
       alpha: weight in [0, 1] of the positives in the first term, None for none.
-      where: bool ``[..., L]``; False leaves a label out.
+      where: bool ``[..., L]`` or ``[..., 1]``; False leaves a label out.
       axis: the label axis.
 
     Returns:
@@ -300,7 +313,7 @@ def asymmetric(
       gamma_pos: focusing exponent of the positives, at least 0. The default is the authors'
         code's; their paper uses 0.
       margin: m in [0, 1); negatives with a probability below it add nothing.
-      where: bool ``[..., L]``; False leaves a label out.
+      where: bool ``[..., L]`` or ``[..., 1]``; False leaves a label out.
       axis: the label axis.
 
     Returns:
@@ -412,7 +425,7 @@ def hill(
       margin: m, by how much the logits of the positives are shifted down.
       gamma: focusing exponent of the positives, at least 0.
       lam: λ; with the default 1.5 the slope of a negative vanishes at p = 1.
-      where: bool ``[..., L]``; False leaves a label out.
+      where: bool ``[..., L]`` or ``[..., 1]``; False leaves a label out.
       axis: the label axis.
 
     Returns:

@@ -24,6 +24,7 @@ from mlc_losses._array.namespace import (
     namespace,
     number,
     shape_of,
+    taken,
     to_compute_dtype,
 )
 from mlc_losses._array.points import (
@@ -31,6 +32,7 @@ from mlc_losses._array.points import (
     check_width,
     embeddings_and_targets,
     key_labels,
+    nan_of_targets,
 )
 from mlc_losses.losses.label_weights import BY_POSITIVES, Weights, check_positives, overlap
 
@@ -84,6 +86,7 @@ def contrastive(
         embeddings=embeddings, weights=weights, candidates=candidates, denominator=denominator
     )
     check_floating(xp, "embeddings", embeddings)
+    weights, candidates, denominator = (taken(xp, x) for x in (weights, candidates, denominator))
     check_rows("embeddings", embeddings, "weights", weights)
     anchors = unit_vectors(to_compute_dtype(xp, embeddings))
     if candidates is None:
@@ -239,6 +242,7 @@ def _among_examples(
         raise ValueError("keys and key_targets must be given together")
     if keys is None and key_where is not None:
         raise ValueError("key_where needs keys and key_targets")
+    keys, key_targets = taken(xp, keys), taken(xp, key_targets)
     x = unit_vectors(x)
     anchors = Anchors(x, labels, row_numbers(x))
     others, other_labels, present = whole_batch(x), whole_batch(labels), None
@@ -247,7 +251,8 @@ def _among_examples(
         check_width("keys", keys, "embeddings", embeddings)
         more, among = key_labels(key_targets, key_where, labels)
         # whatever stands in an empty slot
-        keys = xp.where(among[:, None], xp.astype(whole_batch(keys), x.dtype), 0.0)
+        keys = nan_of_targets(xp.astype(whole_batch(keys), x.dtype), whole_batch(key_targets))
+        keys = xp.where(among[:, None], keys, 0.0)
         present = xp.concat([candidate_numbers(others) >= 0, among])
         others = xp.concat([others, unit_vectors(keys)])
         other_labels = xp.concat([other_labels, more])

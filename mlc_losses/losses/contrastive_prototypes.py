@@ -14,7 +14,7 @@ from mlc_losses._array.candidates import (
     unit_vectors,
 )
 from mlc_losses._array.labels import label_sum
-from mlc_losses._array.namespace import Array, ArrayT, number, shape_of
+from mlc_losses._array.namespace import Array, ArrayT, number, shape_of, taken
 from mlc_losses._array.points import check_width, embeddings_and_targets, unit_targets
 from mlc_losses.losses.label_weights import overlap, union_weighted
 
@@ -218,4 +218,4 @@ def _arguments(embeddings: Any, prototypes: Any, targets: Any) -> tuple[Any, Any
             "prototypes must have one row per label, "
             f"{shape_of(targets)[1]}, got {shape_of(prototypes)}"
         )
-    return xp, unit_vectors(x), unit_vectors(xp.astype(prototypes, x.dtype)), labels
+    return xp, unit_vectors(x), unit_vectors(xp.astype(taken(xp, prototypes), x.dtype)), labels

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
-from mlc_losses._array.batch import batch_sum, row_numbers, rows_and_more, whole_batch
+from mlc_losses._array.batch import (
+    batch_any,
+    batch_sum,
+    row_numbers,
+    rows_and_more,
+    whole_batch,
+)
 from mlc_losses._array.candidates import (
     Candidates,
     allowed_pairs,
@@ -19,6 +26,7 @@ from mlc_losses._array.namespace import (
     is_floating,
     namespace,
     shape_of,
+    taken,
     to_compute_dtype,
 )
 from mlc_losses._array.points import binary, check_width, key_labels, unit_targets
@@ -54,7 +62,7 @@ def jaccard_weights(targets: ArrayT, other: ArrayT | None = None) -> ArrayT:
              [1. , 0. , 0. ]])
     """
     anchors, others, allowed = _label_sets(targets, other)
-    return jaccard(others)(anchors, allowed)
+    return _nan_of(jaccard(others)(anchors, allowed), targets, other)
 
 
 def overlap_weights(targets: ArrayT, other: ArrayT | None = None, *, alpha: float = 0.0) -> ArrayT:
@@ -90,7 +98,7 @@ def overlap_weights(targets: ArrayT, other: ArrayT | None = None, *, alpha: floa
              [0.5, 0. , 0. ]])
     """
     anchors, others, allowed = _label_sets(targets, other)
-    return overlap(others, alpha)(anchors, allowed)
+    return _nan_of(overlap(others, alpha)(anchors, allowed), targets, other)
 
 
 def valid_anchors(
@@ -167,7 +175,7 @@ def _labels(name: str, targets: Any) -> Any:
 
 def _label_sets(targets: Any, other: Any) -> tuple[Any, Any, Any]:
     """Labels of the anchors, of the candidates, and which pairs are allowed."""
-    namespace(targets=targets, other=other)
+    other = taken(namespace(targets=targets, other=other), other)
     own = _labels("targets", targets)
     if other is None:
         others, numbers = whole_batch(own), row_numbers(own)
@@ -175,3 +183,13 @@ def _label_sets(targets: Any, other: Any) -> tuple[Any, Any, Any]:
         others, numbers = binary("other", other, own.dtype), no_numbers(own)
         check_width("other", others, "targets", own)
     return own, others, allowed_pairs(numbers, Candidates(others))
+
+
+def _nan_of(weights: Any, *targets: Any) -> Any:
+    """NaN if any target is: a row of weights is normalised over all candidates."""
+    xp = namespace(weights=weights)
+    for labels in targets:
+        if labels is not None and is_floating(labels):
+            missing = batch_any(label_any(xp.isnan(labels)))
+            weights = xp.where(missing, math.nan, weights)
+    return weights

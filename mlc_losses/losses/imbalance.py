@@ -10,15 +10,13 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import numpy as np
-
 from mlc_losses._array.cross_entropy import faded, faded_derivative, signed
-from mlc_losses._array.host import first_index, to_host
+from mlc_losses._array.host import check_at_least_0
 from mlc_losses._array.labels import label_max, label_sum, log_softmax, num_labels
 from mlc_losses._array.namespace import (
     Array,
     ArrayT,
-    can_look,
+    check_array,
     check_floating,
     checked_labels,
     computed,
@@ -27,6 +25,7 @@ from mlc_losses._array.namespace import (
     number,
     per_label,
     shape_of,
+    taken,
     to_compute_dtype,
 )
 from mlc_losses._array.ops import relevance, sigmoid, sign
@@ -70,13 +69,18 @@ def effective_number_weights(counts: Array, *, beta: float = 0.9999) -> Any:
       array([2.6778, 0.28  , 0.0422])
     """
     beta = number("beta", beta, low=0.0, high=1.0)
-    xp, seen = _counts(counts)
+    xp, seen = _counts(counts, beta=beta)
     seen = _at_least_one(xp, seen)
-    if is_number(beta) and beta == 1.0:
-        return _mean_one(1.0 / seen)
-    # the logarithm of a beta near 1 must be taken before it is rounded to float32
-    log_beta = (math.log(beta) if beta else -math.inf) if is_number(beta) else xp.log(beta)
-    return _mean_one(-1.0 / xp.expm1(seen * log_beta))
+    if is_number(beta):
+        if beta == 1.0:
+            return _mean_one(1.0 / seen)
+        # the logarithm of a beta near 1 must be taken before it is rounded to float32
+        return _mean_one(-1.0 / xp.expm1(seen * (math.log(beta) if beta else -math.inf)))
+    log_beta = xp.astype(xp.log(beta), seen.dtype)
+    at_limit = log_beta == 0.0
+    # not 0 where it is divided by
+    sizes = xp.expm1(seen * xp.where(at_limit, -1.0, log_beta))
+    return _mean_one(xp.where(at_limit, 1.0 / seen, -1.0 / sizes))
 
 
 def inverse_frequency_weights(counts: Array, *, power: float = 1.0) -> Any:
@@ -271,7 +275,8 @@ def distribution_balanced(
       kappa: strength of the bias; 0 for none.
       gamma: focusing exponent, at least 0.
       balance: factor on the whole loss, b.
-      where: bool ``[..., L]``; False leaves a label out, of the sums and of the weights.
+      where: bool ``[..., L]`` or ``[..., 1]``; False leaves a label out, of the sums and of the
+        weights.
       axis: the label axis.
 
     Returns:
@@ -356,11 +361,13 @@ def _balanced_by_logits(xp: Any, params: Any, *arrays: Any) -> Any:
 _BALANCED = LabelSum(_balanced, (_balanced_by_logits, None, None, None))
 
 
-def _counts(counts: Any, num_examples: Any = math.inf) -> tuple[Any, Any]:
-    """`(xp, counts [L] as floats)`, checked."""
+def _counts(counts: Any, num_examples: Any = math.inf, beta: Any = None) -> tuple[Any, Any]:
+    """`(xp, counts [L] as floats)`, checked, in the library of a `beta` that is an array."""
     if is_number(counts):
         raise TypeError(f"counts must be an array of shape [L], got the number {counts}")
-    xp = namespace(counts=counts)
+    xp = namespace(counts=counts) if beta is None else namespace(beta=beta, counts=counts)
+    counts = taken(xp, counts)
+    check_array("counts", counts)
     if counts.ndim != 1:
         raise ValueError(f"counts must be an array of shape [L], got {shape_of(counts)}")
     _check_counts(xp, counts, num_examples)
@@ -372,18 +379,8 @@ def _check_counts(xp: Any, counts: Any, num_examples: Any = math.inf) -> None:
         return  # for `per_label` to refuse
     if not xp.isdtype(counts.dtype, ("integral", "real floating")):
         raise TypeError(f"counts must be integers or floats, got dtype {counts.dtype}")
-    if not can_look(counts):
-        return
-    values = to_host("counts", counts)
     high = num_examples if is_number(num_examples) else math.inf
-    # written so that NaN is bad
-    bad = ~((values >= 0) & (values <= high) & np.isfinite(values))
-    if bad.any():
-        index = first_index(bad)
-        limits = "at least 0" if high == math.inf else f"in 0..{high:g} (num_examples)"
-        raise ValueError(
-            f"counts must be finite and {limits}, got {float(values[index]):g} at index {index}"
-        )
+    check_at_least_0("counts", counts, high, "num_examples")
 
 
 def _at_least_one(xp: Any, counts: Any) -> Any:

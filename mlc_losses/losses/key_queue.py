@@ -15,6 +15,7 @@ from mlc_losses._array.namespace import (
     namespace,
     positive_integer,
     shape_of,
+    taken,
 )
 from mlc_losses._array.ops import stop_gradient
 from mlc_losses._array.points import check_rows, check_width
@@ -30,6 +31,9 @@ class KeyQueue(NamedTuple):
 
 def init_queue(size: int, dim: int, num_labels: int, *, like: Array | None = None) -> KeyQueue:
     """An empty queue of keys for ``supcon`` and ``mulsupcon``, first in first out.
+
+    Add a batch after its loss: an anchor that finds its own copy among the keys has that for a
+    positive.
 
     Args:
       size: how many keys it holds.
@@ -51,13 +55,15 @@ def init_queue(size: int, dim: int, num_labels: int, *, like: Array | None = Non
     Example:
       >>> import numpy as np
       >>> from mlc_losses import enqueue, init_queue, queue_mask, supcon
-      >>> z, y = np.array([[1.0, 0.0], [0.8, 0.6]]), np.array([[1, 0], [1, 1]])
-      >>> queue = enqueue(init_queue(4, 2, 2, like=z), z, y)
-      >>> queue_mask(queue)
-      array([ True,  True, False, False])
-      >>> keys = {"keys": queue.embeddings, "key_targets": queue.targets}
-      >>> supcon(z, y, **keys, key_where=queue_mask(queue), temperature=0.5).round(4)
-      array([1.0504, 1.0504])
+      >>> batches = np.array([[[1.0, 0.0], [0.8, 0.6]], [[0.6, 0.8], [0.0, 1.0]]])
+      >>> y = np.array([[1, 0], [1, 1]])
+      >>> queue = init_queue(4, 2, 2, like=batches)
+      >>> for z in batches:
+      ...     keys = {"keys": queue.embeddings, "key_targets": queue.targets}
+      ...     losses = supcon(z, y, **keys, key_where=queue_mask(queue), temperature=0.5)
+      ...     queue = enqueue(queue, z, y)
+      >>> losses.round(4)
+      array([1.2343, 1.2271])
     """
     size = positive_integer("size", size)
     dim = positive_integer("dim", dim)
@@ -100,6 +106,7 @@ def enqueue(queue: KeyQueue, embeddings: Array, targets: Array) -> KeyQueue:
              [2.]], dtype=float32)
     """
     xp = namespace(queue=queue.embeddings, embeddings=embeddings, targets=targets)
+    embeddings, targets = taken(xp, embeddings), taken(xp, targets)
     check_rows("embeddings", embeddings, "targets", targets)
     check_width("embeddings", embeddings, "the queue's embeddings", queue.embeddings)
     check_width("targets", targets, "the queue's targets", queue.targets)

@@ -27,6 +27,7 @@ from mlc_losses._array.namespace import (
     namespace,
     number,
     shape_of,
+    taken,
     to_compute_dtype,
 )
 from mlc_losses._array.points import check_rows, embeddings_and_targets
@@ -71,7 +72,7 @@ def n_pair(anchors: ArrayT, positives: ArrayT, *, regularization: float = 0.0) -
     check_same_shape("anchors", anchors, "positives", positives)
     check_rows("anchors", anchors, "positives", positives)
     a = to_compute_dtype(xp, anchors)
-    p = xp.astype(positives, a.dtype)
+    p = xp.astype(taken(xp, positives), a.dtype)
     own = row_numbers(a)
 
     def weights(numbers: Any, allowed: Any) -> Any:

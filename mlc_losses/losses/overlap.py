@@ -9,6 +9,9 @@ from mlc_losses._array.batch import batch_max, batch_sum
 from mlc_losses._array.namespace import Array, ArrayT, label_arguments, number, shape_of
 from mlc_losses._array.ops import log_sigmoid, stop_gradient
 
+# of an example that does not count: enough for its derivative, and 0 can still be multiplied by it
+_LARGEST_EXPONENT = 40.0
+
 
 def soft_f1(logits: ArrayT, targets: Array, *, where: Array | None = None) -> ArrayT:
     r"""Soft F1 loss, across the batch, one value per label; multi-hot targets, hard or soft.
@@ -19,7 +22,7 @@ def soft_f1(logits: ArrayT, targets: Array, *, where: Array | None = None) -> Ar
     Args:
       logits: floating ``[n, L]``; the sums run over its examples.
       targets: ``[n, L]``, bool, integer or float in [0, 1].
-      where: bool ``[n, L]``; False leaves a cell out, in value and gradient.
+      where: bool ``[n, L]`` or ``[n, 1]``; False leaves a cell out, in value and gradient.
 
     Returns:
       ``[L]``, one loss per label, in [0, 1]; its mean is the macro loss. float32 for half
@@ -74,7 +77,7 @@ def sigmoid_f1(
       targets: ``[n, L]``, bool, integer or float in [0, 1].
       slope: how sharply a logit counts as predicted, above 0; the paper's -S.
       offset: the logit at which it does by half; the paper's -E.
-      where: bool ``[n, L]``; False leaves a cell out.
+      where: bool ``[n, L]`` or ``[n, 1]``; False leaves a cell out.
 
     Returns:
       ``[L]``, one loss per label, in [0, 1].
@@ -127,7 +130,7 @@ def tversky(
       targets: ``[n, L]``, bool, integer or float in [0, 1].
       alpha: weight of the false positives, at least 0; less of it raises recall.
       beta: weight of the false negatives, at least 0; less of it raises precision.
-      where: bool ``[n, L]``; False leaves a cell out.
+      where: bool ``[n, L]`` or ``[n, 1]``; False leaves a cell out.
 
     Returns:
       ``[L]``, one loss per label, in [0, 1].
@@ -191,9 +194,8 @@ def _overlap_loss(
         )
     )[None, :]
     top = xp.where(top == -math.inf, 0.0, top)
-    # the mask is inside the exponential: outside, an overflow would become 0 * inf
-    yes = xp.exp(xp.where(yes_counts, log_yes - top, -math.inf))
-    no = xp.exp(xp.where(no_counts, log_no - top, -math.inf))
+    # what does not count may have any exponent, and its weight of 0 a derivative: kept finite
+    yes, no = (xp.exp(xp.clip(log - top, None, _LARGEST_EXPONENT)) for log in (log_yes, log_no))
     true = batch_sum(hit * yes)
     false = batch_sum(wrong * yes + missed * no)
     total = true + false

@@ -31,7 +31,7 @@ def assume_negative(
     Args:
       logits: floating ``[..., L]``.
       targets: ``[..., L]``, bool, integer or float; seen where above 1/2.
-      where: bool ``[..., L]``; False leaves a label out, in value and gradient.
+      where: bool ``[..., L]`` or ``[..., 1]``; False leaves a label out, in value and gradient.
       axis: the label axis.
 
     Returns:
@@ -83,7 +83,7 @@ def weak_assume_negative(
       targets: ``[..., L]``, bool, integer or float; seen where above 1/2.
       weight: w, at least 0; None is the authors' 1 / (L - 1), which makes all unseen labels count
         as much as the one that is seen. L is the number of known labels; L = 1 takes 1.
-      where: bool ``[..., L]``; False leaves a label out, of the sum and of L.
+      where: bool ``[..., L]`` or ``[..., 1]``; False leaves a label out, of the sum and of L.
       axis: the label axis.
 
     Returns:
@@ -135,7 +135,7 @@ def assume_negative_smoothed(
       targets: ``[..., L]``, bool, integer or float; seen where above 1/2.
       epsilon: ε in [0, 1], the whole of it on the other side, as in the authors' code (and twice
         that of ``smooth_targets``).
-      where: bool ``[..., L]``; False leaves a label out.
+      where: bool ``[..., L]`` or ``[..., 1]``; False leaves a label out.
       axis: the label axis.
 
     Returns:
@@ -202,7 +202,7 @@ def entropy_maximization(
       logits: floating ``[..., L]``.
       targets: ``[..., L]``, bool, integer or float; seen where above 1/2.
       alpha: α, at least 0; the authors take 0.01 to 0.2 by data set.
-      where: bool ``[..., L]``; False leaves a label out.
+      where: bool ``[..., L]`` or ``[..., 1]``; False leaves a label out.
       axis: the label axis.
 
     Returns:
@@ -279,7 +279,7 @@ def splc(
       margin: m, by how much the logits of the seen labels are shifted down.
       gamma: focusing exponent of both sides, at least 0.
       correct: a Python bool; False corrects nothing, as the authors do during the first epoch.
-      where: bool ``[..., L]``; False leaves a label out.
+      where: bool ``[..., L]`` or ``[..., 1]``; False leaves a label out.
       axis: the label axis.
 
     Returns:

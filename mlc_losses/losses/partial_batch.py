@@ -8,16 +8,21 @@ from typing import Any
 
 from mlc_losses._array.batch import batch_size, batch_sum
 from mlc_losses._array.cross_entropy import cross_entropy, two_weight_nll
-from mlc_losses._array.labels import num_labels
-from mlc_losses._array.namespace import Array, ArrayT, label_arguments, number
+from mlc_losses._array.labels import label_count, label_sum, num_labels
+from mlc_losses._array.namespace import Array, ArrayT, default_integer, label_arguments, number
 from mlc_losses._array.ops import sigmoid, stop_gradient
 from mlc_losses._array.ranks import check_matrix, option
 from mlc_losses._array.row_rules import LabelSum, sum_over_labels
-from mlc_losses._array.selection import kth_largest
+from mlc_losses._array.selection import kth_largest, rank_of
 
 
 def expected_positive(
-    logits: ArrayT, targets: Array, expected: float, *, weight: float = 1.0
+    logits: ArrayT,
+    targets: Array,
+    expected: float,
+    *,
+    weight: float = 1.0,
+    where: Array | None = None,
 ) -> ArrayT:
     r"""Expected positive regularisation (EPR), across the batch; targets 1 = seen, 0 = not seen.
 
@@ -33,6 +38,8 @@ def expected_positive(
       expected: k, the number of positives per example, at least 0. With one label per example and
         k guesses on average that k is the natural choice.
       weight: w of the penalty, at least 0.
+      where: bool ``[n, L]``, or ``[n, 1]`` for whole examples; False leaves a label out. n counts
+        the examples with a known label, L the known labels of each; an example without one is 0.
 
     Returns:
       ``[n]``, the positive terms of each example and the same penalty for all. Its mean divided by
@@ -58,13 +65,20 @@ def expected_positive(
     """
     expected = number("expected", expected, low=0.0)
     weight = number("weight", weight, low=0.0)
-    xp, logits, seen = _batch(logits, targets)
-    return cross_entropy(xp, logits, seen, negative_weight=0.0) + weight * _count_penalty(
-        xp, logits, expected
+    xp, logits, seen, where = _batch(logits, targets, where)
+    return cross_entropy(xp, logits, seen, where, negative_weight=0.0) + weight * _count_penalty(
+        xp, logits, where, expected
     )
 
 
-def role(logits: ArrayT, estimator_logits: ArrayT, targets: Array, expected: float) -> ArrayT:
+def role(
+    logits: ArrayT,
+    estimator_logits: ArrayT,
+    targets: Array,
+    expected: float,
+    *,
+    where: Array | None = None,
+) -> ArrayT:
     r"""Regularised online label estimation (ROLE), across the batch; targets 1 = seen, 0 = not.
 
     .. math:: \tfrac12 \bigl[\ell(s, \bar t) + \ell(t, \bar s)\bigr], \qquad
@@ -82,6 +96,8 @@ def role(logits: ArrayT, estimator_logits: ArrayT, targets: Array, expected: flo
         the logits of 0.4 and 0.6 elsewhere, and train it at 10 times the learning rate.
       targets: ``[n, L]``, bool, integer or float; seen where above 1/2.
       expected: k, the number of positives per example, at least 0.
+      where: bool ``[n, L]``, or ``[n, 1]`` for whole examples; False leaves a label out, as in
+        :func:`expected_positive`.
 
     Returns:
       ``[n]``, one loss per example. Its mean divided by L is the authors' value, but for the 1e-5
@@ -108,20 +124,31 @@ def role(logits: ArrayT, estimator_logits: ArrayT, targets: Array, expected: flo
       array([2.902 , 2.7166])
     """
     expected = number("expected", expected, low=0.0)
-    xp, logits, seen = _batch(logits, targets)
-    xp, estimates, _, _ = label_arguments(estimator_logits, targets, logits_name="estimator_logits")
+    xp, logits, seen, where = _batch(logits, targets, where)
+    xp, estimates, _, _ = label_arguments(
+        estimator_logits, targets, where, logits_name="estimator_logits"
+    )
     estimates = xp.astype(estimates, logits.dtype)
 
     def half(student: Any, teacher: Any) -> Any:
         teacher = stop_gradient(teacher)
-        positive, negative = sigmoid(teacher), sigmoid(-teacher)
-        fit = two_weight_nll(xp, student, xp.astype(seen, student.dtype) + positive, negative)
-        return fit + _count_penalty(xp, student, expected)
+        positive, negative = xp.astype(seen, student.dtype) + sigmoid(teacher), sigmoid(-teacher)
+        if where is not None:
+            positive, negative = xp.where(where, positive, 0.0), xp.where(where, negative, 0.0)
+        fit = two_weight_nll(xp, student, positive, negative)
+        return fit + _count_penalty(xp, student, where, expected)
 
     return 0.5 * (half(logits, estimates) + half(estimates, logits))
 
 
-def large_loss(logits: ArrayT, targets: Array, fraction: float, *, mode: str = "reject") -> ArrayT:
+def large_loss(
+    logits: ArrayT,
+    targets: Array,
+    fraction: float,
+    *,
+    mode: str = "reject",
+    where: Array | None = None,
+) -> ArrayT:
     r"""Large-loss rejection or correction (LL), across the batch; targets 1 = seen, 0 = not seen.
 
     .. math:: \sum_{l : y_l = 1} \log(1 + e^{-s_l}) + \sum_{l : y_l = 0} w_l \log(1 + e^{s_l}),
@@ -139,6 +166,8 @@ def large_loss(logits: ArrayT, targets: Array, fraction: float, *, mode: str = "
         per epoch.
       mode: ``"reject"`` (LL-R): they add 0; ``"correct"`` (LL-Ct): their targets become 1. The
         authors' third, permanent mode (LL-Cp) is to write the corrected targets back.
+      where: bool ``[n, L]``, or ``[n, 1]`` for whole examples; False leaves a label out. The
+        number of known labels is then the n L of r.
 
     Returns:
       ``[n]``, the sum over labels. Its mean divided by L is the authors' value: they divide by
@@ -169,22 +198,30 @@ def large_loss(logits: ArrayT, targets: Array, fraction: float, *, mode: str = "
     if not isinstance(fraction, Real):
         raise TypeError(f"fraction must be a Python number, got {type(fraction).__name__}")
     fraction = number("fraction", fraction, low=0.0, high=1.0)
-    xp, logits, seen = _batch(logits, targets)
-    rank = math.ceil(round(batch_size(logits) * num_labels(logits) * fraction, 6))
-    unseen = xp.where(seen | xp.isnan(logits), -math.inf, stop_gradient(logits))
-    # nothing reaches NaN, not even a logit of inf
-    cut = kth_largest(unseen, rank) if rank else math.nan
-    affected = ~seen & (unseen >= cut)
+    xp, logits, seen, where = _batch(logits, targets, where)
+    unseen = ~seen if where is None else where & ~seen
+    rank = rank_of(_num_cells(xp, logits, where), fraction, math.ceil)
+    candidates = xp.where(unseen & ~xp.isnan(logits), stop_gradient(logits), -math.inf)
+    cut = kth_largest(candidates, rank)
+    # a rank of 0 rejects nothing, not even a logit of inf
+    affected = unseen & (candidates >= cut) & (rank > 0)
     positive = xp.astype(seen | affected if corrects else seen, logits.dtype)
-    negative = xp.astype(~(seen | affected), logits.dtype)
+    negative = xp.astype(unseen & ~affected, logits.dtype)
     return two_weight_nll(xp, logits, positive, negative)
 
 
-def _batch(logits: Any, targets: Any) -> tuple[Any, Any, Any]:
-    """`(xp, logits, seen)`, both `[n, L]`."""
-    xp, logits, targets, _ = label_arguments(logits, targets)
+def _batch(logits: Any, targets: Any, where: Any) -> tuple[Any, Any, Any, Any]:
+    """`(xp, logits, seen, where)`, all `[n, L]`; logits are NaN where a target is."""
+    xp, logits, targets, where = label_arguments(logits, targets, where)
     check_matrix("logits", logits)
-    return xp, logits, targets > 0.5
+    return xp, xp.where(xp.isnan(targets), math.nan, logits), targets > 0.5, where
+
+
+def _num_cells(xp: Any, logits: Any, where: Any) -> Any:
+    """How many labels of the batch are known."""
+    if where is None:
+        return batch_size(logits) * num_labels(logits)
+    return batch_sum(label_sum(xp.astype(where, default_integer(xp))))
 
 
 def _probability(xp: Any, params: Any, logits: Any) -> Any:
@@ -198,9 +235,16 @@ def _probability_by_logits(xp: Any, params: Any, logits: Any) -> Any:
 _NUM_LIKELY = LabelSum(_probability, (_probability_by_logits,))
 
 
-def _count_penalty(xp: Any, logits: Any, expected: Any) -> Any:
+def _count_penalty(xp: Any, logits: Any, where: Any, expected: Any) -> Any:
     """Squared distance of the mean number of positives from the expected one, over L."""
-    count = num_labels(logits)
-    mean_count = batch_sum(sum_over_labels(xp, _NUM_LIKELY, (logits,))) / max(batch_size(logits), 1)
-    # no label at all: nothing to count
-    return (mean_count - expected) ** 2 / count if count else 0.0 * mean_count
+    total = batch_sum(sum_over_labels(xp, _NUM_LIKELY, (logits,), where=where))
+    if where is None:
+        count = num_labels(logits)
+        mean_count = total / max(batch_size(logits), 1)
+        # no label at all: nothing to count
+        return (mean_count - expected) ** 2 / count if count else 0.0 * mean_count
+    counts = label_count(where, logits)
+    examples = batch_sum(xp.astype(counts > 0, logits.dtype))
+    mean_count = total / xp.where(examples > 0, examples, 1.0)
+    share = xp.where(counts > 0, 1.0 / xp.where(counts > 0, counts, 1.0), 0.0)
+    return share * (mean_count - expected) ** 2

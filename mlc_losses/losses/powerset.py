@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from mlc_losses._array.classes import check_class_ids, of_valid, valid_ids
 from mlc_losses._array.host import constant, first_index, to_host
 from mlc_losses._array.labels import label_numbers, log_softmax
 from mlc_losses._array.namespace import (
     Array,
     ArrayT,
-    can_look,
     check_floating,
     check_integer,
     default_integer,
     namespace,
     shape_of,
+    taken,
     to_compute_dtype,
 )
 from mlc_losses._array.ops import matmul, softplus
@@ -61,7 +61,7 @@ class LabelPowerset:
     table: np.ndarray
 
     def __post_init__(self) -> None:
-        table = np.array(self.table, dtype=bool)
+        table = np.asarray(self.table) > 0.5
         if table.ndim != 2 or len(table) == 0:
             raise ValueError(f"table must have shape [S, L] with S >= 1, got {table.shape}")
         if len(set(_keys(table))) < len(table):
@@ -87,7 +87,7 @@ class LabelPowerset:
         """The distinct label sets of `targets`, most frequent first, ties by first appearance.
 
         Args:
-          targets: ``[..., L]``, relevant where non-zero; of any library, outside jit.
+          targets: ``[..., L]``, relevant where above 1/2; of any library, outside jit.
 
         Returns:
           the powerset. The label set without labels is one like any other.
@@ -109,7 +109,7 @@ class LabelPowerset:
         """Set ids of multi-hot targets.
 
         Args:
-          targets: ``[..., L]``, relevant where non-zero; outside jit.
+          targets: ``[..., L]``, relevant where above 1/2; outside jit.
           unseen: what becomes of a set that is not in the table: ``"raise"``, or ``"nearest"``, the
             set at the least Hamming distance, of several the most frequent.
 
@@ -162,7 +162,8 @@ class LabelPowerset:
           TypeError: ids are not integers.
         """
         xp = namespace(set_ids=set_ids)
-        _check_set_ids(xp, set_ids, self.num_sets)
+        check_integer(xp, "set_ids", set_ids)
+        check_class_ids(set_ids, self.num_sets, "set_ids")
         ids = xp.astype(set_ids, default_integer(xp))
         exists = (ids >= 0) & (ids < self.num_sets)
         flat = xp.reshape(xp.where(exists, ids, 0), (-1,))
@@ -239,30 +240,19 @@ def label_powerset(set_logits: ArrayT, set_ids: Array) -> ArrayT:
     """
     xp = namespace(set_logits=set_logits, set_ids=set_ids)
     check_floating(xp, "set_logits", set_logits)
+    check_integer(xp, "set_ids", set_ids)
+    set_ids = taken(xp, set_ids)
     if set_logits.ndim == 0 or shape_of(set_logits)[:-1] != shape_of(set_ids):
         raise ValueError(
             "set_ids must have the shape of set_logits without its last axis, "
             f"got {shape_of(set_ids)} and {shape_of(set_logits)}"
         )
-    num_sets = shape_of(set_logits)[-1]
-    _check_set_ids(xp, set_ids, num_sets)
+    logits = to_compute_dtype(xp, set_logits)
     ids = xp.astype(set_ids, default_integer(xp))
-    is_target = ids[..., None] == label_numbers(set_logits)
-    loss = softplus(log_pair_sum(to_compute_dtype(xp, set_logits), is_target))
-    # a factor, so that the gradient is NaN too
-    return loss * xp.where((ids >= 0) & (ids < num_sets), xp.ones_like(loss), math.nan)
-
-
-def _check_set_ids(xp: Any, set_ids: Any, num_sets: int) -> None:
-    check_integer(xp, "set_ids", set_ids)
-    if can_look(set_ids):
-        values = to_host("set_ids", set_ids)
-        bad = (values < 0) | (values >= num_sets)
-        if bad.any():
-            index = first_index(bad)
-            raise ValueError(
-                f"set_ids must be in 0..{num_sets - 1}, got {values[index]} at index {index}"
-            )
+    valid = valid_ids("set_ids", ids, shape_of(logits)[-1], logits.dtype)
+    is_target = ids[..., None] == label_numbers(logits)
+    loss = softplus(log_pair_sum(logits, is_target))
+    return of_valid(loss, valid)
 
 
 def _rows(targets: Any) -> np.ndarray:
@@ -270,7 +260,7 @@ def _rows(targets: Any) -> np.ndarray:
     values = to_host("targets", targets)
     if values.ndim == 0:
         raise ValueError("targets must have a label axis, got a 0-dimensional array")
-    return values.astype(bool).reshape(int(np.prod(values.shape[:-1])), values.shape[-1])
+    return (values > 0.5).reshape(int(np.prod(values.shape[:-1])), values.shape[-1])
 
 
 def _words(rows: np.ndarray) -> np.ndarray:

@@ -8,7 +8,7 @@ import numpy as np
 
 from mlc_losses._array.cross_entropy import cross_entropy
 from mlc_losses._array.host import constant
-from mlc_losses._array.labels import label_count, taken
+from mlc_losses._array.labels import label_count, looked_up
 from mlc_losses._array.namespace import (
     Array,
     ArrayT,
@@ -32,7 +32,7 @@ def lsep(logits: ArrayT, targets: Array, *, where: Array | None = None, axis: in
     Args:
       logits: floating ``[..., L]``.
       targets: ``[..., L]``, bool, integer or float; relevant where above 1/2.
-      where: bool ``[..., L]``; False leaves a label out, in value and gradient.
+      where: bool ``[..., L]`` or ``[..., 1]``; False leaves a label out, in value and gradient.
       axis: the label axis.
 
     Returns:
@@ -86,7 +86,7 @@ def pairwise_hinge(
       targets: ``[..., L]``, bool, integer or float; relevant where above 1/2.
       margin: m, at least 0.
       normalize: divide by the number of pairs, ``|P| |N|``.
-      where: bool ``[..., L]``; False leaves a label out, in value and gradient.
+      where: bool ``[..., L]`` or ``[..., 1]``; False leaves a label out, in value and gradient.
       axis: the label axis.
 
     Returns:
@@ -133,7 +133,7 @@ def multilabel_margin(
       logits: floating ``[..., L]``.
       targets: ``[..., L]``, bool, integer or float; relevant where above 1/2. Not label ids:
         PyTorch takes those, padded by -1, and a multi-hot tensor silently as such.
-      where: bool ``[..., L]``; False leaves a label out, of the sum and of L.
+      where: bool ``[..., L]`` or ``[..., 1]``; False leaves a label out, of the sum and of L.
       axis: the label axis.
 
     Returns:
@@ -171,7 +171,8 @@ def bp_mll(logits: ArrayT, targets: Array, *, where: Array | None = None, axis: 
       logits: floating ``[..., L]``; the paper's are outputs of tanh, so that a pair is at most
         :math:`e^2`.
       targets: ``[..., L]``, bool, integer or float; relevant where above 1/2.
-      where: bool ``[..., L]``; False leaves a label out, of the sum and of the counts.
+      where: bool ``[..., L]`` or ``[..., 1]``; False leaves a label out, of the sum and of the
+        counts.
       axis: the label axis.
 
     Returns:
@@ -217,7 +218,7 @@ def warp(
       logits: floating ``[..., L]``.
       targets: ``[..., L]``, bool, integer or float; relevant where above 1/2.
       margin: m, at least 0.
-      where: bool ``[..., L]``; False leaves a label out, in value and gradient.
+      where: bool ``[..., L]`` or ``[..., 1]``; False leaves a label out, in value and gradient.
       axis: the label axis.
 
     Returns:
@@ -257,7 +258,7 @@ def _harmonic(ranks: Any) -> Any:
     # a sum of L terms in float32 would lose digits
     table = np.cumsum(np.append(0.0, 1.0 / np.arange(1, shape_of(ranks)[-1] + 1)))
     table = table.astype(np.float64 if xp.finfo(ranks.dtype).bits == 64 else np.float32)
-    return taken(constant(table, ranks), xp.astype(ranks, default_integer(xp)))
+    return looked_up(constant(table, ranks), xp.astype(ranks, default_integer(xp)))
 
 
 def calibrated_ranking(
@@ -280,7 +281,7 @@ def calibrated_ranking(
       logits: floating ``[..., L]``.
       targets: ``[..., L]``, bool, integer or float; relevant where above 1/2.
       threshold: the score :math:`s_0`; a number or ``[...]``, learnt if it carries a gradient.
-      where: bool ``[..., L]``; False leaves a label out, in value and gradient.
+      where: bool ``[..., L]`` or ``[..., 1]``; False leaves a label out, in value and gradient.
       axis: the label axis.
 
     Returns:

@@ -8,7 +8,7 @@ from typing import Any
 from mlc_losses._array.batch import batch_any, batch_sum
 from mlc_losses._array.labels import label_any, label_count, label_max, label_sum
 from mlc_losses._array.namespace import Array, ArrayT, label_arguments, namespace, number
-from mlc_losses._array.ops import relevance, sigmoid, softplus, stop_gradient
+from mlc_losses._array.ops import relevance, scaled, sigmoid, softplus, stop_gradient
 from mlc_losses._array.pair_sums import log_pair_sum, log_pair_sum_over_batch
 from mlc_losses._array.pairs import pair_arguments
 from mlc_losses._array.ranks import check_matrix
@@ -44,7 +44,7 @@ def distributional_ranking(
       lambda_neg: temperature of the negatives, above 0; the default is 0.1 / ln 3.5.
       slope: sharpness of the logistic loss, above 0.
       scale: factor on the loss.
-      where: bool ``[..., L]``; False leaves a label out, in value and gradient.
+      where: bool ``[..., L]`` or ``[..., 1]``; False leaves a label out, in value and gradient.
       axis: the label axis.
 
     Returns:
@@ -149,10 +149,11 @@ def two_way(
     xp, logits, targets, where = label_arguments(logits, targets, where, axis)
     check_matrix("logits", logits)
     relevant = relevance(xp, targets, logits.dtype)
-    scaled = logits * (1.0 / cool + relevant * (1.0 / warm - 1.0 / cool))
+    # of huge logits the difference is to be finite
+    tempered = scaled(logits, 1.0 / cool + relevant * (1.0 / warm - 1.0 / cool))
     scales = {"negative_scale": cool, "positive_scale": warm}
-    by_example = softplus(log_pair_sum(scaled, relevant, where, **scales))
-    by_label = softplus(log_pair_sum_over_batch(scaled, relevant, where, **scales))
+    by_example = softplus(log_pair_sum(tempered, relevant, where, **scales))
+    by_label = softplus(log_pair_sum_over_batch(tempered, relevant, where, **scales))
     # without a positive they are exactly 0
     positive = relevant > 0 if where is None else where & (relevant > 0)
     examples = batch_sum(xp.astype(label_any(positive), logits.dtype))
@@ -183,7 +184,7 @@ def circle(
       targets: ``[..., L]``, bool, integer or float; relevant where above 1/2.
       margin: m: positives are to be above 1 - m, negatives below m.
       gamma: scale, above 0.
-      where: bool ``[..., L]``; False leaves a label out, in value and gradient.
+      where: bool ``[..., L]`` or ``[..., 1]``; False leaves a label out, in value and gradient.
       axis: the label axis.
 
     Returns:

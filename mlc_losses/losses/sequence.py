@@ -16,8 +16,8 @@ from mlc_losses._array.labels import (
     label_numbers,
     label_sum,
     log_softmax,
+    looked_up,
     padded,
-    taken,
 )
 from mlc_losses._array.namespace import (
     Array,
@@ -25,13 +25,15 @@ from mlc_losses._array.namespace import (
     can_look,
     check_floating,
     check_integer,
+    check_multi_hot,
     default_integer,
     namespace,
     positive_integer,
     shape_of,
+    taken,
     to_compute_dtype,
 )
-from mlc_losses._array.ops import softplus
+from mlc_losses._array.ops import relevant_and_missing, softplus
 from mlc_losses._array.pair_sums import log_pair_sum
 
 
@@ -42,7 +44,7 @@ def order_labels(targets: ArrayT, counts: Array, max_labels: int) -> ArrayT:
     the usual choice; the opposite one is that of ``-counts``.
 
     Args:
-      targets: ``[..., L]``, relevant where non-zero.
+      targets: ``[..., L]``, bool, integer or float; relevant where above 1/2.
       counts: ``[L]``, how often each label occurs; any numbers that order the labels, highest
         first, ties by id.
       max_labels: P, the length of the result. Of an example with more labels the first P are kept.
@@ -62,18 +64,20 @@ def order_labels(targets: ArrayT, counts: Array, max_labels: int) -> ArrayT:
     """
     xp = namespace(targets=targets, counts=counts)
     max_labels = positive_integer("max_labels", max_labels)
+    check_multi_hot(xp, "targets", targets)
+    counts = taken(xp, counts)
     if targets.ndim == 0 or shape_of(counts) != shape_of(targets)[-1:]:
         raise ValueError(
             f"counts must have one entry per label, shape {shape_of(targets)[-1:]}, "
             f"got {shape_of(counts)}"
         )
     order = xp.argsort(counts, axis=-1, descending=True, stable=True)
-    relevant = xp.take(xp.astype(targets, xp.bool), order, axis=-1)
+    relevant = xp.take(relevant_and_missing(xp, targets)[0], order, axis=-1)
     num_labels = shape_of(relevant)[-1]
     places = xp.sort(xp.where(relevant, label_numbers(relevant), num_labels), axis=-1)
     places = padded(places, num_labels, max_labels)
     # one entry more answers for the place that no label has
-    return taken(padded(order, -1, num_labels + 1), places)
+    return looked_up(padded(order, -1, num_labels + 1), places)
 
 
 def label_sequence(step_logits: ArrayT, ids: Array) -> ArrayT:
@@ -142,7 +146,7 @@ def label_set_sequence(step_logits: ArrayT, targets: Array, ids: Array) -> Array
 
     Args:
       step_logits: floating ``[..., T, L + 1]``, one row per step; class L ends the sequence.
-      targets: ``[..., L]``, relevant where non-zero.
+      targets: ``[..., L]``, bool, integer or float; relevant where above 1/2.
       ids: integer ``[..., P]``, the labels z emitted before each step, padded with -1 at the end:
         an order of the true labels, or the decoder's own samples. A wrong or repeated label leaves
         the targets as they are. Where the ids stop before all labels were emitted, the step
@@ -175,7 +179,9 @@ def label_set_sequence(step_logits: ArrayT, targets: Array, ids: Array) -> Array
       array([1.1965])
     """
     xp, logits, ids, num_given, bad = _step_arguments(step_logits, ids, targets)
-    targets = xp.astype(targets, xp.bool)
+    targets, missing = relevant_and_missing(xp, taken(xp, targets))
+    if missing is not None:
+        bad = bad | label_any(missing)
     first = first_positions(ids, shape_of(targets)[-1])
     # the step at which nothing is left, unless the ids stop before
     emitted = label_max(xp.astype(first + 1, logits.dtype), targets)
@@ -196,6 +202,9 @@ def _step_arguments(step_logits: Any, ids: Any, targets: Any = None) -> tuple[An
     xp = namespace(step_logits=step_logits, targets=targets, ids=ids)
     check_floating(xp, "step_logits", step_logits)
     check_integer(xp, "ids", ids)
+    ids = taken(xp, ids)
+    if targets is not None:
+        check_multi_hot(xp, "targets", targets)
     shape = shape_of(step_logits)
     if len(shape) < 2 or shape[-1] < 1:
         raise ValueError(f"step_logits must have shape [..., T, L + 1], got {shape}")

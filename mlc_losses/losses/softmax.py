@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mlc_losses._array.class_odds import log_odds_against
-from mlc_losses._array.classes import class_scores
+from mlc_losses._array.classes import class_scores, of_valid
 from mlc_losses._array.labels import at_class, label_count, of_class, replaced_at_class
 from mlc_losses._array.namespace import (
     Array,
@@ -46,8 +46,10 @@ def softmax_cross_entropy(
       logits: floating ``[..., L]``.
       labels: integer class ids ``[...]``, each in 0..L-1.
       label_smoothing: ε in [0, 1], shared out equally over the classes.
-      where: bool ``[..., L]``; False leaves a class out of the softmax. An example whose own
-        class is left out is 0.
+      where: bool ``[..., L]``, or ``[..., 1]`` for whole examples; False leaves a class out of
+        the softmax. An example whose own class is left out is 0. In place of PyTorch's
+        ``ignore_index`` write ``where=(labels >= 0)[..., None]``: of an example that is left out
+        as a whole the label is neither checked nor used.
       axis: the axis of the classes.
 
     Returns:
@@ -73,17 +75,11 @@ def softmax_cross_entropy(
     """
     label_smoothing = number("label_smoothing", label_smoothing, low=0.0, high=1.0)
     xp, logits, labels, where, valid = class_scores(logits, labels, where, axis)
-    against = _valid(valid, log_odds_against(xp, logits, labels, where))
-    loss = softplus(against)
+    loss = softplus(log_odds_against(xp, logits, labels, where))
     if is_number(label_smoothing) and label_smoothing == 0.0:
-        return loss
+        return of_valid(loss, valid)
     lead, _ = apply_rule(xp, _Lead(), (logits, labels), where=where)
-    return loss + label_smoothing * xp.where(loss == math.inf, 0.0, lead)
-
-
-def _valid(valid: Any, against: Any) -> Any:
-    """NaN, in value and gradient, for an example whose label is out of range."""
-    return against if valid is None else against * valid
+    return of_valid(loss + label_smoothing * xp.where(loss == math.inf, 0.0, lead), valid)
 
 
 @dataclass(frozen=True)
@@ -136,8 +132,8 @@ def softmax_focal(
       logits: floating ``[..., L]``.
       labels: integer class ids ``[...]``, each in 0..L-1.
       gamma: focusing exponent, at least 0.
-      where: bool ``[..., L]``; False leaves a class out. An example whose own class is left out
-        is 0.
+      where: bool ``[..., L]``, or ``[..., 1]`` for whole examples; False leaves a class out. An
+        example whose own class is left out is 0.
       axis: the axis of the classes.
 
     Returns:
@@ -163,14 +159,22 @@ def softmax_focal(
     """
     gamma = number("gamma", gamma, low=0.0)
     xp, logits, labels, where, valid = class_scores(logits, labels, where, axis)
-    against = _valid(valid, log_odds_against(xp, logits, labels, where))
+    against = log_odds_against(xp, logits, labels, where)
     # of a loss of inf the power is constant: a derivative of 0 is not to meet it
     hopeless = against == math.inf
     power = sigmoid_power(xp.where(hopeless, 0.0, against), gamma)
-    return xp.where(hopeless, 1.0, power) * softplus(against)
+    return of_valid(xp.where(hopeless, 1.0, power) * softplus(against), valid)
 
 
-def ldam(logits: ArrayT, labels: Array, margins: Array, *, scale: float = 30.0) -> ArrayT:
+def ldam(
+    logits: ArrayT,
+    labels: Array,
+    margins: Array,
+    *,
+    scale: float = 30.0,
+    where: Array | None = None,
+    axis: int = -1,
+) -> ArrayT:
     r"""Label-distribution-aware margin loss (LDAM); one integer class id per example.
 
     .. math:: -\log \mathrm{softmax}\bigl(c \, (s - m_y e_y)\bigr)_y, \qquad c = \text{scale}
@@ -181,6 +185,9 @@ def ldam(logits: ArrayT, labels: Array, margins: Array, *, scale: float = 30.0) 
       margins: ``[L]``, how far the class is to stay ahead: larger for rare classes, see
         ``ldam_margins``.
       scale: the factor c on the logits, above 0.
+      where: bool ``[..., L]``, or ``[..., 1]`` for whole examples; False leaves a class out. An
+        example whose own class is left out is 0.
+      axis: the axis of the classes.
 
     Returns:
       ``[...]``, one loss per example.
@@ -204,11 +211,14 @@ def ldam(logits: ArrayT, labels: Array, margins: Array, *, scale: float = 30.0) 
       np.float64(12.0)
     """
     scale = number("scale", scale, above=0.0)
-    xp, logits, labels, _, valid = class_scores(logits, labels)
+    xp, logits, labels, where, valid = class_scores(logits, labels, where, axis)
     margins = xp.reshape(per_label("margins", margins, logits), (-1,))
     # added to the log-odds, not to a logit that may be large: there it would lose its digits
-    against = log_odds_against(xp, logits, labels, scale=scale)
-    return softplus(_valid(valid, against + scale * of_class(margins, labels)))
+    against = log_odds_against(xp, logits, labels, where, scale=scale)
+    margin = of_class(margins, labels)
+    if where is not None:
+        margin = xp.where(at_class(where, labels), margin, 0.0)
+    return of_valid(softplus(against + scale * margin), valid)
 
 
 def multilabel_softmax(
@@ -221,7 +231,8 @@ def multilabel_softmax(
     Args:
       logits: floating ``[..., L]``.
       targets: ``[..., L]``, bool, integer or float; relevant where above 1/2.
-      where: bool ``[..., L]``; False leaves a label out of the softmax and of the mean.
+      where: bool ``[..., L]`` or ``[..., 1]``; False leaves a label out of the softmax and of the
+        mean.
       axis: the label axis.
 
     Returns:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from mlc_losses._array.classes import class_arguments
+from mlc_losses._array.classes import class_arguments, of_valid
 from mlc_losses._array.labels import (
     label_any,
     label_sum,
@@ -40,6 +40,8 @@ def top_k_hinge(
     k: int,
     *,
     kind: Literal["calibrated", "off_label", "convex", "convex_beta"] = "calibrated",
+    where: Array | None = None,
+    axis: int = -1,
 ) -> ArrayT:
     r"""Hinge losses for k guesses; one integer class id per example.
 
@@ -57,6 +59,9 @@ def top_k_hinge(
       k: how many guesses, a Python integer: in 1..L-1 for "calibrated" and "off_label", in 1..L
         for the convex kinds.
       kind: the label counts among the k+1 of "calibrated" and among the k of the convex kinds.
+      where: bool ``[..., L]``, or ``[..., 1]`` for whole examples; False leaves a class out, as
+        a score of ``-inf`` does. An example whose own class is left out is 0.
+      axis: the axis of the classes.
 
     Returns:
       ``[...]``, one loss per example.
@@ -89,7 +94,7 @@ def top_k_hinge(
     """
     if kind not in KINDS:
         raise ValueError(f"kind must be one of {', '.join(KINDS)}, got {kind!r}")
-    xp, scores, is_label = class_arguments(scores, labels, logits_name="scores")
+    xp, scores, is_label, valid = class_arguments(scores, labels, where, axis, logits_name="scores")
     whole = kind in ("convex", "convex_beta")
     k = positive_integer("k", k, num_labels(scores) - (0 if whole else 1))
     lead = _lead_over_label(scores, is_label)
@@ -105,7 +110,7 @@ def top_k_hinge(
             loss = _hinge(picks_sum(xp.where(enough[..., None], largest, 0.0)) / k)
         else:
             loss = picks_sum(_hinge(largest)) / k
-    return _nan_of_scores(loss, scores)
+    return of_valid(_of_scores(loss, scores, is_label), valid)
 
 
 def noised_top_k_hinge(
@@ -120,6 +125,8 @@ def noised_top_k_hinge(
     margins: Array | None = None,
     scale: float = 1.0,
     method: Literal["sample", "exact"] = "sample",
+    where: Array | None = None,
+    axis: int = -1,
 ) -> ArrayT:
     r"""Hinge on the perturbed (k+1)-th largest score; one integer class id per example.
 
@@ -142,6 +149,9 @@ def noised_top_k_hinge(
       scale: the factor c, above 0.
       method: "sample", or "exact" for the expectation itself, which needs no key. See
         :func:`perturbed_kth_largest` for its accuracy and cost.
+      where: bool ``[..., L]``, or ``[..., 1]`` for whole examples; False leaves a class out, as
+        a score of ``-inf`` does. An example whose own class is left out is 0.
+      axis: the axis of the classes of ``scores``; in ``noise`` it is always the last but one.
 
     Returns:
       ``[...]``, one loss per example.
@@ -174,7 +184,9 @@ def noised_top_k_hinge(
       array([1.5])
     """
     scale = number("scale", scale, above=0.0)
-    xp, checked, is_label = class_arguments(scores, labels, logits_name="scores")
+    xp, checked, is_label, valid = class_arguments(
+        scores, labels, where, axis, logits_name="scores"
+    )
     k = positive_integer("k", k, num_labels(checked) - 1)
     # noise is added to differences, as large scores would lose its digits
     own = label_sum(_at_label(checked, is_label))
@@ -193,11 +205,18 @@ def noised_top_k_hinge(
     margin: Any = 1.0
     if margins is not None:
         margin = label_sum(_at_label(per_label("margins", margins, checked), is_label))
-    return _nan_of_scores(_hinge(scale * (margin + lead)), checked)
+    return of_valid(_of_scores(_hinge(scale * (margin + lead)), checked, is_label), valid)
 
 
 def smooth_top_k_hinge(
-    scores: ArrayT, labels: Array, k: int, *, tau: float = 1.0, margin: float = 1.0
+    scores: ArrayT,
+    labels: Array,
+    k: int,
+    *,
+    tau: float = 1.0,
+    margin: float = 1.0,
+    where: Array | None = None,
+    axis: int = -1,
 ) -> ArrayT:
     r"""Smooth hinge for k guesses, over all sets of k classes; one integer class id per example.
 
@@ -217,6 +236,9 @@ def smooth_top_k_hinge(
       k: how many guesses, a Python integer in 1..L; k = L is 0.
       tau: temperature, above 0.
       margin: α, at least 0.
+      where: bool ``[..., L]``, or ``[..., 1]`` for whole examples; False leaves a class out, as
+        a score of ``-inf`` does. An example whose own class is left out is 0.
+      axis: the axis of the classes.
 
     Returns:
       ``[...]``, one loss per example.
@@ -248,11 +270,12 @@ def smooth_top_k_hinge(
       array([1.7014])
     """
     tau, margin = number("tau", tau, above=0.0), number("margin", margin, low=0.0)
-    xp, scores, is_label = class_arguments(scores, labels, logits_name="scores")
+    xp, scores, is_label, valid = class_arguments(scores, labels, where, axis, logits_name="scores")
     k = positive_integer("k", k, num_labels(scores))
     kth, log_ratio = symmetric_ratio(xp.where(is_label, -xp.inf, scores), k, k * tau)
     lead = _difference(kth, label_sum(_at_label(scores, is_label))) / k
-    return _nan_of_scores(tau * softplus((margin + lead) / tau + log_ratio), scores)
+    loss = tau * softplus((margin + lead) / tau + log_ratio)
+    return of_valid(_of_scores(loss, scores, is_label), valid)
 
 
 def _lead_over_label(scores: Any, is_label: Any) -> Any:
@@ -285,7 +308,8 @@ def _hinge(x: Any) -> Any:
     return namespace(x=x).where(x <= 0.0, 0.0, x)
 
 
-def _nan_of_scores(loss: Any, scores: Any) -> Any:
-    """NaN where a score is: a selection may pass it over."""
+def _of_scores(loss: Any, scores: Any, is_label: Any) -> Any:
+    """NaN where a score is, which a selection may pass over; 0 where the label is left out."""
     xp = namespace(scores=scores)
+    loss = xp.where(label_any(is_label), loss, 0.0)
     return xp.where(label_any(xp.isnan(scores)), xp.nan, loss)

@@ -39,7 +39,7 @@ def zlpr(
       targets: ``[..., L]``, bool, integer or float in [0, 1].
       threshold: the score :math:`s_0` that divides relevant from irrelevant; a number or
         ``[...]``, learnt if it carries a gradient.
-      where: bool ``[..., L]``; False leaves a label out, in value and gradient.
+      where: bool ``[..., L]`` or ``[..., 1]``; False leaves a label out, in value and gradient.
       axis: the label axis.
 
     Returns:
@@ -74,8 +74,7 @@ def zlpr(
     """
     xp, logits, targets, where = checked_labels(logits, targets, where, axis)
     bound = per_example("threshold", threshold, logits)
-    negative, positive = two_sided_logsumexp(xp, logits, targets, bound, where)
-    return negative + positive
+    return two_sided_logsumexp(xp, logits, targets, bound, where)
 
 
 def zlpr_kl(
@@ -99,7 +98,7 @@ def zlpr_kl(
       logits: floating ``[..., L]``.
       other_logits: floating ``[..., L]``, same shape.
       scale: the factor c on both logits.
-      where: bool ``[..., L]``; False leaves a label out.
+      where: bool ``[..., L]`` or ``[..., 1]``; False leaves a label out.
       axis: the label axis.
 
     Returns:
@@ -181,7 +180,7 @@ def r_drop(
       other_logits: floating ``[..., L]``, the second pass of the same examples.
       targets: ``[..., L]``, bool, integer or float in [0, 1].
       alpha: weight of the agreement, at least 0. The R-Drop paper tunes it between 1 and 5.
-      where: bool ``[..., L]``; False leaves a label out.
+      where: bool ``[..., L]`` or ``[..., 1]``; False leaves a label out.
       axis: the label axis.
 
     Returns:

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
 
-from mlc_losses._array.labels import taken
-from mlc_losses._array.namespace import default_float, device_of, label_arguments, shape_of
+from mlc_losses._array.labels import looked_up
+from mlc_losses._array.namespace import (
+    checked_labels,
+    default_float,
+    device_of,
+    namespace,
+    shape_of,
+)
+from mlc_losses._array.ops import relevant_and_missing
 from mlc_losses._array.ranks import check_matrix
 
 # the axis that each way to average counts over, before the mean of what is left
@@ -24,24 +32,43 @@ def ratio(xp: Any, part: Any, whole: Any) -> Any:
     return part / xp.where(whole > 0, whole, 1.0)
 
 
-def mean(xp: Any, values: Any) -> Any:
-    """The mean, and 0 of no values at all."""
+def mean(xp: Any, values: Any, known: Any = None) -> Any:
+    """The mean of the values that are known, and 0 of no values at all."""
+    if known is not None:
+        number = count(xp, known, None)
+        return ratio(xp, xp.sum(xp.where(known, values, 0.0)), number)
     number = 1
     for size in shape_of(values):
         number *= size
     return xp.sum(values) / max(number, 1)
 
 
-def averaged(xp: Any, values: Any, average: str | None) -> Any:
+def averaged(xp: Any, values: Any, average: str | None, known: Any = None) -> Any:
     """The values themselves for `average=None`, else their mean."""
-    return values if average is None else mean(xp, values)
+    return values if average is None else mean(xp, values, known)
 
 
-def scores_and_relevance(scores: Any, targets: Any) -> tuple[Any, Any, Any]:
-    """`(xp, scores, relevant)`, checked; scores in the dtype to compute in, relevance bool."""
-    xp, scores, targets, _ = label_arguments(scores, targets, logits_name="scores")
+def any_known(where: Any, axis: int | None = -1) -> Any:
+    """Which examples, or labels, have a known cell; None if all are known."""
+    if where is None:
+        return None
+    return namespace(where=where).any(where, axis=axis)
+
+
+def scores_and_relevance(scores: Any, targets: Any, where: Any = None) -> tuple[Any, Any, Any, Any]:
+    """`(xp, scores, relevant, where)`, checked; scores in the dtype to compute in, relevance bool.
+
+    Where a label is not known its score is -inf and it is not relevant; where a target is NaN, so
+    is the score.
+    """
+    xp, scores, targets, where = checked_labels(scores, targets, where, logits_name="scores")
     check_matrix("scores", scores)
-    return xp, scores, xp.astype(targets, xp.bool)
+    relevant, missing = relevant_and_missing(xp, targets)
+    if missing is not None:
+        scores = xp.where(missing, math.nan, scores)
+    if where is not None:
+        scores, relevant = xp.where(where, scores, -math.inf), relevant & where
+    return xp, scores, relevant, where
 
 
 def discounts_between(xp: Any, first: Any, last: Any, k: int, like: Any) -> Any:
@@ -61,4 +88,4 @@ def discounts_between(xp: Any, first: Any, last: Any, k: int, like: Any) -> Any:
 def _look_up(xp: Any, table: Any, places: Any) -> Any:
     """The table's entry at each place, its last one beyond the end."""
     end = shape_of(table)[0] - 1
-    return taken(table, xp.where(places < end, places, end))
+    return looked_up(table, xp.where(places < end, places, end))

@@ -3,26 +3,31 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
-from mlc_losses._array.labels import label_any, label_numbers
+from mlc_losses._array.classes import check_class_ids, class_arguments
+from mlc_losses._array.labels import label_any
 from mlc_losses._array.namespace import (
     Array,
-    can_look,
+    check_array,
     check_integer,
     check_same_shape,
+    checked_where,
     computed,
     default_float,
+    default_integer,
     namespace,
     positive_integer,
     shape_of,
+    taken,
 )
 from mlc_losses._array.ranks import check_matrix, group_sums
 from mlc_losses.decide import predict_average_k, predict_top_k
 from mlc_losses.metrics._common import mean
 
 
-def top_k_accuracy(scores: Array, labels: Array, k: int) -> Any:
+def top_k_accuracy(scores: Array, labels: Array, k: int, *, where: Array | None = None) -> Any:
     """The share of examples whose label is among the k classes of highest score.
 
     Args:
@@ -30,6 +35,9 @@ def top_k_accuracy(scores: Array, labels: Array, k: int) -> Any:
       labels: integer ``[n]``, the class of each example.
       k: a Python integer in 1..C. Of tied classes the lower ids are taken; scikit-learn takes the
         higher ones.
+      where: bool ``[n, C]``, or ``[n, 1]`` for whole examples; False leaves a class out. An
+        example whose own class is left out is left out of the mean, its label unchecked if all
+        classes are.
 
     Returns:
       a scalar in [0, 1]; 0 without examples, NaN with a NaN score.
@@ -45,10 +53,12 @@ def top_k_accuracy(scores: Array, labels: Array, k: int) -> Any:
       >>> top_k_accuracy(np.array([[0.1, 0.2, 0.7], [0.5, 0.3, 0.2]]), np.array([1, 2]), 2)
       np.float64(0.5)
     """
-    return _hit_rate(predict_top_k(scores, k), scores, labels)
+    return _hit_rate(lambda known: predict_top_k(known, k), scores, labels, where)
 
 
-def average_k_accuracy(scores: Array, labels: Array, threshold: float | Array) -> Any:
+def average_k_accuracy(
+    scores: Array, labels: Array, threshold: float | Array, *, where: Array | None = None
+) -> Any:
     """The share of examples whose label scores at least the threshold, one threshold for all.
 
     Args:
@@ -56,6 +66,9 @@ def average_k_accuracy(scores: Array, labels: Array, threshold: float | Array) -
       labels: integer ``[n]``, the class of each example.
       threshold: a number, chosen on validation data for a mean set size of k by
         ``average_k_threshold``.
+      where: bool ``[n, C]``, or ``[n, 1]`` for whole examples; False leaves a class out. An
+        example whose own class is left out is left out of the mean, its label unchecked if all
+        classes are.
 
     Returns:
       a scalar in [0, 1]; 0 without examples, NaN with a NaN score. It means nothing without
@@ -73,16 +86,19 @@ def average_k_accuracy(scores: Array, labels: Array, threshold: float | Array) -
       >>> average_k_accuracy(np.array([[0.1, 0.2, 0.7], [0.5, 0.3, 0.2]]), np.array([1, 0]), 0.3)
       np.float64(0.5)
     """
-    return _hit_rate(predict_average_k(scores, threshold), scores, labels)
+    return _hit_rate(lambda known: predict_average_k(known, threshold), scores, labels, where)
 
 
-def class_mean(values: Array, labels: Array, num_classes: int) -> Any:
+def class_mean(
+    values: Array, labels: Array, num_classes: int, *, where: Array | None = None
+) -> Any:
     """The mean of the values of each class, such as accuracy by class.
 
     Args:
       values: ``[n]``, one for each example: losses, or whether it was a hit.
       labels: integer ``[n]``, the class of each example.
       num_classes: C, a Python integer.
+      where: bool ``[n]``; False leaves an example out, its label unchecked.
 
     Returns:
       floating ``[C]``, NaN for a class without examples. A value touches its own class alone,
@@ -99,43 +115,31 @@ def class_mean(values: Array, labels: Array, num_classes: int) -> Any:
       >>> class_mean(np.array([1.0, 0.0, 1.0]), np.array([0, 0, 2]), 3)
       array([0.5, nan, 1. ])
     """
-    xp = namespace(values=values, labels=labels)
+    xp = namespace(values=values, labels=labels, where=where)
+    check_array("values", values)
+    check_integer(xp, "labels", labels)
     check_same_shape("values", values, "labels", labels)
     if values.ndim != 1:
         raise ValueError(f"values must have shape [n], got {shape_of(values)}")
     num_classes = positive_integer("num_classes", num_classes)
-    labels = _checked_labels(xp, labels, num_classes)
+    labels = xp.astype(taken(xp, labels), default_integer(xp))
+    where = checked_where(xp, "values", values, where, -1)
+    check_class_ids(labels if where is None else xp.where(where, labels, 0), num_classes)
+    if where is not None:
+        labels = xp.where(where, labels, -1)  # no group
     values = computed(xp, values)
     sums = group_sums(values, labels, num_classes)
     counts = group_sums(xp.ones_like(values), labels, num_classes)
     return xp.where(counts > 0, sums / xp.where(counts > 0, counts, 1.0), math.nan)
 
 
-def _hit_rate(predicted: Any, scores: Any, labels: Any) -> Any:
+def _hit_rate(predict: Callable[[Any], Any], scores: Any, labels: Any, where: Any) -> Any:
     """How often the label is predicted; NaN for a NaN score or a label that is no class."""
-    xp = namespace(scores=scores, labels=labels)
     check_matrix("scores", scores)
-    if shape_of(labels) != shape_of(scores)[:1]:
-        raise ValueError(
-            "labels must have one entry per row of scores, "
-            f"got shapes {shape_of(labels)} and {shape_of(scores)}"
-        )
-    labels = _checked_labels(xp, labels, shape_of(scores)[1])
-    is_label = labels[:, None] == label_numbers(scores)
-    hit = xp.astype(label_any(predicted & is_label), default_float(xp))
-    known = label_any(is_label) & ~label_any(xp.isnan(scores))
-    return mean(xp, xp.where(known, hit, math.nan))
-
-
-def _checked_labels(xp: Any, labels: Any, num_classes: int) -> Any:
-    """Labels in the default integer dtype, as a narrow one need not hold `num_classes`."""
-    check_integer(xp, "labels", labels)
-    labels = xp.astype(labels, xp.__array_namespace_info__().default_dtypes()["integral"])
-    if can_look(labels):
-        known = (labels >= 0) & (labels < num_classes)
-        if not bool(xp.all(known)):
-            first = int(xp.argmin(xp.astype(known, xp.int8)))
-            raise ValueError(
-                f"labels must be in 0..{num_classes - 1}, got {int(labels[first])} at index {first}"
-            )
-    return labels
+    xp, known_scores, is_label, valid = class_arguments(scores, labels, where, logits_name="scores")
+    hit = xp.astype(label_any(predict(known_scores) & is_label), default_float(xp))
+    hit = xp.where(label_any(xp.isnan(known_scores)), math.nan, hit)
+    known = None if where is None else label_any(is_label)
+    if known is not None and valid is not None:
+        known = known | xp.isnan(valid)
+    return mean(xp, hit, known)

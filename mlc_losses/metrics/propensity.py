@@ -5,18 +5,21 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from mlc_losses._array.host import check_at_least_0
 from mlc_losses._array.labels import label_any, label_sum
 from mlc_losses._array.namespace import (
     Array,
+    check_array,
     computed,
     namespace,
     number,
     per_label,
     positive_integer,
     shape_of,
+    taken,
 )
 from mlc_losses.decide import predict_top_k
-from mlc_losses.metrics._common import mean, scores_and_relevance
+from mlc_losses.metrics._common import any_known, mean, scores_and_relevance
 
 
 def label_propensities(counts: Array, num_examples: int, *, a: float = 0.55, b: float = 1.5) -> Any:
@@ -36,7 +39,8 @@ def label_propensities(counts: Array, num_examples: int, *, a: float = 0.55, b: 
       negative and the formula without meaning.
 
     Raises:
-      ValueError: ``num_examples`` is less than 3, or ``b`` is not above -1.
+      ValueError: ``num_examples`` is less than 3, ``b`` is not above -1 or, in eager code, a count
+        is negative or not finite.
 
     References:
       Jain, Prabhu, Varma, `Extreme Multi-label Loss Functions for Recommendation, Tagging, Ranking
@@ -53,12 +57,14 @@ def label_propensities(counts: Array, num_examples: int, *, a: float = 0.55, b: 
         raise ValueError(f"num_examples must be at least 3, got {num_examples}")
     a, b = number("a", a), number("b", b, above=-1.0)
     xp = namespace(counts=counts)
+    check_array("counts", counts)
+    check_at_least_0("counts", counts)
     scale = (math.log(num_examples) - 1.0) * (b + 1.0) ** a
     return 1.0 / (1.0 + scale * xp.exp(-a * xp.log(computed(xp, counts) + b)))
 
 
 def propensity_scored_precision_at_k(
-    scores: Array, targets: Array, k: int, propensities: Array
+    scores: Array, targets: Array, k: int, propensities: Array, *, where: Array | None = None
 ) -> Any:
     r"""Precision at k in which a hit on a label counts 1 / its propensity, averaged over examples.
 
@@ -66,10 +72,12 @@ def propensity_scored_precision_at_k(
 
     Args:
       scores: floating ``[n, L]``.
-      targets: ``[n, L]``, relevant where non-zero.
+      targets: ``[n, L]``, bool, integer or float; relevant where above 1/2; NaN gives NaN.
       k: a Python integer in 1..L. Of tied labels the lower ids are taken.
       propensities: ``[L]``, above 0, see :func:`label_propensities`; or ``[n, L]``, where the
         columns are not the same labels for every example.
+      where: bool ``[n, L]``, or ``[n, 1]`` for whole examples; False leaves a label out. An
+        example without a known label is left out of the mean.
 
     Returns:
       a scalar; 0 without examples. It is not divided by the best value possible on these targets,
@@ -90,12 +98,13 @@ def propensity_scored_precision_at_k(
       >>> propensity_scored_precision_at_k(scores, targets, 2, propensities)
       np.float64(1.8125)
     """
-    xp, scores, relevant = scores_and_relevance(scores, targets)
+    xp, scores, relevant, where = scores_and_relevance(scores, targets, where)
     k = positive_integer("k", k, shape_of(scores)[-1])
     if shape_of(propensities) == shape_of(scores):
-        propensities = xp.astype(propensities, scores.dtype)
+        propensities = xp.astype(taken(xp, propensities), scores.dtype)
     else:
         propensities = per_label("propensities", propensities, scores)
     hit = predict_top_k(scores, k) & relevant
     gain = label_sum(1.0 / xp.where(hit, propensities, 1.0), hit) / k
-    return mean(xp, xp.where(label_any(xp.isnan(scores)), math.nan, gain))
+    gain = xp.where(label_any(xp.isnan(scores)), math.nan, gain)
+    return mean(xp, gain, any_known(where))

@@ -12,6 +12,7 @@ from mlc_losses._array.ranks import Ranking, option, ranking
 from mlc_losses.decide import predict_top_k
 from mlc_losses.metrics._common import (
     COUNTED_AXIS,
+    any_known,
     averaged,
     discounts_between,
     mean,
@@ -20,14 +21,16 @@ from mlc_losses.metrics._common import (
 )
 
 
-def precision_at_k(scores: Array, targets: Array, k: int) -> Any:
+def precision_at_k(scores: Array, targets: Array, k: int, *, where: Array | None = None) -> Any:
     """The share of the k labels of highest score that are relevant, averaged over examples.
 
     Args:
       scores: floating ``[n, L]``.
-      targets: ``[n, L]``, relevant where non-zero.
+      targets: ``[n, L]``, bool, integer or float; relevant where above 1/2; NaN gives NaN.
       k: a Python integer in 1..L. Always divides by k, even where fewer labels are relevant. Of
         tied labels the lower ids are taken.
+      where: bool ``[n, L]``, or ``[n, 1]`` for whole examples; False leaves a label out. An
+        example without a known label is left out of the mean.
 
     Returns:
       a scalar in [0, 1]; 0 without examples.
@@ -43,17 +46,19 @@ def precision_at_k(scores: Array, targets: Array, k: int) -> Any:
       >>> precision_at_k(scores, np.array([[1, 0, 1], [0, 1, 1]]), 2)
       np.float64(0.75)
     """
-    xp, hits, _ = _hits(scores, targets, k)
-    return mean(xp, hits / k)
+    xp, hits, _, known = _hits(scores, targets, k, where)
+    return mean(xp, hits / k, known)
 
 
-def recall_at_k(scores: Array, targets: Array, k: int) -> Any:
+def recall_at_k(scores: Array, targets: Array, k: int, *, where: Array | None = None) -> Any:
     """The share of the relevant labels that are among the k of highest score, over examples.
 
     Args:
       scores: floating ``[n, L]``.
-      targets: ``[n, L]``, relevant where non-zero.
+      targets: ``[n, L]``, bool, integer or float; relevant where above 1/2; NaN gives NaN.
       k: a Python integer in 1..L. Of tied labels the lower ids are taken.
+      where: bool ``[n, L]``, or ``[n, 1]`` for whole examples; False leaves a label out. An
+        example without a known label is left out of the mean.
 
     Returns:
       a scalar in [0, 1]. An example without relevant labels is 0/0 and counts as 0.
@@ -69,16 +74,18 @@ def recall_at_k(scores: Array, targets: Array, k: int) -> Any:
       >>> recall_at_k(scores, np.array([[1, 0, 1], [0, 1, 1]]), 2)
       np.float64(0.75)
     """
-    xp, hits, positives = _hits(scores, targets, k)
-    return mean(xp, ratio(xp, hits, positives))
+    xp, hits, positives, known = _hits(scores, targets, k, where)
+    return mean(xp, ratio(xp, hits, positives), known)
 
 
-def one_error(scores: Array, targets: Array) -> Any:
+def one_error(scores: Array, targets: Array, *, where: Array | None = None) -> Any:
     """The share of examples whose label of highest score is not relevant.
 
     Args:
       scores: floating ``[n, L]``.
-      targets: ``[n, L]``, relevant where non-zero.
+      targets: ``[n, L]``, bool, integer or float; relevant where above 1/2; NaN gives NaN.
+      where: bool ``[n, L]``, or ``[n, 1]`` for whole examples; False leaves a label out. An
+        example without a known label is left out of the mean.
 
     Returns:
       a scalar in [0, 1], the lower the better. An example without relevant labels is an error:
@@ -94,11 +101,11 @@ def one_error(scores: Array, targets: Array) -> Any:
       >>> one_error(np.array([[0.9, 0.5], [0.2, 0.3]]), np.array([[1, 0], [1, 0]]))
       np.float64(0.5)
     """
-    xp, hits, _ = _hits(scores, targets, 1)
-    return mean(xp, 1.0 - hits)
+    xp, hits, _, known = _hits(scores, targets, 1, where)
+    return mean(xp, 1.0 - hits, known)
 
 
-def ndcg_at_k(scores: Array, targets: Array, k: int) -> Any:
+def ndcg_at_k(scores: Array, targets: Array, k: int, *, where: Array | None = None) -> Any:
     r"""Discounted gain of the k labels of highest score, over the best that k labels could have.
 
     .. math:: \sum_{i \le k} \frac{y_{(i)}}{\log_2(1 + i)} \Big/
@@ -106,8 +113,10 @@ def ndcg_at_k(scores: Array, targets: Array, k: int) -> Any:
 
     Args:
       scores: floating ``[n, L]``.
-      targets: ``[n, L]``, relevant where non-zero.
+      targets: ``[n, L]``, bool, integer or float; relevant where above 1/2; NaN gives NaN.
       k: a Python integer in 1..L; L ranks all labels.
+      where: bool ``[n, L]``, or ``[n, 1]`` for whole examples; False leaves a label out. An
+        example without a known label is left out of the mean.
 
     Returns:
       a scalar in [0, 1]. Tied labels share the mean discount of their places, as in scikit-learn;
@@ -127,28 +136,37 @@ def ndcg_at_k(scores: Array, targets: Array, k: int) -> Any:
       >>> ndcg_at_k(np.array([[0.9, 0.5, 0.1]]), np.array([[0, 1, 1]]), 2).round(4)
       np.float64(0.3869)
     """
-    xp, scores, relevant = scores_and_relevance(scores, targets)
+    xp, scores, relevant, where = scores_and_relevance(scores, targets, where)
     k = positive_integer("k", k, shape_of(scores)[-1])
     ranks = ranking(scores)
-    discounts = discounts_between(xp, ranks.above, ranks.at_least, k, scores)
-    tied = xp.astype(ranks.at_least - ranks.above, scores.dtype)
+    at_least = _known_at_least(xp, ranks, where)
+    discounts = discounts_between(xp, ranks.above, at_least, k, scores)
+    tied = xp.astype(at_least - ranks.above, scores.dtype)
     found = entries_at(relevant, ranks.order)
-    gain = label_sum(discounts / tied, found)
+    gain = label_sum(discounts / xp.where(found, tied, 1.0), found)
     positives = xp.count_nonzero(relevant, axis=-1)
     best = discounts_between(xp, 0 * positives, positives, k, scores)
-    return mean(xp, _nan_like(xp, scores, ratio(xp, gain, best)))
+    return mean(xp, _nan_like(xp, scores, ratio(xp, gain, best)), any_known(where))
 
 
-def average_precision(scores: Array, targets: Array, *, average: str | None = "macro") -> Any:
+def average_precision(
+    scores: Array,
+    targets: Array,
+    *,
+    average: str | None = "macro",
+    where: Array | None = None,
+) -> Any:
     """Precision at each relevant item, averaged over the relevant items: the area under the curve.
 
     The "mAP" of the literature is ``average="macro"``: each label ranks the examples.
 
     Args:
       scores: floating ``[n, L]``.
-      targets: ``[n, L]``, relevant where non-zero.
+      targets: ``[n, L]``, bool, integer or float; relevant where above 1/2; NaN gives NaN.
       average: ``"macro"``, the mean over labels; ``"samples"``, each example ranks the labels;
         ``"micro"``, all pairs are ranked together; None, one value for each label.
+      where: bool ``[n, L]``, or ``[n, 1]`` for whole examples; False leaves a label out. An
+        example without a known label is left out of the mean.
 
     Returns:
       a scalar, or ``[L]`` for None. Tied scores are taken at once, as in scikit-learn; a label
@@ -166,20 +184,26 @@ def average_precision(scores: Array, targets: Array, *, average: str | None = "m
       array([0.8333, 0.5   ])
     """
     axis = option("average", average, COUNTED_AXIS)
-    xp, scores, relevant = scores_and_relevance(scores, targets)
+    xp, scores, relevant, where = scores_and_relevance(scores, targets, where)
+    cells = [scores, relevant] if where is None else [scores, relevant, where]
     if axis is None:
-        scores, relevant = (xp.reshape(x, (1, -1)) for x in (scores, relevant))
+        cells = [xp.reshape(x, (1, -1)) for x in cells]
     elif axis == 0:
-        scores, relevant = (xp.matrix_transpose(x) for x in (scores, relevant))
-    return averaged(xp, _average_precision(xp, scores, relevant), average)
+        cells = [xp.matrix_transpose(x) for x in cells]
+    known = None if where is None else any_known(cells[2])
+    return averaged(xp, _average_precision(xp, *cells), average, known)
 
 
-def label_ranking_average_precision(scores: Array, targets: Array) -> Any:
+def label_ranking_average_precision(
+    scores: Array, targets: Array, *, where: Array | None = None
+) -> Any:
     """For each relevant label, the share of relevant ones among those ranked as high; the mean.
 
     Args:
       scores: floating ``[n, L]``.
-      targets: ``[n, L]``, relevant where non-zero.
+      targets: ``[n, L]``, bool, integer or float; relevant where above 1/2; NaN gives NaN.
+      where: bool ``[n, L]``, or ``[n, 1]`` for whole examples; False leaves a label out. An
+        example without a known label is left out of the mean.
 
     Returns:
       a scalar in (0, 1]; 0 without examples. An example with no relevant label, or with nothing
@@ -196,18 +220,20 @@ def label_ranking_average_precision(scores: Array, targets: Array) -> Any:
       >>> label_ranking_average_precision(scores, np.array([[1, 0, 0], [0, 0, 1]])).round(4)
       np.float64(0.4167)
     """
-    xp, scores, relevant = scores_and_relevance(scores, targets)
+    xp, scores, relevant, where = scores_and_relevance(scores, targets, where)
     # everything relevant is 1 by itself
-    precision = xp.where(label_any(relevant), _average_precision(xp, scores, relevant), 1.0)
-    return mean(xp, _nan_like(xp, scores, precision))
+    precision = xp.where(label_any(relevant), _average_precision(xp, scores, relevant, where), 1.0)
+    return mean(xp, _nan_like(xp, scores, precision), any_known(where))
 
 
-def ranking_loss(scores: Array, targets: Array) -> Any:
+def ranking_loss(scores: Array, targets: Array, *, where: Array | None = None) -> Any:
     """The share of pairs of a relevant and another label that are in the wrong order or tied.
 
     Args:
       scores: floating ``[n, L]``.
-      targets: ``[n, L]``, relevant where non-zero.
+      targets: ``[n, L]``, bool, integer or float; relevant where above 1/2; NaN gives NaN.
+      where: bool ``[n, L]``, or ``[n, 1]`` for whole examples; False leaves a label out. An
+        example without a known label is left out of the mean.
 
     Returns:
       a scalar in [0, 1], the lower the better. An example without such a pair counts as 0, as in
@@ -223,22 +249,24 @@ def ranking_loss(scores: Array, targets: Array) -> Any:
       >>> ranking_loss(np.array([[0.75, 0.5, 1.0], [1.0, 0.2, 0.1]]), np.eye(3)[[0, 2]])
       np.float64(0.75)
     """
-    xp, scores, relevant = scores_and_relevance(scores, targets)
-    at, ranks, found = _ranked(xp, scores, relevant)
-    wrong = xp.astype(ranks.at_least - found, scores.dtype)
+    xp, scores, relevant, where = scores_and_relevance(scores, targets, where)
+    at, at_least, found = _ranked(xp, scores, relevant, where)
+    wrong = xp.astype(at_least - found, scores.dtype)
     positives = label_count(relevant, scores)
-    negatives = label_count(~relevant, scores)
+    negatives = label_count(~relevant if where is None else where & ~relevant, scores)
     # dividing twice: the number of pairs itself need not fit
     shares = ratio(xp, ratio(xp, label_sum(wrong, at), positives), negatives)
-    return mean(xp, _nan_like(xp, scores, shares))
+    return mean(xp, _nan_like(xp, scores, shares), any_known(where))
 
 
-def coverage_error(scores: Array, targets: Array) -> Any:
+def coverage_error(scores: Array, targets: Array, *, where: Array | None = None) -> Any:
     """How far down the ranking one must go, on average, to meet every relevant label.
 
     Args:
       scores: floating ``[n, L]``.
-      targets: ``[n, L]``, relevant where non-zero.
+      targets: ``[n, L]``, bool, integer or float; relevant where above 1/2; NaN gives NaN.
+      where: bool ``[n, L]``, or ``[n, 1]`` for whole examples; False leaves a label out. An
+        example without a known label is left out of the mean.
 
     Returns:
       a scalar in [0, L], the lower the better. Counted from 1, ties included; an example without
@@ -254,36 +282,48 @@ def coverage_error(scores: Array, targets: Array) -> Any:
       >>> coverage_error(np.array([[0.75, 0.5, 1.0], [1.0, 0.2, 0.1]]), np.eye(3)[[0, 2]])
       np.float64(2.5)
     """
-    xp, scores, relevant = scores_and_relevance(scores, targets)
-    depth = xp.where(label_any(relevant), _depth(scores, relevant), 0.0)
-    return mean(xp, _nan_like(xp, scores, depth))
+    xp, scores, relevant, where = scores_and_relevance(scores, targets, where)
+    depth = xp.where(label_any(relevant), _depth(scores, relevant, where), 0.0)
+    return mean(xp, _nan_like(xp, scores, depth), any_known(where))
 
 
-def _depth(scores: Any, relevant: Any) -> Any:
+def _depth(scores: Any, relevant: Any, where: Any) -> Any:
     """How many labels score at least as high as the lowest relevant one."""
     lowest = -label_max(-scores, relevant)
-    return label_count(scores >= lowest[:, None], scores)
+    as_high = scores >= lowest[:, None]
+    return label_count(as_high if where is None else as_high & where, scores)
 
 
-def _hits(scores: Any, targets: Any, k: int) -> tuple[Any, Any, Any]:
-    """`xp`, and of each example how many of the first k labels, and of all, are relevant."""
-    xp, scores, relevant = scores_and_relevance(scores, targets)
+def _hits(scores: Any, targets: Any, k: int, where: Any) -> tuple[Any, Any, Any, Any]:
+    """`xp`, of each example how many of the first k labels, and of all, are relevant; the known."""
+    xp, scores, relevant, where = scores_and_relevance(scores, targets, where)
     hits = label_count(predict_top_k(scores, k) & relevant, scores)
-    return xp, _nan_like(xp, scores, hits), label_count(relevant, scores)
+    return xp, _nan_like(xp, scores, hits), label_count(relevant, scores), any_known(where)
 
 
-def _ranked(xp: Any, scores: Any, relevant: Any) -> tuple[Any, Ranking, Any]:
-    """From the highest score down: relevance, ranks, and how many relevant are at least as high."""
+def _ranked(xp: Any, scores: Any, relevant: Any, where: Any) -> tuple[Any, Any, Any]:
+    """From the highest score down: relevance, how many labels are at least as high, how many of
+    those are relevant.
+    """
     ranks = ranking(scores)
     relevant = entries_at(relevant, ranks.order)
     running = xp.cumulative_sum(xp.astype(relevant, ranks.order.dtype), axis=-1)
-    return relevant, ranks, entries_at(running, ranks.at_least - 1)
+    found = entries_at(running, ranks.at_least - 1)
+    return relevant, _known_at_least(xp, ranks, where), found
 
 
-def _average_precision(xp: Any, scores: Any, relevant: Any) -> Any:
+def _known_at_least(xp: Any, ranks: Ranking, where: Any) -> Any:
+    """How many known labels are at least as high; those not known are last, at -inf."""
+    if where is None:
+        return ranks.at_least
+    known = xp.astype(xp.count_nonzero(where, axis=-1), ranks.at_least.dtype)
+    return xp.minimum(ranks.at_least, known[..., None])
+
+
+def _average_precision(xp: Any, scores: Any, relevant: Any, where: Any = None) -> Any:
     """Of each row `[R, n]`; 0 where nothing is relevant."""
-    at, ranks, found = _ranked(xp, scores, relevant)
-    precision = xp.astype(found, scores.dtype) / xp.astype(ranks.at_least, scores.dtype)
+    at, at_least, found = _ranked(xp, scores, relevant, where)
+    precision = xp.astype(found, scores.dtype) / xp.astype(xp.where(at, at_least, 1), scores.dtype)
     shares = ratio(xp, label_sum(precision, at), label_count(relevant, scores))
     return _nan_like(xp, scores, shares)
 

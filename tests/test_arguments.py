@@ -1,0 +1,180 @@
+"""What may be given for an argument, and what is said where it may not."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from backends import NAME, asarray, to_numpy, xp
+from case import Case
+from test_losses import all_here, every_loss, here
+
+import mlc_losses as ml
+
+X, Y = np.array([[1.0, -2.0, 3.0]]), np.array([[1, 0, 1]])
+only_jax = pytest.mark.skipif(NAME != "jax", reason="JAX and NumPy together")
+only_torch = pytest.mark.skipif(NAME != "torch", reason="PyTorch's layouts")
+
+
+def binary_with(name: str, *weights: float) -> Any:
+    return lambda s, y: ml.binary_cross_entropy(s, y, **{name: asarray(weights)})
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "words"),
+    [
+        (lambda s, y: ml.zlpr(0.5, 1), TypeError, "logits must be an array .*, got float 0.5"),
+        (lambda s, y: ml.zlpr(1.0, y), TypeError, "logits must be an array .*, got float 1.0"),
+        (lambda s, y: ml.zlpr(s, 1), TypeError, "targets must be an array .*, got int 1"),
+        (
+            lambda s, y: ml.zlpr(s, y, threshold=float("nan")),
+            ValueError,
+            "threshold must be a number, got nan",
+        ),
+        (
+            lambda s, y: ml.zlpr(s, y, axis=None),
+            TypeError,
+            "axis must be an integer, got None",
+        ),
+        (lambda s, y: ml.zlpr(s, y, axis=2), ValueError, r"axis must be in -2\.\.1, got 2"),
+        (
+            lambda s, y: ml.top_k_hinge(s[:, :1], y[:, 1], 1),
+            ValueError,
+            "k is 1, but there are too few labels for any k",
+        ),
+        (
+            lambda s, y: ml.softmax_cross_entropy(s, s[:, 0]),
+            TypeError,
+            "labels must be integers, got dtype .*; convert them to an integer dtype",
+        ),
+        (
+            binary_with("pos_weight", 1.0, -1.0, 1.0),
+            ValueError,
+            r"pos_weight must be finite and at least 0, got -1 at index \(1,\)",
+        ),
+        (binary_with("pos_weight", 1.0, 1.0, np.nan), ValueError, "pos_weight .*got nan"),
+        (binary_with("label_weights", np.inf, 1.0, 1.0), ValueError, "label_weights .*got inf"),
+        (
+            lambda s, y: ml.metrics.label_propensities(-y[0, :], 10),
+            ValueError,
+            r"counts must be finite and at least 0, got -1 at index \(0,\)",
+        ),
+        (
+            lambda s, y: ml.masked_mean(s, s),
+            TypeError,
+            "where must be bool .*, got dtype .*sum",
+        ),
+        (
+            lambda s, y: ml.zlpr(s, y, where=s[:, :2] > 0),
+            ValueError,
+            r"got \(1, 3\) and \(1, 2\); a where of whole examples has shape \(1, 1\)",
+        ),
+    ],
+)  # fmt: skip
+def test_misuse_is_named(call: Any, error: type[Exception], words: str) -> None:
+    with pytest.raises(error, match=words):
+        call(asarray(X), asarray(Y))
+
+
+@only_torch
+@pytest.mark.parametrize("name", ["logits", "targets"])
+def test_sparse_tensors_are_refused(name: str) -> None:
+    given = {"logits": asarray(X), "targets": asarray(Y)}
+    given[name] = given[name].to_sparse()
+    with pytest.raises(TypeError, match=rf"{name} must be a dense tensor, .*{name}.to_dense\(\)"):
+        ml.zlpr(**given)
+    with pytest.raises(TypeError, match=r"logits of torch, targets of numpy; write torch.asarray"):
+        ml.zlpr(asarray(X), Y)
+
+
+@only_jax
+def test_libraries_are_called_by_their_names() -> None:
+    import jax
+
+    words = r"got logits of numpy, targets of jax; write jax\.numpy\.asarray\(logits\)"
+    with pytest.raises(TypeError, match=words):
+        ml.zlpr(X, asarray(Y))
+    with pytest.raises(TypeError, match=words):
+        jax.jit(lambda y: ml.zlpr(X, y))(asarray(Y))
+    with pytest.raises(TypeError, match=r"k must be a Python integer, .*static_argnums"):
+        jax.jit(lambda k: ml.top_k_hinge(asarray(X), asarray([0]), k))(1)
+
+
+@only_jax
+@every_loss
+def test_numpy_arrays_beside_jax_logits(case: Case) -> None:
+    """Everything but logits and points may be NumPy's, as for `jax.jit`."""
+    import jax
+
+    arrays, keywords = case.draw(21)
+    mask = {"where": np.ones(arrays[0].shape, bool)} if case.takes_where else {}
+    if case.loss.__name__ == "noised_top_k_hinge":  # the noise of the case is made of JAX arrays
+        keywords["offsets"] = asarray(keywords["offsets"])
+
+    def loss(*logits: Any) -> Any:
+        return case.loss(*logits, *arrays[len(logits) :], **keywords, **mask)
+
+    others = arrays[:-1] if case.takes_targets else arrays
+    found = jax.eval_shape(loss, *(here(x, "float32") for x in others))
+    assert found.dtype == "float32"
+
+
+@only_jax
+def test_numpy_arrays_beside_jax_ones_have_the_same_value() -> None:
+    s, weights, where = asarray(X, "float32"), np.array([1.0, 2.0, 3.0]), Y > 0
+    ours = ml.binary_cross_entropy(s, Y, pos_weight=weights, where=where)
+    theirs = ml.binary_cross_entropy(
+        s, asarray(Y), pos_weight=asarray(weights), where=asarray(where)
+    )
+    assert float(ours[0]) == float(theirs[0])
+    assert float(ml.softmax_cross_entropy(s, np.array([2]))[0]) == pytest.approx(0.1328, abs=1e-4)
+    assert ml.label_powerset(s, np.array([2])).dtype == "float32"
+    assert ml.label_sequence(s[None, :, :][:, [0, 0], :], np.array([[1]])).dtype == "float32"
+    assert ml.soft_f1(s, Y).dtype == "float32"
+    assert ml.logit_adjust(s, np.array([1, 2, 3])).dtype == "float32"
+    assert ml.order_labels(asarray(Y), np.array([1, 2, 3]), 2).tolist() == [[2, 0]]
+    assert ml.tune_thresholds(s, Y).dtype == "float32"
+    assert float(ml.metrics.f1_score(s > 0, Y, average="micro")) == 1.0
+    assert float(ml.metrics.precision_at_k(s, Y, 2)) == 1.0
+    assert float(ml.metrics.top_k_accuracy(s, np.array([2]), 1)) == 1.0
+
+
+@every_loss
+def test_numpy_numbers_as_hyper_parameters(case: Case) -> None:
+    arrays, keywords = case.draw(22)
+    ours = {k: np.float32(v) if isinstance(v, float) else v for k, v in keywords.items()}
+    rounded = {k: float(v) if isinstance(v, np.float32) else v for k, v in ours.items()}
+    if rounded == keywords and not any(isinstance(v, float) for v in keywords.values()):
+        ours |= {"threshold": np.float64(0.3)} if case.loss is ml.zlpr else {}
+        rounded |= {"threshold": 0.3} if case.loss is ml.zlpr else {}
+    inputs = [here(x) for x in arrays]
+
+    def loss(keywords: Any) -> Any:
+        return case.loss(*inputs, **all_here(keywords))
+
+    if NAME == "jax":
+        import jax
+
+        assert jax.eval_shape(lambda: loss(ours)) == jax.eval_shape(lambda: loss(rounded))
+    else:
+        np.testing.assert_array_equal(to_numpy(loss(ours)), to_numpy(loss(rounded)))
+
+
+def test_numpy_numbers_decide_too() -> None:
+    scores = asarray(X, "float32")
+    for threshold in (np.float64(2.0), np.int64(2)):
+        assert to_numpy(ml.predict_threshold(scores, threshold)).tolist() == [[False, False, True]]
+        assert ml.zlpr(scores, asarray(Y), threshold=threshold).dtype == xp.float32
+    assert ml.asymmetric(scores, asarray(Y), margin=np.bool_(False)).dtype == xp.float32
+
+
+@only_jax
+def test_a_traced_margin() -> None:
+    import jax
+
+    s, y = asarray(X), asarray(Y)
+    run = jax.jit(lambda margin: ml.asymmetric(s, y, margin=margin))
+    for margin in (0.0, 0.05):
+        expected = to_numpy(ml.asymmetric(s, y, margin=margin))
+        np.testing.assert_allclose(run(margin), expected, rtol=1e-12)

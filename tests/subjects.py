@@ -151,6 +151,7 @@ OTHERS = [
     _plain("perturbed_top_k_mask-sample", _sampled(ml.perturbed_top_k_mask), (SCORES, NOISE)),
     _plain("perturbed_top_k_mask-exact", _exact(ml.perturbed_top_k_mask), (SCORES,)),
     _plain("multi_hot", lambda ids: ml.multi_hot(ids, 7), (IDS,)),
+    _plain("known", lambda y: ml.known(y), (TARGETS,)),
     _plain("label_ids", lambda y: ml.label_ids(y, 7), (TARGETS,)),
     _plain("order_labels", lambda y, n: ml.order_labels(y, n, 7), (TARGETS, COUNTS)),
     _plain("jaccard_weights", ml.jaccard_weights, (TARGETS,)),

@@ -10,6 +10,9 @@ import backends
 import numpy as np
 import pytest
 
+# each call compiles in a process that has not compiled it before: it has a session of its own
+pytestmark = pytest.mark.modes
+
 if backends.NAME != "jax":
     pytest.skip("only JAX compiles eager calls", allow_module_level=True)
 

@@ -160,8 +160,8 @@ def softmax_focal(
     gamma = number("gamma", gamma, low=0.0)
     xp, logits, labels, where, valid = class_scores(logits, labels, where, axis)
     against = log_odds_against(xp, logits, labels, where)
-    # of a loss of inf the power is constant: a derivative of 0 is not to meet it
-    hopeless = against == math.inf
+    # of so large a loss the power is constant: a derivative of 0 is not to meet it
+    hopeless = against > 1e30
     power = sigmoid_power(xp.where(hopeless, 0.0, against), gamma)
     return of_valid(xp.where(hopeless, 1.0, power) * softplus(against), valid)
 

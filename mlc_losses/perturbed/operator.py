@@ -271,8 +271,8 @@ def _sampled(xp: Any, call: Call) -> tuple[Any, Any]:
     if not is_torch_namespace(xp):
         return value, picked
     # a term of value 0 carries the slopes, of the labels picked and of no others
-    own = picks_sum(values_at(call.scores, picked))
-    return value + (own - stop_gradient(own)) / call.num_samples, picked
+    own = values_at(call.scores, picked)
+    return value + picks_sum(own - stop_gradient(own)) / call.num_samples, picked
 
 
 def _draws(call: Call) -> Iterator[Any]:

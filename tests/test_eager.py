@@ -10,9 +10,6 @@ import backends
 import numpy as np
 import pytest
 
-# each call compiles in a process that has not compiled it before: it has a session of its own
-pytestmark = pytest.mark.modes
-
 if backends.NAME != "jax":
     pytest.skip("only JAX compiles eager calls", allow_module_level=True)
 
@@ -24,6 +21,9 @@ from compilations import compiled_by_the_third
 
 import mlc_losses as ml
 from mlc_losses import metrics
+
+# each call is compiled first, which takes long
+pytestmark = pytest.mark.modes
 
 N, L = 6, 150  # wide enough for the ways that are for many labels
 

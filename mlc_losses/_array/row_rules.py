@@ -8,6 +8,7 @@ the derivative is one read and one write.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -18,22 +19,22 @@ from mlc_losses._array.axis import label_parts
 from mlc_losses._array.labels import label_max, label_sum
 
 
-class RowRule:
+class RowRule(ABC):
     """Hashable, so that JAX can compile it once.
 
     `arrays` are `[..., L]`, the logits first, or `[...]`, one number per row. `params` are Python
     numbers or 0-dimensional arrays, `where` is bool `[..., L]` or None.
     """
 
+    @abstractmethod
     def values(self, xp: Any, params: Any, where: Any, *arrays: Any) -> tuple[Any, ...]:
         """One or more results, each `[...]`."""
-        raise NotImplementedError
 
+    @abstractmethod
     def derivatives(
         self, index: int, xp: Any, params: Any, where: Any, values: Any, *arrays: Any
     ) -> tuple[Any, ...]:
         """Of each value by the array with that index, in its shape; None is 0."""
-        raise NotImplementedError
 
     # whether `finite_values` fills an array with the derivative of the first value by the logits
     keeps_derivative: ClassVar[bool] = False

@@ -58,8 +58,9 @@ def _forward(plan: Plan, scores: Any, sigma: Any, source: Any) -> tuple[Any, Any
     value, indices = _row_wise(plan)(*map(jax.lax.stop_gradient, (scores, sigma, source)))
     # the value as a function of the scores, so that the gradient of a gradient is right too
     with laid_out(plan.layout):
-        picked = picks_sum(values_at(scores, indices)) / plan.num_samples
-    value = value + (picked - jax.lax.stop_gradient(picked))
+        own = values_at(scores, indices)
+        moved = picks_sum(own - jax.lax.stop_gradient(own)) / plan.num_samples
+    value = value + moved
     return (value, indices), indices
 
 

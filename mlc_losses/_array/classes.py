@@ -44,10 +44,14 @@ def class_scores(
             f"{batch}, got {shape_of(labels)}"
         )
     # a narrow integer may not hold so many
-    labels = xp.astype(labels, default_integer(xp))
+    ids = xp.astype(labels, default_integer(xp))
     if where is not None:
-        labels = xp.where(label_any(where), labels, 0)
-    return xp, logits, labels, where, valid_ids("labels", labels, count, logits.dtype)
+        labels = ids = xp.where(label_any(where), ids, 0)
+    # looked at as they were given: under a trace a conversion is traced
+    if can_look(labels):
+        check_class_ids(labels, count)
+        return xp, logits, ids, where, None
+    return xp, logits, ids, where, valid_ids("labels", ids, count, logits.dtype)
 
 
 def class_arguments(

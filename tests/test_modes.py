@@ -272,6 +272,7 @@ def test_anomaly_mode(subject: Subject) -> None:
 
 
 @only_torch
+@pytest.mark.slow("a process of its own runs every function, value and backward pass")
 def test_no_read_of_a_device() -> None:
     program = Path(__file__).with_name("fake_device_program.py")
     done = subprocess.run([sys.executable, program], capture_output=True, text=True, check=True)

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, NamedTuple, NoReturn, Protocol
 
-from array_api_compat import is_jax_namespace
+from mlc_losses._array.backend import is_jax_namespace
 
 
 class NeedsWholeAxisError(ValueError):

@@ -6,9 +6,8 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from array_api_compat import is_jax_namespace
-
 from mlc_losses._array.axis import batch_parts
+from mlc_losses._array.backend import is_jax_namespace
 from mlc_losses._array.namespace import device_of, namespace, shape_of
 
 

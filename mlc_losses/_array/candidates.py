@@ -13,8 +13,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
 
-from array_api_compat import is_jax_namespace, is_torch_namespace
-
+from mlc_losses._array.backend import is_jax_namespace, is_torch_namespace
 from mlc_losses._array.loops import map_rows
 from mlc_losses._array.namespace import default_integer, device_of, namespace, shape_of
 from mlc_losses._array.ops import matmul, stop_gradient

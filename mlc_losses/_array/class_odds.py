@@ -6,8 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from array_api_compat import is_jax_namespace
-
+from mlc_losses._array.backend import is_jax_namespace
 from mlc_losses._array.labels import (
     at_class,
     in_range,

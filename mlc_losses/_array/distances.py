@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from array_api_compat import is_torch_namespace
-
+from mlc_losses._array.backend import is_torch_namespace
 from mlc_losses._array.candidates import products
 from mlc_losses._array.labels import columns
 from mlc_losses._array.loops import scan

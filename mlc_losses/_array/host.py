@@ -6,8 +6,8 @@ import math
 from typing import Any
 
 import numpy as np
-from array_api_compat import is_jax_array, is_numpy_array, is_torch_array
 
+from mlc_losses._array.backend import is_jax_array, is_numpy_array, is_torch_array
 from mlc_losses._array.namespace import device_of, is_concrete, namespace
 
 

@@ -9,9 +9,8 @@ from __future__ import annotations
 import math
 from typing import Any, NamedTuple
 
-from array_api_compat import is_jax_namespace, is_torch_namespace
-
 from mlc_losses._array.axis import label_parts, needs_all_labels
+from mlc_losses._array.backend import is_jax_namespace, is_torch_namespace
 from mlc_losses._array.namespace import default_integer, device_of, namespace, shape_of
 from mlc_losses._array.ops import stop_gradient
 

@@ -6,9 +6,8 @@ from collections.abc import Callable
 from functools import cache, wraps
 from typing import Any
 
-from array_api_compat import is_jax_namespace
-
 from mlc_losses._array.axis import Layout, current_layout, laid_out
+from mlc_losses._array.backend import is_jax_namespace
 from mlc_losses._array.namespace import can_look, namespace, shape_of
 
 

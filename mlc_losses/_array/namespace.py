@@ -5,21 +5,20 @@ from __future__ import annotations
 import math
 import operator
 from numbers import Real
-from types import NoneType
 from typing import Any, Protocol, TypeVar
 
 import numpy as np
-from array_api_compat import (
-    array_namespace,
-    device,
-    is_array_api_obj,
+from array_api_compat import array_namespace, device, is_array_api_obj
+
+from mlc_losses._array.axis import label_parts
+from mlc_losses._array.backend import (
+    NAMESPACES,
+    PLAIN,
     is_jax_array,
     is_jax_namespace,
     is_numpy_array,
     is_torch_array,
 )
-
-from mlc_losses._array.axis import label_parts
 
 
 class Array(Protocol):
@@ -48,10 +47,6 @@ class Array(Protocol):
 ArrayT = TypeVar("ArrayT", bound=Array)
 
 
-# of each type of array that has been seen
-_NAMESPACES: dict[type, Any] = {}
-
-
 def namespace(**arrays: Any) -> Any:
     """The array namespace that all `arrays` share; None and numbers belong to any.
 
@@ -59,9 +54,9 @@ def namespace(**arrays: Any) -> Any:
     """
     found = None
     for x in arrays.values():
-        if type(x) in (NoneType, float, int, bool):
+        if type(x) in PLAIN:
             continue
-        xp = _NAMESPACES.get(type(x))
+        xp = NAMESPACES.get(type(x))
         if xp is None or not (found is None or xp is found):
             return _asked_namespace(arrays)
         found = xp
@@ -75,6 +70,15 @@ def _asked_namespace(arrays: dict[str, Any]) -> Any:
     if not given:
         name, x = next(iter(arrays.items()))
         raise TypeError(_not_an_array(name, x))
+    # array-api-compat's own question makes PyTorch's compiler warn
+    if all(
+        type(x).__module__.partition(".")[0] == "torch" and hasattr(x, "untyped_storage")
+        for x in given.values()
+    ):
+        from array_api_compat import torch as xp
+
+        NAMESPACES.update((type(x), xp) for x in given.values())
+        return xp
     for name, x in given.items():
         if not is_array_api_obj(x):
             raise TypeError(_not_an_array(name, x))
@@ -88,7 +92,7 @@ def _asked_namespace(arrays: dict[str, Any]) -> Any:
         raise TypeError(
             f"all arrays of a call must come from one library, got {kinds}; {_conversion(given)}"
         ) from None
-    _NAMESPACES.update((type(x), xp) for x in given.values())
+    NAMESPACES.update((type(x), xp) for x in given.values())
     return xp
 
 
@@ -154,6 +158,8 @@ def device_of(x: Any) -> Any:
     On JAX it is None, which leaves the array free to follow what it meets, over a mesh too, unless
     `x` itself is committed to a device of its own.
     """
+    if is_torch_array(x):
+        return x.device
     if not is_jax_array(x):
         return device(x)
     return x.device if is_concrete(x) and x.committed and len(x.devices()) == 1 else None

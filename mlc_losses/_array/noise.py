@@ -13,8 +13,8 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-from array_api_compat import is_jax_array, is_jax_namespace, is_torch_namespace
 
+from mlc_losses._array.backend import is_jax_array, is_jax_namespace, is_torch_namespace
 from mlc_losses._array.batch import own_rows
 from mlc_losses._array.host import constant
 from mlc_losses._array.namespace import device_of, namespace, shape_of

@@ -11,8 +11,7 @@ from functools import reduce
 from operator import mul
 from typing import Any
 
-from array_api_compat import is_jax_namespace, is_torch_namespace
-
+from mlc_losses._array.backend import is_jax_namespace, is_torch_namespace
 from mlc_losses._array.namespace import as_dtype, is_number, namespace
 
 # Beyond it a logit decides its label in every dtype; a larger one would only make 0 * inf.

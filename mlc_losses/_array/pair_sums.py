@@ -10,10 +10,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from array_api_compat import is_torch_namespace
-
 from mlc_losses._array import pairs
 from mlc_losses._array.axis import needs_all_labels
+from mlc_losses._array.backend import is_torch_namespace
 from mlc_losses._array.batch import batch_max, batch_sum
 from mlc_losses._array.namespace import namespace
 from mlc_losses._array.ops import stop_gradient

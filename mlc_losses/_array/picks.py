@@ -11,9 +11,8 @@ import math
 from functools import partial
 from typing import Any
 
-from array_api_compat import is_jax_namespace, is_numpy_namespace, is_torch_namespace
-
 from mlc_losses._array.axis import label_parts
+from mlc_losses._array.backend import is_jax_namespace, is_numpy_namespace, is_torch_namespace
 from mlc_losses._array.labels import TopK, label_max, label_numbers, labels_together, top_k
 from mlc_losses._array.namespace import default_integer, device_of, namespace, shape_of
 from mlc_losses._array.ops import entries_at

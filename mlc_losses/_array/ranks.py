@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from array_api_compat import is_jax_namespace, is_numpy_namespace, is_torch_namespace
-
 from mlc_losses._array.axis import needs_all_labels
+from mlc_losses._array.backend import is_jax_namespace, is_numpy_namespace, is_torch_namespace
 from mlc_losses._array.labels import columns, label_numbers, labels_together
 from mlc_losses._array.namespace import Array, device_of, namespace, shape_of
 from mlc_losses._array.ops import entries_at

@@ -13,9 +13,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from array_api_compat import is_jax_namespace, is_torch_namespace
-
 from mlc_losses._array.axis import label_parts
+from mlc_losses._array.backend import is_jax_namespace, is_torch_namespace
 from mlc_losses._array.labels import label_max, label_sum
 
 

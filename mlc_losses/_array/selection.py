@@ -7,8 +7,8 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from array_api_compat import is_jax_namespace, is_numpy_namespace, is_torch_namespace
 
+from mlc_losses._array.backend import is_jax_namespace, is_numpy_namespace, is_torch_namespace
 from mlc_losses._array.batch import batch_before, batch_sum
 from mlc_losses._array.labels import label_running_count, label_sum
 from mlc_losses._array.loops import one_program

@@ -11,8 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from array_api_compat import is_jax_namespace
-
+from mlc_losses._array.backend import is_jax_namespace
 from mlc_losses._array.labels import label_max, label_sum
 from mlc_losses._array.namespace import as_dtype, namespace, shape_of
 from mlc_losses._array.row_rules import RowRule, is_finite

@@ -6,9 +6,8 @@ import warnings
 from collections.abc import Iterator
 from typing import Any
 
-from array_api_compat import is_jax_namespace, is_torch_namespace
-
 from mlc_losses._array.axis import current_layout, needs_rules
+from mlc_losses._array.backend import is_jax_namespace, is_torch_namespace
 from mlc_losses._array.labels import picks_sum
 from mlc_losses._array.namespace import Array, ArrayT, can_look, namespace, shape_of
 from mlc_losses._array.noise import antithetic, jax_seeds

@@ -15,12 +15,13 @@ def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
     """A test that takes over 10 s says why it must.
 
     By the clock and by its work, its processes' included: a busy machine makes no test slow. Ten
-    times the examples may take ten times as long.
+    times the examples may take ten times as long. The mark `modes` says why too: a compiler.
     """
     start, before = time.monotonic(), os.times()
     result = yield
     work = sum(os.times()[:4]) - sum(before[:4])
     seconds = min(time.monotonic() - start, work)
-    if seconds > 10 * DEPTH and item.get_closest_marker("slow") is None:
+    said = item.get_closest_marker("slow") or item.get_closest_marker("modes")
+    if seconds > 10 * DEPTH and said is None:
         pytest.fail(f"takes {seconds:.0f} s: make it quicker, or give it a mark `slow(reason)`")
     return result

@@ -79,12 +79,6 @@ def candidate_counts(weights: Any, targets: Any) -> Any:
     return matmul(weights, targets)
 
 
-def candidate_logsumexp(x: Any) -> Any:
-    """`log Σ e^x` over the candidates; -inf, with gradient 0, where there is none."""
-    peak, above = peak_and_logsumexp(x)
-    return above + peak
-
-
 def peak_and_logsumexp(x: Any) -> tuple[Any, Any]:
     """The largest of the candidates, a constant, and `log Σ e^(x - peak)`; 0 and -inf for none."""
     xp = namespace(x=x)

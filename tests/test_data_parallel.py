@@ -15,6 +15,10 @@ from programs import free_port, start
 def test_two_processes_agree_with_one() -> None:
     port = free_port()
     programs = [start(1, "parallel_program.py", str(number), port) for number in range(2)]
-    outputs = [program.communicate(timeout=300)[0] for program in programs]
+    try:
+        outputs = [program.communicate(timeout=120)[0] for program in programs]
+    finally:
+        for program in programs:
+            program.kill()
     for program, output in zip(programs, outputs, strict=True):
         assert program.returncode == 0, output[-4000:]

@@ -22,7 +22,7 @@ PYPROJECT = nox.project.load_toml("pyproject.toml")
 BACKENDS = ["numpy", "array-api-strict", "torch", "jax"]
 PYTHONS = ["3.11", "3.12", "3.13", "3.14"]
 # what imports JAX or PyTorch has no examples of its own
-NO_DOCTESTS = ["--ignore-glob=*jax_*.py", "--ignore-glob=*torch_*.py"]
+NO_DOCTESTS = [f"--ignore-glob=*{name}.py" for name in ("_jax", "jax_*", "_torch", "torch_*")]
 # tests on arrays; the examples have a session of their own
 LIBRARY = ["tests", "--ignore=tests/examples"]
 WORKERS = ["-n", "auto", "--dist", "loadgroup"]

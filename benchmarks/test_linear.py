@@ -107,7 +107,7 @@ def multi_hot_losses() -> list[str]:
 
 @pytest.mark.parametrize("name", multi_hot_losses())
 def test_share_of_copy_bandwidth(name: str, benchmark: Any, report: list[str]) -> None:
-    """Least traffic of value and gradient: logits and targets read, slopes written."""
+    """Least traffic of value and gradient: logits and targets read, gradients written."""
     shape = (64, 1000) if ON_CPU else (256, 100_000)
     if name == "calibrated_ranking":  # quadratic by nature
         shape = (64, 1000)

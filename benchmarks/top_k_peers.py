@@ -40,7 +40,7 @@ def smooth_top_k_hinge(scores: Any, labels: Any, k: int, tau: float = 1.0) -> An
     """The smooth loss of Berrada et al.: sums over sets of classes by divide and conquer.
 
     The published algorithm for the sums, polynomials of degree k in log space that are multiplied
-    pair by pair; their slopes are left to autograd.
+    pair by pair; their gradients are left to autograd.
     """
     at_label = scores.gather(-1, labels[:, None])
     is_label = torch.zeros_like(scores, dtype=torch.bool).scatter_(-1, labels[:, None], True)

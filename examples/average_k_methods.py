@@ -196,9 +196,9 @@ def train_runs(
                 return method.loss(outputs, batch, k, own).mean()
 
             rows = table[:, chosen]
-            slopes, table_slopes = jax.grad(total, (0, 1))(params, rows[0])
-            updates, state = optimizer.update(slopes, state, params)
-            rows = adam_of_rows(rows, table_slopes, rate * own[0], epoch)
+            gradients, table_gradients = jax.grad(total, (0, 1))(params, rows[0])
+            updates, state = optimizer.update(gradients, state, params)
+            rows = adam_of_rows(rows, table_gradients, rate * own[0], epoch)
             return (
                 optax.apply_updates(params, updates),
                 state,
@@ -226,12 +226,12 @@ def start_table(key: jax.Array, seen: jax.Array) -> jax.Array:
 
 
 def adam_of_rows(
-    rows: jax.Array, slopes: jax.Array, rate: jax.Array, epoch: jax.Array
+    rows: jax.Array, gradients: jax.Array, rate: jax.Array, epoch: jax.Array
 ) -> jax.Array:
     """One step of Adam on the rows of this batch alone: each is met once in an epoch."""
     logits, mean, square = rows
-    mean = 0.9 * mean + 0.1 * slopes
-    square = 0.999 * square + 0.001 * slopes**2
+    mean = 0.9 * mean + 0.1 * gradients
+    square = 0.999 * square + 0.001 * gradients**2
     count = epoch + 1.0
     unbiased = mean / (1 - 0.9**count), square / (1 - 0.999**count)
     return jnp.stack([logits - rate * unbiased[0] / (jnp.sqrt(unbiased[1]) + 1e-8), mean, square])

@@ -94,8 +94,8 @@ def loss_on_devices(loss: Loss, mesh: Any, params: Any, features: Any, ids: Any)
 def make_step(loss: Any, optimizer: Any) -> Callable[..., tuple[State, Any]]:
     @partial(jax.jit, donate_argnums=0)
     def step(state: State, features: Any, ids: Any) -> tuple[State, Any]:
-        value, slopes = jax.value_and_grad(loss)(state.params, features, ids)
-        updates, inner = optimizer.update(slopes, state.optimizer, state.params)
+        value, gradients = jax.value_and_grad(loss)(state.params, features, ids)
+        updates, inner = optimizer.update(gradients, state.optimizer, state.params)
         return State(optax.apply_updates(state.params, updates), inner, state.step + 1), value
 
     return step

@@ -10,12 +10,12 @@ from mlc_losses._array.namespace import (
     Array,
     ArrayT,
     check_floating,
+    checked_float,
     checked_labels,
     default_float,
     device_of,
     is_number,
     namespace,
-    number,
     per_label,
     positive_integer,
     shape_of,
@@ -23,7 +23,7 @@ from mlc_losses._array.namespace import (
     to_compute_dtype,
 )
 from mlc_losses._array.ops import entries_at, relevant_and_missing
-from mlc_losses._array.ranks import check_matrix, option
+from mlc_losses._array.ranks import check_matrix, checked_option
 
 
 def predict_threshold(scores: ArrayT, threshold: float | Array = 0.0) -> ArrayT:
@@ -133,7 +133,7 @@ def _scores(scores: Any) -> Any:
 
 def _one_threshold(threshold: Any, scores: Any) -> Any:
     if is_number(threshold):
-        return number("threshold", threshold)
+        return checked_float("threshold", threshold)
     xp = namespace(scores=scores, threshold=threshold)
     threshold = taken(xp, threshold)
     if shape_of(threshold) != ():
@@ -180,8 +180,8 @@ def tune_thresholds(
       >>> tune_thresholds(scores, np.array([[1, 0], [1, 0], [0, 0]]))
       array([-0.5,  inf])
     """
-    score_of = option("metric", metric, _METRICS)
-    all_labels = option("average", average, {"macro": False, "micro": True})
+    score_of = checked_option("metric", metric, _METRICS)
+    all_labels = checked_option("average", average, {"macro": False, "micro": True})
     xp, scores, targets, where = checked_labels(scores, targets, where, logits_name="scores")
     check_matrix("scores", scores)
     relevant, missing = relevant_and_missing(xp, targets)

@@ -9,19 +9,19 @@ from typing import Any
 import numpy as np
 
 from mlc_losses._array.host import first_index, to_host
-from mlc_losses._array.labels import label_numbers, padded, scatter_true
+from mlc_losses._array.labels import label_indices, padded, scatter_true
 from mlc_losses._array.namespace import (
     Array,
     ArrayT,
+    as_compute_float,
     can_look,
     check_integer,
     check_multi_hot,
     check_same_shape,
-    computed,
+    checked_float,
     default_integer,
     is_concrete,
     namespace,
-    number,
     positive_integer,
     shape_of,
     taken,
@@ -98,7 +98,7 @@ def label_ids(targets: ArrayT, max_labels: int) -> ArrayT:
     check_multi_hot(xp, "targets", targets)
     relevant, _ = relevant_and_missing(xp, targets)
     num_labels = shape_of(relevant)[-1]
-    numbers = xp.where(relevant, label_numbers(relevant), num_labels)
+    numbers = xp.where(relevant, label_indices(relevant), num_labels)
     if max_labels < num_labels:
         _warn_of_dropped_labels(xp, relevant, max_labels)
     ids = padded(xp.sort(numbers, axis=-1), num_labels, max_labels)
@@ -138,11 +138,11 @@ def smooth_targets(targets: ArrayT, epsilon: float, *, prior: float = 0.5) -> Ar
       >>> smooth_targets(np.array([1, 0]), 0.1)
       array([0.95, 0.05])
     """
-    epsilon = number("epsilon", epsilon, low=0.0, high=1.0)
-    prior = number("prior", prior, low=0.0, high=1.0)
+    epsilon = checked_float("epsilon", epsilon, low=0.0, high=1.0)
+    prior = checked_float("prior", prior, low=0.0, high=1.0)
     xp = namespace(targets=targets)
     if not xp.isdtype(targets.dtype, "real floating"):
-        targets = computed(xp, targets)
+        targets = as_compute_float(xp, targets)
     return (1.0 - epsilon) * targets + epsilon * prior
 
 
@@ -243,7 +243,7 @@ def masked_mean(values: ArrayT, where: Array | None = None) -> ArrayT:
       np.float64(1.5)
     """
     xp = namespace(values=values, where=where)
-    values = computed(xp, values)
+    values = as_compute_float(xp, values)
     if where is None:
         where = xp.ones_like(values, dtype=xp.bool)
     where = taken(xp, where)

@@ -80,8 +80,8 @@ class Case:
     per_label: tuple[str, ...] = ()
     # a label scored right at infinity adds nothing, as if it were not there
     right_infinity_is_deletion: bool = True
-    # the slope by a label scored wrong at infinity is the limit of the slopes before it
-    slope_at_infinity: bool = True
+    # the derivative by a label scored wrong at infinity is the limit of the derivatives before it
+    derivative_at_infinity: bool = True
     takes_targets: bool = True
     # looks across the batch `[n, L]`, and its oracle too; the result has any shape
     across_batch: bool = False
@@ -91,7 +91,7 @@ class Case:
     # weights without a gradient that depend on the logits: the gradient is not that of the value.
     # The oracle takes, as `at`, the logits to compute the weights from
     fixed_weights: bool = False
-    # sizes of logits at which its slopes can be told from differences of its oracle
+    # sizes of logits at which its derivatives can be told from differences of its oracle
     hard_sizes: tuple[float, ...] = (0.0, 80.0, 1e4)
     # k guesses want so many classes
     fewest_labels: int = 0
@@ -161,15 +161,15 @@ class Case:
         """
         if not self.across_batch:
             rows = zip(weights, *arrays, strict=True)
-            slopes = [self._slopes(row, keywords, weight) for weight, *row in rows]
-            return np.array(slopes).reshape(arrays[0].shape)
-        return self._slopes(arrays, keywords, weights)
+            derivatives = [self._derivatives(row, keywords, weight) for weight, *row in rows]
+            return np.array(derivatives).reshape(arrays[0].shape)
+        return self._derivatives(arrays, keywords, weights)
 
-    def _slopes(self, arrays: Any, keywords: dict[str, Any], weights: Any) -> np.ndarray:
+    def _derivatives(self, arrays: Any, keywords: dict[str, Any], weights: Any) -> np.ndarray:
         """The same for what the oracle takes at once."""
         x, rest = arrays[0], arrays[1:]
         fixed = {"at": x} if self.fixed_weights else {}
-        slopes = np.empty_like(x)
+        derivatives = np.empty_like(x)
         for index in np.ndindex(*x.shape):
             step = 1e-6 * max(1.0, abs(x[index])) ** 0.5
             sides = []
@@ -177,5 +177,5 @@ class Case:
                 moved = x.copy()
                 moved[index] += sign * step
                 sides.append(np.asarray(self.oracle(moved, *rest, **fixed, **keywords)))
-            slopes[index] = np.sum(weights * (sides[0] - sides[1])) / (2 * step)
-        return slopes
+            derivatives[index] = np.sum(weights * (sides[0] - sides[1])) / (2 * step)
+        return derivatives

@@ -9,12 +9,12 @@ from case import Case, embeddings, two_embeddings, with_prototypes
 
 import mlc_losses as ml
 
-# at 0 every embedding is the zero vector, where a direction has no slope
+# at 0 every embedding is the zero vector, where a direction has no derivative
 _Points = partial(
     Case,
     arrays=embeddings,
     right_infinity_is_deletion=False,
-    slope_at_infinity=False,
+    derivative_at_infinity=False,
     across_batch=True,
     takes_where=False,
     takes_axis=False,

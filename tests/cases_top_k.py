@@ -37,7 +37,7 @@ def _case(*arguments: Any, **keywords: Any) -> Case:
     return replace(case, fewest_labels=k + 1)
 
 
-# where scores tie, which of them has the slope is not defined
+# where scores tie, which of them has the derivative is not defined
 NO_TIES = ()
 CASES = [
     *[
@@ -47,9 +47,9 @@ CASES = [
     ],
     _case(ml.smooth_top_k_hinge, oracles_top_k.smooth_top_k_hinge,
           keywords={"k": 3, "tau": 0.3, "margin": 0.5}),
-    # with k = 1 a rival at inf leaves no finite slope to share
+    # with k = 1 a rival at inf leaves no finite derivative to share
     _case(ml.smooth_top_k_hinge, oracles_top_k.smooth_top_k_hinge, keywords={"k": 1},
-          slope_at_infinity=False),
+          derivative_at_infinity=False),
     _case(noised_top_k_hinge, noised_oracle, keywords={"k": 2, "sigma": 0.5, "scale": 3.0},
           per_label=("offsets", "margins"), hard_sizes=NO_TIES, takes_forward_mode=False),
 ]  # fmt: skip

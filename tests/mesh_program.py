@@ -20,8 +20,8 @@ from cases import CASES
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 import mlc_losses as ml
-from mlc_losses._array import candidates
-from mlc_losses.perturbed import jax_rule
+from mlc_losses._array import similarity
+from mlc_losses.perturbed import _jax
 
 N, L = 32, 512
 # they sort, select or compare the labels of an example: with labels split they may gather these
@@ -121,7 +121,7 @@ def check_in_own_shard_map(case: Case, mesh: Any) -> None:
 
 def main(kind: str, over: str) -> None:
     # several blocks of rows, as large batches have
-    jax_rule._BLOCK_SIZE, candidates._BLOCK_SIZE = 8 * L, 8 * N
+    _jax._BLOCK_SIZE, similarity._BLOCK_SIZE = 8 * L, 8 * N
     mesh = jax.make_mesh((4,), ("devices",), axis_types=(AxisType[kind],))
     cases = [case for case in [*CASES, *OVERLAP] if over != "labels" or not case.embedded]
     wrong = []

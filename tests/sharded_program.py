@@ -229,12 +229,12 @@ def process(number: int, port: int) -> None:
 
         split = partial(total, loss=sharded(loss, mesh, **axes))
         x, y = first
-        value, slope = jax.jit(jax.value_and_grad(split))(given[x], given[y])
-        wanted, wanted_slope = jax.jit(jax.value_and_grad(total))(whole[x], whole[y])
+        value, derivative = jax.jit(jax.value_and_grad(split))(given[x], given[y])
+        wanted, wanted_derivative = jax.jit(jax.value_and_grad(total))(whole[x], whole[y])
         np.testing.assert_allclose(value, wanted, rtol=1e-9)
-        for shard in slope.addressable_shards:
+        for shard in derivative.addressable_shards:
             np.testing.assert_allclose(
-                shard.data, np.asarray(wanted_slope)[shard.index], rtol=1e-9, atol=1e-11
+                shard.data, np.asarray(wanted_derivative)[shard.index], rtol=1e-9, atol=1e-11
             )
 
 

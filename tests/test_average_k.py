@@ -301,8 +301,8 @@ def test_each_term_trains_its_own_head():
         return alone.sum()
 
     found, expected = (jax.jit(jax.grad(f, (0, 1)))(s, t) for f in (total, apart))
-    for slopes, alone in zip(found, expected, strict=True):
-        np.testing.assert_allclose(slopes, alone, rtol=1e-12)
+    for derivatives, alone in zip(found, expected, strict=True):
+        np.testing.assert_allclose(derivatives, alone, rtol=1e-12)
 
 
 # several devices ---------------------------------------------------------------------------------

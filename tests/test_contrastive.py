@@ -12,7 +12,7 @@ import pytest
 from backends import HAS_GRADIENTS, NAME, OPTIMIZED, asarray, compiled, gradient, to_numpy, xp
 
 import mlc_losses as ml
-from mlc_losses._array import candidates
+from mlc_losses._array import similarity
 
 with_gradients = pytest.mark.skipif(not HAS_GRADIENTS, reason=f"{NAME} has no gradients")
 only_jax = pytest.mark.skipif(NAME != "jax", reason="JAX's compiler")
@@ -130,10 +130,10 @@ def test_gradient_of_mscrg_is_its_definition(alpha: float) -> None:
     exponents = unit(everyone) @ unit(everyone).T / 0.3
     np.fill_diagonal(exponents, -np.inf)
     share = np.exp(exponents - np.logaddexp.reduce(exponents, axis=1, keepdims=True))
-    slopes = np.where(q > 0, np.minimum(share - q, 0), share)
-    slopes[q.sum(1) == 0] = 0
+    derivatives = np.where(q > 0, np.minimum(share - q, 0), share)
+    derivatives[q.sum(1) == 0] = 0
     assert (share > q)[q > 0].any()  # some positives are attracted enough
-    fixed, points = asarray(slopes), asarray(prototypes)
+    fixed, points = asarray(derivatives), asarray(prototypes)
 
     def linear(x: Any) -> Any:
         z = xp.concat([x, points])
@@ -200,10 +200,10 @@ def test_zero_vectors_have_gradient_zero(name: str) -> None:
     def total(x: Any) -> Any:
         return xp.sum(LOSSES[name](x, points, targets))
 
-    slopes = gradient(total, asarray(x))
-    assert np.isfinite(slopes).all()
-    assert (slopes[3:5] == 0).all()
-    assert (slopes[5:] != 0).any()
+    derivatives = gradient(total, asarray(x))
+    assert np.isfinite(derivatives).all()
+    assert (derivatives[3:5] == 0).all()
+    assert (derivatives[5:] != 0).any()
 
 
 @pytest.mark.parametrize("n", [0, 1])
@@ -258,9 +258,9 @@ def test_keys_that_are_left_out_are_not_there(loss: str) -> None:
         def total(keys: Any) -> Any:
             return xp.sum(getattr(ml, loss)(*inputs, keys=keys, **named))
 
-        slopes = gradient(total, asarray(garbage))
-        assert (slopes[~here] == 0).all()
-        assert (slopes[here] != 0).any(axis=1).all()
+        derivatives = gradient(total, asarray(garbage))
+        assert (derivatives[~here] == 0).all()
+        assert (derivatives[here] != 0).any(axis=1).all()
 
 
 def test_queue_keeps_the_last_rows_first_in_first_out() -> None:
@@ -337,7 +337,7 @@ def test_blocks_of_anchors_change_nothing(name: str, monkeypatch: pytest.MonkeyP
     values = values_of(name, x, prototypes, y)
     weights = asarray(np.random.default_rng(1).random(len(values)))
     whole = gradient(total, x, weights) if HAS_GRADIENTS else None
-    monkeypatch.setattr(candidates, "_BLOCK_SIZE", 60)  # 3 to 12 anchors, not a divisor of 17
+    monkeypatch.setattr(similarity, "_BLOCK_SIZE", 60)  # 3 to 12 anchors, not a divisor of 17
     # new functions, not the compiled ones
     again = compiled(lambda *arrays: LOSSES[name](*arrays))(x, prototypes, y)
     assert_same(again, values)
@@ -441,8 +441,11 @@ def test_lifted_structure_of_close_points(distance: float) -> None:
         to_numpy(value), oracles.lifted_structure(x.astype(np.float64), y), rtol=1e-6
     )
     if HAS_GRADIENTS:
-        slopes, expected = gradient(total, narrow, asarray(y)), gradient(total, wide, asarray(y))
-        error = np.abs(slopes - expected).max() / np.abs(expected).max()
+        derivatives, expected = (
+            gradient(total, narrow, asarray(y)),
+            gradient(total, wide, asarray(y)),
+        )
+        error = np.abs(derivatives - expected).max() / np.abs(expected).max()
         # normalising them rounds points by up to 6e-8
         assert error < 1e-6 + 1e-7 / distance
 

@@ -37,9 +37,9 @@ def test_nothing_compiles_at_the_third_call_of_a_loss(case: Case) -> None:
     def loss(first: Any) -> Any:
         return case.loss(first, *rest, **keywords)
 
-    slopes = jax.grad(lambda first: loss(first).sum())
+    derivatives = jax.grad(lambda first: loss(first).sum())
     assert not compiled_by_the_third(lambda: loss(first))
-    assert not compiled_by_the_third(lambda: slopes(first))
+    assert not compiled_by_the_third(lambda: derivatives(first))
 
 
 def other_calls() -> dict[str, Callable[[], Any]]:

@@ -53,7 +53,7 @@ GOLDEN = {
     ),
 }
 
-GOLDEN_SLOPES = {
+GOLDEN_DERIVATIVES = {
     "zlpr": (
         lambda s: xp.sum(ml.zlpr(s, asarray(TARGETS))),
         [
@@ -79,9 +79,9 @@ def test_golden_value(name: str) -> None:
 
 
 @pytest.mark.skipif(not HAS_GRADIENTS, reason=f"{NAME} has no gradients")
-@pytest.mark.parametrize("name", GOLDEN_SLOPES)
+@pytest.mark.parametrize("name", GOLDEN_DERIVATIVES)
 def test_golden_gradient(name: str) -> None:
-    function, expected = GOLDEN_SLOPES[name]
+    function, expected = GOLDEN_DERIVATIVES[name]
     np.testing.assert_allclose(gradient(function, asarray(LOGITS)), expected, rtol=1e-11)
 
 
@@ -129,17 +129,17 @@ def test_zlpr_learns_its_threshold_and_its_targets() -> None:
         (asarray(0.5), lambda t: ml.zlpr(logits, targets, threshold=t)),
         (targets, lambda t: ml.zlpr(logits, t)),
     ):
-        slope = gradient(lambda t, loss=loss: xp.sum(loss(t)), start)
+        derivative = gradient(lambda t, loss=loss: xp.sum(loss(t)), start)
         flat = to_numpy(start).ravel()
         for i in range(flat.size):
             step = np.zeros(flat.size)
             step[i] = 1e-6
             sides = [
-                float(xp.sum(loss(asarray((flat + sign * step).reshape(slope.shape)))))
+                float(xp.sum(loss(asarray((flat + sign * step).reshape(derivative.shape)))))
                 for sign in (1, -1)
             ]
             expected = (sides[0] - sides[1]) / 2e-6
-            np.testing.assert_allclose(slope.ravel()[i], expected, rtol=1e-6, atol=1e-8)
+            np.testing.assert_allclose(derivative.ravel()[i], expected, rtol=1e-6, atol=1e-8)
 
 
 def test_soft_zlpr_has_its_minimum_at_half_the_log_odds() -> None:
@@ -151,18 +151,18 @@ def test_soft_zlpr_has_its_minimum_at_half_the_log_odds() -> None:
     for step in np.random.default_rng(0).normal(size=(20, 1, 5)) * 0.1:
         assert (to_numpy(ml.zlpr(best + asarray(step), asarray(soft))) > to_numpy(minimum)).all()
     if HAS_GRADIENTS:
-        slopes = gradient(lambda s: xp.sum(ml.zlpr(s, asarray(soft))), best)
-        np.testing.assert_allclose(slopes, 0, atol=1e-15)
+        derivatives = gradient(lambda s: xp.sum(ml.zlpr(s, asarray(soft))), best)
+        np.testing.assert_allclose(derivatives, 0, atol=1e-15)
 
 
 @pytest.mark.skipif(not HAS_GRADIENTS, reason=f"{NAME} has no gradients")
-def test_zlpr_slopes_of_each_side_add_to_less_than_one() -> None:
+def test_zlpr_derivatives_of_each_side_add_to_less_than_one() -> None:
     logits, targets = batch(4, num_labels=300)
-    slopes = gradient(lambda s: xp.sum(ml.zlpr(s, targets)), logits)
+    derivatives = gradient(lambda s: xp.sum(ml.zlpr(s, targets)), logits)
     y = to_numpy(targets) > 0
-    assert (np.where(y, 0, slopes) >= 0).all() and (np.where(y, slopes, 0) <= 0).all()
-    assert (np.where(y, 0, slopes).sum(-1) < 1).all()
-    assert (np.where(y, slopes, 0).sum(-1) > -1).all()
+    assert (np.where(y, 0, derivatives) >= 0).all() and (np.where(y, derivatives, 0) <= 0).all()
+    assert (np.where(y, 0, derivatives).sum(-1) < 1).all()
+    assert (np.where(y, derivatives, 0).sum(-1) > -1).all()
 
 
 def test_zlpr_kl_and_r_drop() -> None:

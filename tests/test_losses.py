@@ -250,10 +250,12 @@ def test_mask_is_deletion(case: Case) -> None:
     assert_close(call(case, masked, keywords, where=mask), expected, rtol=1e-14)
     if HAS_GRADIENTS:
         weights = some_weights(case, kept)
-        slopes = loss_gradient(case, masked, keywords, weights, where=mask)
-        expected_slopes = loss_gradient(case, kept, kept_keywords, weights)
-        np.testing.assert_allclose(slopes[:, where], expected_slopes, rtol=1e-13, atol=1e-15)
-        assert (slopes[:, ~where] == 0).all()
+        derivatives = loss_gradient(case, masked, keywords, weights, where=mask)
+        expected_derivatives = loss_gradient(case, kept, kept_keywords, weights)
+        np.testing.assert_allclose(
+            derivatives[:, where], expected_derivatives, rtol=1e-13, atol=1e-15
+        )
+        assert (derivatives[:, ~where] == 0).all()
 
 
 @every_case
@@ -266,8 +268,8 @@ def test_all_masked_is_zero(case: Case) -> None:
     expected = np.zeros(case.expected(arrays, keywords).shape)
     assert_close(call(case, lost, keywords, where=nothing), expected, rtol=0)
     if HAS_GRADIENTS:
-        slopes = loss_gradient(case, lost, keywords, expected + 1, where=nothing)
-        assert (slopes == 0).all()
+        derivatives = loss_gradient(case, lost, keywords, expected + 1, where=nothing)
+        assert (derivatives == 0).all()
 
 
 @every_case
@@ -326,8 +328,8 @@ def test_mask_of_whole_examples(case: Case) -> None:
     actual = call(case, hidden, keywords, where=whole)
     assert_close(actual, expected, rtol=1e-13)
     if HAS_GRADIENTS:
-        slopes = loss_gradient(case, hidden, keywords, np.ones(expected.shape), where=whole)
-        assert (slopes[~rows] == 0).all()
+        derivatives = loss_gradient(case, hidden, keywords, np.ones(expected.shape), where=whole)
+        assert (derivatives[~rows] == 0).all()
 
 
 @only_jax
@@ -340,9 +342,9 @@ def test_class_id_out_of_range_is_nan_under_jit(case: Case) -> None:
     arrays[-1][[1, 4]] = (7, -100)
     bad = [False, True, False, False, True, False]
     assert np.isnan(to_numpy(call(case, arrays, keywords))).tolist() == bad
-    slopes = loss_gradient(case, arrays, keywords, np.ones(6))
-    assert np.isnan(slopes).all(axis=1).tolist() == bad
-    assert np.isfinite(slopes[~np.array(bad)]).all()
+    derivatives = loss_gradient(case, arrays, keywords, np.ones(6))
+    assert np.isnan(derivatives).all(axis=1).tolist() == bad
+    assert np.isfinite(derivatives[~np.array(bad)]).all()
 
 
 # infinity ----------------------------------------------------------------------------------------
@@ -363,9 +365,9 @@ def test_right_at_infinity_is_deletion(case: Case) -> None:
     expected = to_numpy(call(case, rest, rest_keywords))
     assert_close(call(case, (logits, targets), keywords), expected, rtol=1e-13)
     if HAS_GRADIENTS:
-        slopes = loss_gradient(case, (logits, targets), keywords, np.ones(6))
-        assert (slopes[:, columns] == 0).all()
-        assert np.isfinite(slopes).all()
+        derivatives = loss_gradient(case, (logits, targets), keywords, np.ones(6))
+        assert (derivatives[:, columns] == 0).all()
+        assert np.isfinite(derivatives).all()
 
 
 @every_case
@@ -384,10 +386,12 @@ def test_wrong_at_infinity_is_the_limit(case: Case) -> None:
     limit = case.expected((far, *rest), keywords)
     expected = np.where(limit > 1e3, np.inf, limit)
     assert_close(call(case, (wrong, *rest), keywords), expected, rtol=1e-12)
-    if HAS_GRADIENTS and case.slope_at_infinity and case.takes_targets and len(arrays) == 2:
-        slopes = loss_gradient(case, (wrong, *rest), keywords, np.ones(6))
-        expected_slopes = case.differences((far, *rest), keywords, np.ones(6))
-        np.testing.assert_allclose(slopes[:, 2], expected_slopes[:, 2], rtol=1e-6, atol=1e-9)
+    if HAS_GRADIENTS and case.derivative_at_infinity and case.takes_targets and len(arrays) == 2:
+        derivatives = loss_gradient(case, (wrong, *rest), keywords, np.ones(6))
+        expected_derivatives = case.differences((far, *rest), keywords, np.ones(6))
+        np.testing.assert_allclose(
+            derivatives[:, 2], expected_derivatives[:, 2], rtol=1e-6, atol=1e-9
+        )
 
 
 # gradients ---------------------------------------------------------------------------------------
@@ -395,7 +399,7 @@ def test_wrong_at_infinity_is_the_limit(case: Case) -> None:
 
 @with_gradients
 @every_case
-def test_gradient_is_the_slope_of_the_oracle(case: Case) -> None:
+def test_gradient_is_the_derivative_of_the_oracle(case: Case) -> None:
     arrays, keywords = case.draw(10)
     weights = some_weights(case, arrays)
     expected = case.differences(arrays, keywords, weights)
@@ -431,10 +435,10 @@ def test_gradient_follows_a_permutation(case: Case) -> None:
     moved = case.keep(arrays, order)
     moved_keywords = {k: v[order] if k in case.per_label else v for k, v in keywords.items()}
     weights = some_weights(case, arrays)
-    slopes = loss_gradient(case, arrays, keywords, weights)
+    derivatives = loss_gradient(case, arrays, keywords, weights)
     moved_weights = case.keep_values(weights, 6, order)
-    moved_slopes = loss_gradient(case, moved, moved_keywords, moved_weights)
-    np.testing.assert_allclose(moved_slopes, slopes[:, order], rtol=1e-12, atol=1e-15)
+    moved_derivatives = loss_gradient(case, moved, moved_keywords, moved_weights)
+    np.testing.assert_allclose(moved_derivatives, derivatives[:, order], rtol=1e-12, atol=1e-15)
 
 
 @every_case
@@ -448,10 +452,10 @@ def test_huge_finite_logits(case: Case) -> None:
     logits = np.where(rng.random(huge.shape) < 0.7, huge, arrays[0])
     with np.errstate(over="ignore", invalid="ignore"):
         assert not np.isnan(to_numpy(call(case, (logits, *arrays[1:]), keywords))).any()
-    if HAS_GRADIENTS and case.hard_sizes != (0.0,):  # an exponential has no finite slope there
+    if HAS_GRADIENTS and case.hard_sizes != (0.0,):  # an exponential has no finite derivative there
         weights = some_weights(case, arrays)
-        slopes = loss_gradient(case, (logits, *arrays[1:]), keywords, weights)
-        assert np.isfinite(slopes).all()
+        derivatives = loss_gradient(case, (logits, *arrays[1:]), keywords, weights)
+        assert np.isfinite(derivatives).all()
 
 
 @every_case
@@ -485,10 +489,10 @@ def test_half_precision_is_computed_in_float32(case: Case, dtype: str) -> None:
     keywords = {k: rounded(v) if isinstance(v, np.ndarray) else v for k, v in keywords.items()}
     assert_close(actual, case.expected(arrays, keywords), rtol=2e-5, atol=2e-6)
     weights = np.ones(case.expected(arrays, keywords).shape)
-    slopes = loss_gradient(case, arrays, keywords, weights, dtype=dtype)
+    derivatives = loss_gradient(case, arrays, keywords, weights, dtype=dtype)
     expected = case.differences(arrays, keywords, weights)
     rounding = float(xp.finfo(getattr(xp, dtype)).eps)
-    np.testing.assert_allclose(slopes, expected, rtol=rounding, atol=rounding * 1e-2)
+    np.testing.assert_allclose(derivatives, expected, rtol=rounding, atol=rounding * 1e-2)
 
 
 # transformations ---------------------------------------------------------------------------------
@@ -532,15 +536,15 @@ def test_forward_mode_and_second_derivatives(case: Case) -> None:
     @compiled
     def derivatives(x: Any, direction: Any) -> Any:
         forward = jax.jvp(total, (x,), (direction,))[1]
-        slopes, product = jax.jvp(jax.grad(total), (x,), (direction,))
-        return forward, slopes, product, jax.hessian(total)(x)
+        derivatives, product = jax.jvp(jax.grad(total), (x,), (direction,))
+        return forward, derivatives, product, jax.hessian(total)(x)
 
     direction = np.linspace(-1, 1, 12).reshape(3, 4)
     here_and_beside = (arrays[0] + step * direction for step in (0, 1e-5, -1e-5))
     found, ahead, behind = (derivatives(asarray(x), asarray(direction)) for x in here_and_beside)
-    forward, slopes, product, hessian = map(to_numpy, found)
+    forward, derivatives, product, hessian = map(to_numpy, found)
     expected = to_numpy(ahead[1] - behind[1]) / 2e-5
-    np.testing.assert_allclose(forward, (slopes * direction).sum(), rtol=1e-10)
+    np.testing.assert_allclose(forward, (derivatives * direction).sum(), rtol=1e-10)
     if case.fixed_weights:
         return  # fixed in the second derivative too, moving in the difference of the first
     np.testing.assert_allclose(product, expected, rtol=1e-5, atol=1e-7)

@@ -21,7 +21,7 @@ from subjects import LOSSES, SCORES, SUBJECTS, TARGETS, Subject, of_case
 
 import mlc_losses as ml
 from mlc_losses import metrics
-from mlc_losses._array import candidates, namespace
+from mlc_losses._array import namespace, similarity
 
 only_torch = pytest.mark.skipif(NAME != "torch", reason="PyTorch's modes")
 only_jax = pytest.mark.skipif(NAME != "jax", reason="JAX's modes")
@@ -101,7 +101,7 @@ def test_torch_compile(subject: Subject) -> None:
 AT_INFINITY = [
     subject
     for subject in LOSSES
-    if subject.case.slope_at_infinity and subject.case.right_infinity_is_deletion
+    if subject.case.derivative_at_infinity and subject.case.right_infinity_is_deletion
 ]
 
 
@@ -293,7 +293,7 @@ def test_blocks_of_anchors_under_transforms(name: str, monkeypatch: pytest.Monke
     """Rows of pairs that are computed again in the backward pass, as above 2048 rows."""
     import torch
 
-    monkeypatch.setattr(candidates, "_BLOCK_SIZE", 16)
+    monkeypatch.setattr(similarity, "_BLOCK_SIZE", 16)
     subject = next(s for s in LOSSES if s.id.startswith(f"{name}-"))
     arrays = subject.here()
     expected = torch_gradient(total(subject), *arrays)
@@ -306,7 +306,7 @@ def test_blocks_of_anchors_under_transforms(name: str, monkeypatch: pytest.Monke
 @only_torch
 @pytest.mark.modes
 def test_blocks_of_anchors_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(candidates, "_BLOCK_SIZE", 16)
+    monkeypatch.setattr(similarity, "_BLOCK_SIZE", 16)
     subject = next(s for s in LOSSES if s.id.startswith("supcon-"))
     arrays = subject.here()
     program = compiled_by("aot_eager", total(subject))

@@ -56,7 +56,9 @@ def call(name: str, s: np.ndarray, y: np.ndarray, where: np.ndarray, dtype: str)
     return to_numpy(actual)
 
 
-def slopes(name: str, s: np.ndarray, y: np.ndarray, where: np.ndarray, dtype: str) -> np.ndarray:
+def derivatives(
+    name: str, s: np.ndarray, y: np.ndarray, where: np.ndarray, dtype: str
+) -> np.ndarray:
     inputs = asarray(s, dtype), asarray(y, dtype), asarray(where), asarray(WEIGHTS)
     return gradient(total_of_arrays(name), *inputs)
 
@@ -76,11 +78,11 @@ def test_value_and_gradient_are_the_oracles(name: str, size: float | None) -> No
         np.testing.assert_allclose(actual, expected, rtol=rtol, atol=atol)
         assert actual[0] == 1 and actual[2] == 0
     if HAS_GRADIENTS:
-        expected = oracles_sets.slopes(
+        expected = oracles_sets.derivatives(
             lambda x: WEIGHTS @ oracles_sets.overlap(x, y, where=where, **keywords), s
         )
         for dtype, rtol, atol in (("float64", 1e-6, 1e-9), ("float32", 1e-4, 1e-6))[:precisions]:
-            actual = slopes(name, masked, y, where, dtype)
+            actual = derivatives(name, masked, y, where, dtype)
             np.testing.assert_allclose(actual, expected, rtol=rtol, atol=atol)
             assert (actual[~where] == 0).all() and (actual[:, [0, 2]] == 0).all()
 
@@ -100,7 +102,7 @@ def test_infinite_logits_and_nan(name: str) -> None:
     assert (actual[2:] == 1).all()
     if HAS_GRADIENTS:
         for signed in (right, -right):
-            assert (slopes(name, signed, y, where, "float64") == 0).all()
+            assert (derivatives(name, signed, y, where, "float64") == 0).all()
     s = np.zeros_like(y)
     s[3, 4] = np.nan
     actual = call(name, s, y, where, "float64")

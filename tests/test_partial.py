@@ -147,7 +147,7 @@ def test_role_teaches_the_estimator_without_being_taught_by_it():
     def total(t, s, y):
         return xp.sum(ml.role(s, t, y, 1.5))
 
-    slopes = gradient(total, t, s, y)
+    derivatives = gradient(total, t, s, y)
     expected = np.empty((3, 4))
     for index in np.ndindex(3, 4):
         step = np.zeros((3, 4))
@@ -157,7 +157,7 @@ def test_role_teaches_the_estimator_without_being_taught_by_it():
             for sign in (1, -1)
         )
         expected[index] = (up - down) / 2e-6
-    np.testing.assert_allclose(slopes, expected, rtol=1e-6, atol=1e-8)
+    np.testing.assert_allclose(derivatives, expected, rtol=1e-6, atol=1e-8)
 
 
 @pytest.mark.parametrize("mode", ["reject", "correct"])

@@ -76,8 +76,8 @@ def test_golden_values(golden: Any) -> None:
         keywords = {"sigma": float(sigma), "method": "exact"}
         close(KTH(scores, k + 1, **keywords), golden[f"exact_k{k}_e{sigma}/skp1"], 1e-9)
         if HAS_GRADIENTS and sigma == "1":
-            slopes = gradient(partial(_total, partial(KTH, k=k + 1, **keywords)), scores)
-            close(asarray(slopes), golden[f"exact_k{k}_e{sigma}/prob"], 1e-8)
+            derivatives = gradient(partial(_total, partial(KTH, k=k + 1, **keywords)), scores)
+            close(asarray(derivatives), golden[f"exact_k{k}_e{sigma}/prob"], 1e-8)
 
 
 @pytest.mark.parametrize("k", [1, 3, 7])
@@ -99,13 +99,13 @@ def test_exact(k: int) -> None:
 
 
 @only_gradients
-def test_exact_slopes_are_probabilities() -> None:
+def test_exact_derivatives_are_probabilities() -> None:
     expected = np.array([oracles.probabilities(row, 3, 1.0) for row in ROWS])
     loss = partial(_total, exact[3])
     close(asarray(gradient(loss, asarray(ROWS))), expected, 1e-8)
-    slopes = gradient(loss, asarray(ROWS, "float32"))
-    assert slopes.dtype == np.float32
-    close(asarray(slopes), expected, 1e-3)
+    derivatives = gradient(loss, asarray(ROWS, "float32"))
+    assert derivatives.dtype == np.float32
+    close(asarray(derivatives), expected, 1e-3)
 
 
 def test_exact_mask() -> None:
@@ -125,10 +125,10 @@ def test_exact_with_many_classes(dtype: str, atol: float) -> None:
     expected = [oracles.expected_kth_largest(row, 3, 1.0) for row in rows]
     for row, value in zip(rows, expected, strict=True):
         close(exact[3](asarray(row[None], dtype)), [value], atol)
-    if HAS_GRADIENTS:  # what is promised of the value holds of the slopes
-        slopes = gradient(partial(_total, exact[3]), asarray(rows[:1], dtype))
-        close(asarray(slopes[0]), oracles.probabilities(rows[0], 3, 1.0), atol)
-        close(asarray(slopes.sum(-1)), [1.0], 10 * atol)
+    if HAS_GRADIENTS:  # what is promised of the value holds of the derivatives
+        derivatives = gradient(partial(_total, exact[3]), asarray(rows[:1], dtype))
+        close(asarray(derivatives[0]), oracles.probabilities(rows[0], 3, 1.0), atol)
+        close(asarray(derivatives.sum(-1)), [1.0], 10 * atol)
 
 
 def test_too_few_candidates_are_warned_about() -> None:
@@ -141,7 +141,7 @@ def test_too_few_candidates_are_warned_about() -> None:
 
 
 def test_bound_is_one() -> None:
-    from mlc_losses.perturbed.exact import expected_kth
+    from mlc_losses.perturbed._exact import expected_kth
 
     rng = np.random.default_rng(2)
     for size in (0.0, 1.0, 3.0):
@@ -152,7 +152,9 @@ def test_bound_is_one() -> None:
             part = expected_kth(rows, 4, sigma, num_candidates)
             slack = 1e-7  # of the quadrature
             assert (np.abs(part.value - whole.value) <= part.bound + slack).all()
-            assert (np.abs(part.slopes - whole.slopes).max(-1) <= part.bound + slack).all()
+            assert (
+                np.abs(part.derivatives - whole.derivatives).max(-1) <= part.bound + slack
+            ).all()
 
 
 @pytest.mark.parametrize("num_samples", [400, 401])
@@ -241,10 +243,10 @@ def test_infinite_and_missing_scores(method: str) -> None:
     assert np.isnan(mask[3]).all() and (mask[0, [1, 4]] == 0).all()
     close(asarray(mask[[0, 1, 4]].sum(-1)), [2, 2, 2], 1e-8)
     if HAS_GRADIENTS:
-        slopes = gradient(partial(_total, partial(KTH, k=3, **keywords)), asarray(rows))
-        close(asarray(slopes[[0, 1, 2, 4]].sum(-1)), [1, 0, 1, 1], 1e-8)
-        assert (slopes[0, [1, 4]] == 0).all() and (slopes[2, [1, 4]] == 0).all()
-        assert np.isnan(slopes[3]).any()
+        derivatives = gradient(partial(_total, partial(KTH, k=3, **keywords)), asarray(rows))
+        close(asarray(derivatives[[0, 1, 2, 4]].sum(-1)), [1, 0, 1, 1], 1e-8)
+        assert (derivatives[0, [1, 4]] == 0).all() and (derivatives[2, [1, 4]] == 0).all()
+        assert np.isnan(derivatives[3]).any()
 
 
 def test_missing_noise_is_missing() -> None:
@@ -267,15 +269,15 @@ def test_shapes_and_dtypes() -> None:
 
 @only_gradients
 def test_half_precision() -> None:
-    """Computed in float32, with slopes in the dtype of the scores."""
+    """Computed in float32, with derivatives in the dtype of the scores."""
     half = asarray(SCORES, "bfloat16")
     rounded = to_numpy(half).astype(np.float64)
     value = KTH(half, 3, noise=asarray(NOISE))
     assert value.dtype == xp.float32
     close(value, to_numpy(KTH(asarray(rounded), 3, noise=asarray(NOISE))), 1e-5)
     close(exact[3](half), to_numpy(exact[3](asarray(rounded))), 1e-4)
-    slopes = gradient(partial(_total, partial(KTH, k=3, noise=asarray(NOISE))), half)
-    close(asarray(slopes.sum(-1)), np.ones(4), 2e-2)
+    derivatives = gradient(partial(_total, partial(KTH, k=3, noise=asarray(NOISE))), half)
+    close(asarray(derivatives.sum(-1)), np.ones(4), 2e-2)
 
 
 @pytest.mark.parametrize(
@@ -315,7 +317,7 @@ def test_errors(function: Any, change: dict[str, Any], error: type, words: list[
 @pytest.mark.parametrize("num_labels", [40, 600, 1000, 1001])
 def test_selection(num_labels: int) -> None:
     """By each of its ways, with ties and infinities among the scores."""
-    from mlc_losses._array.picks import largest
+    from mlc_losses._array.kth_label import largest
 
     rng = np.random.default_rng(3)
     rows = rng.normal(size=(6, num_labels)).astype(np.float32)
@@ -347,15 +349,15 @@ def test_normal_cdf_and_density() -> None:
     x = np.concatenate([np.linspace(-9, 9, 301), [-0.0, 0, 1e-30, 30, 40]])
     density = np.exp(-x * x / 2) / np.sqrt(2 * np.pi)
     for dtype, accuracy in (("float64", 1e-15), ("float32", 3e-7)):
-        above, slope = normal_cdf_and_density(asarray(x, dtype))
+        above, derivative = normal_cdf_and_density(asarray(x, dtype))
         close(above, oracles.normal_cdf(x), accuracy)
-        close(slope, density, accuracy)
+        close(derivative, density, accuracy)
     # the exponential of 9²/2 alone has 40 roundings of its own exponent
     single = to_numpy(normal_cdf_and_density(asarray(x[x < 0], "float32"))[0])
     np.testing.assert_allclose(single, oracles.normal_cdf(x[x < 0]), rtol=5e-6)
     if HAS_GRADIENTS:
-        slopes = gradient(lambda t: normal_cdf_and_density(t)[0].sum(), asarray(x, "float32"))
-        np.testing.assert_allclose(slopes, density, atol=1e-5)
+        derivatives = gradient(lambda t: normal_cdf_and_density(t)[0].sum(), asarray(x, "float32"))
+        np.testing.assert_allclose(derivatives, density, atol=1e-5)
 
 
 @pytest.fixture(scope="module")
@@ -472,16 +474,16 @@ class TestJax:
 
         with pytest.raises(TypeError, match="forward-mode"):
             jax.jvp(sampled, (row,), (row,))
-        slopes = jax.grad(sampled)(row)
+        derivatives = jax.grad(sampled)(row)
         square = jax.jacrev(jax.grad(lambda row: sampled(row) ** 2))(row)
-        close(square, 2 * np.outer(slopes, slopes))
-        slopes = jax.jit(jax.grad(exact[3]))
+        close(square, 2 * np.outer(derivatives, derivatives))
+        derivatives = jax.jit(jax.grad(exact[3]))
         tangent = jax.jit(lambda row: jax.jvp(exact[3], (row,), (row,))[1])(row)
-        close(tangent, float(slopes(row) @ row))
+        close(tangent, float(derivatives(row) @ row))
         hessian = jax.jit(jax.hessian(exact[3]))(row)
         close(hessian, to_numpy(hessian).T)
         step = 1e-5 * jnp.eye(7)[2]
-        change = to_numpy(slopes(row + step) - slopes(row - step)) / 2e-5
+        change = to_numpy(derivatives(row + step) - derivatives(row - step)) / 2e-5
         close(hessian[2], change, 1e-6)
 
     def test_compiled_program(self) -> None:
@@ -518,11 +520,11 @@ class TestTorch:
         def sampled(row: Any) -> Any:
             return KTH(row, 2, noise=noise)
 
-        slopes = torch.func.grad(sampled)(row)
+        derivatives = torch.func.grad(sampled)(row)
         tangent = torch.func.jvp(sampled, (row,), (row,))[1]
-        close(tangent, float(slopes @ row))
+        close(tangent, float(derivatives @ row))
         square = torch.autograd.functional.hessian(lambda row: sampled(row) ** 2, row)
-        close(square, 2 * np.outer(slopes, slopes))
+        close(square, 2 * np.outer(derivatives, derivatives))
         hessian = torch.autograd.functional.hessian(exact[3], row)
         close(hessian, to_numpy(hessian).T)
         close(hessian.sum(0), np.zeros(7), 1e-7)

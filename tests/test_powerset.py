@@ -144,7 +144,7 @@ def test_marginals_are_the_oracles() -> None:
     if HAS_GRADIENTS:
         assert POWERSET.marginals(asarray(LOGITS, "bfloat16")).dtype == xp.float32
         weights = np.random.default_rng(2).uniform(0.5, 2, (5, 4))
-        expected = oracles_sets.slopes(
+        expected = oracles_sets.derivatives(
             lambda s: sum(
                 weights[i] @ oracles_sets.marginals(row, TABLE) for i, row in enumerate(s)
             ),
@@ -169,12 +169,12 @@ def test_loss_and_gradient_are_the_oracles(size: float | None) -> None:
         assert actual.dtype == getattr(xp, dtype)
         np.testing.assert_allclose(to_numpy(actual), expected, rtol=rtol, atol=1e-7)
     if HAS_GRADIENTS:
-        slopes = np.exp([oracles_sets.log_softmax(row) for row in s])
-        slopes[np.arange(5), IDS] -= 1
-        slopes *= WEIGHTS[:, None]
+        derivatives = np.exp([oracles_sets.log_softmax(row) for row in s])
+        derivatives[np.arange(5), IDS] -= 1
+        derivatives *= WEIGHTS[:, None]
         for dtype, rtol, atol in (("float64", 1e-12, 1e-15), ("float32", 1e-5, 1e-7)):
             actual = gradient(loss_total, asarray(s, dtype), asarray(IDS), asarray(WEIGHTS))
-            np.testing.assert_allclose(actual, slopes, rtol=rtol, atol=atol)
+            np.testing.assert_allclose(actual, derivatives, rtol=rtol, atol=atol)
 
 
 def test_loss_at_infinity() -> None:
@@ -189,9 +189,9 @@ def test_loss_at_infinity() -> None:
     tiny = ml.label_powerset(asarray([[50.0, 0.0]]), asarray([0]))
     np.testing.assert_allclose(to_numpy(tiny), [np.exp(-50.0)], rtol=1e-14)
     if HAS_GRADIENTS:
-        slopes = gradient(loss_total, asarray(s[:4]), asarray(ids[:4]), asarray(np.ones(4)))
-        assert np.isfinite(slopes).all() and (slopes[0] == 0).all()
-        assert slopes[1, 1] == -1 and slopes[2, 0] == -1 and slopes[3, 0] == 0
+        derivatives = gradient(loss_total, asarray(s[:4]), asarray(ids[:4]), asarray(np.ones(4)))
+        assert np.isfinite(derivatives).all() and (derivatives[0] == 0).all()
+        assert derivatives[1, 1] == -1 and derivatives[2, 0] == -1 and derivatives[3, 0] == 0
 
 
 @pytest.mark.skipif(not HAS_GRADIENTS, reason=f"{NAME} has no gradients")

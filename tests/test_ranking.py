@@ -118,10 +118,10 @@ def test_a_logit_of_minus_infinity_deletes_a_class(label_smoothing: float) -> No
     ):
         assert_same(loss(deleted), loss(kept))
         if HAS_GRADIENTS:
-            slopes = gradient(lambda s, loss=loss: xp.sum(loss(s)), deleted)
+            derivatives = gradient(lambda s, loss=loss: xp.sum(loss(s)), deleted)
             expected = gradient(lambda s, loss=loss: xp.sum(loss(s)), kept)
-            np.testing.assert_allclose(slopes[:, [0, 1, 2, 4]], expected, rtol=1e-13)
-            assert (slopes[:, 3] == 0).all()
+            np.testing.assert_allclose(derivatives[:, [0, 1, 2, 4]], expected, rtol=1e-13)
+            assert (derivatives[:, 3] == 0).all()
 
 
 def test_infinite_logits_of_a_softmax() -> None:
@@ -159,9 +159,11 @@ def test_circle_with_the_defaults_of_the_paper() -> None:
     assert_same(ml.circle(asarray(similarities), asarray(targets)), asarray(expected), 1e-12)
     if HAS_GRADIENTS:
         total = lambda s: xp.sum(ml.circle(s, asarray(targets)))  # noqa: E731
-        slopes = gradient(total, asarray(similarities))
-        assert ((slopes <= 0) | (targets == 0)).all() and ((slopes >= 0) | (targets == 1)).all()
-        assert np.isfinite(slopes).all()
+        derivatives = gradient(total, asarray(similarities))
+        assert ((derivatives <= 0) | (targets == 0)).all() and (
+            (derivatives >= 0) | (targets == 1)
+        ).all()
+        assert np.isfinite(derivatives).all()
 
 
 # hinges ------------------------------------------------------------------------------------------
@@ -169,7 +171,7 @@ def test_circle_with_the_defaults_of_the_paper() -> None:
 
 @pytest.mark.parametrize("name", HINGES)
 def test_hinge_with_ties_and_pairs_at_the_margin(name: str) -> None:
-    """Scores on a coarse grid; a pair exactly at the margin is no violation, not in a slope."""
+    """Scores on a coarse grid; a pair at the margin is no violation, in the gradient too."""
     loss, oracle = HINGES[name]
     rng = np.random.default_rng(7)
     logits = rng.integers(-3, 4, (6, 7)) / 2
@@ -178,17 +180,17 @@ def test_hinge_with_ties_and_pairs_at_the_margin(name: str) -> None:
     assert_same(loss(asarray(logits), asarray(targets)), asarray(expected))
     if HAS_GRADIENTS:
         total = lambda s, y: xp.sum(loss(s, y))  # noqa: E731
-        slopes = gradient(total, asarray(logits), asarray(targets))
+        derivatives = gradient(total, asarray(logits), asarray(targets))
         # as with all pairs that are at the margin moved a little inside
         inside = gradient(total, asarray(logits - 1e-9 * (1 - targets)), asarray(targets))
-        np.testing.assert_allclose(slopes, inside, rtol=1e-15)
+        np.testing.assert_allclose(derivatives, inside, rtol=1e-15)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("name", HINGES)
 @pytest.mark.parametrize("offset", [0.0, 1000.0])
 def test_hinge_of_many_labels_keeps_its_digits(name: str, offset: float, dtype: str) -> None:
-    """20000 labels, 4 million pairs: neither the sum nor a slope loses digits to the others."""
+    """20000 labels, 4 million pairs: neither the sum nor the gradient loses digits."""
     rng = np.random.default_rng(8)
     targets = rng.random(20000) < 0.01
     # nearly right: sums of scores would cancel all but the last digits
@@ -203,9 +205,9 @@ def test_hinge_of_many_labels_keeps_its_digits(name: str, offset: float, dtype: 
     if name == "multilabel_margin":
         weights /= 20000
     value = weights @ np.where(violated, excess, 0).sum(1)
-    slopes = np.empty(20000)
-    slopes[targets] = -weights * violated.sum(1)
-    slopes[~targets] = weights @ violated
+    derivatives = np.empty(20000)
+    derivatives[targets] = -weights * violated.sum(1)
+    derivatives[~targets] = weights @ violated
     loss = HINGES[name][0]
     actual = loss(asarray(logits, dtype), asarray(targets))
     tolerance = 3e-6 if dtype == "float32" else 1e-12
@@ -214,7 +216,7 @@ def test_hinge_of_many_labels_keeps_its_digits(name: str, offset: float, dtype: 
         y = asarray(targets)
         moved = gradient(lambda s: loss(s, y), asarray(logits, dtype))
         # a key that rounds onto the margin changes a count by one
-        np.testing.assert_allclose(moved, slopes, rtol=tolerance, atol=2 * weights.max())
+        np.testing.assert_allclose(moved, derivatives, rtol=tolerance, atol=2 * weights.max())
 
 
 @only_jax
@@ -249,12 +251,12 @@ def test_calibrated_ranking_in_blocks(num_labels: int) -> None:
     expected = [oracles.calibrated_ranking(a, b) for a, b in zip(s, y, strict=True)]
     assert_same(ml.calibrated_ranking(logits, targets), asarray(expected), 1e-12)
     if HAS_GRADIENTS:
-        slopes = gradient(lambda s: xp.sum(ml.calibrated_ranking(s, targets)), logits)
+        derivatives = gradient(lambda s: xp.sum(ml.calibrated_ranking(s, targets)), logits)
         gaps = s[:, :, None] - s[:, None, :]
         rising = (y[:, :, None] == 0) & (y[:, None, :] == 1)
         rise = np.where(rising, 1 / (1 + np.exp(-gaps)), 0)
         expected = rise.sum(2) - rise.sum(1) + 1 / (1 + np.exp(-s)) - y
-        np.testing.assert_allclose(slopes, expected, rtol=1e-11, atol=1e-13)
+        np.testing.assert_allclose(derivatives, expected, rtol=1e-11, atol=1e-13)
 
 
 # large exponentials ------------------------------------------------------------------------------
@@ -270,8 +272,10 @@ def test_bp_mll_overflows_no_earlier_than_its_value(dtype: str, size: float) -> 
     tolerance = 1e-5 if dtype == "float32" else 1e-12
     assert_same(ml.bp_mll(logits, targets), asarray([first, second]), tolerance)
     if HAS_GRADIENTS:
-        slopes = gradient(lambda s: xp.sum(ml.bp_mll(s, targets)), logits)[0]
-        np.testing.assert_allclose(slopes, [high / 3, high / 3, -first, low / 3], rtol=tolerance)
+        derivatives = gradient(lambda s: xp.sum(ml.bp_mll(s, targets)), logits)[0]
+        np.testing.assert_allclose(
+            derivatives, [high / 3, high / 3, -first, low / 3], rtol=tolerance
+        )
 
 
 @only_gradients
@@ -279,9 +283,9 @@ def test_bp_mll_beyond_the_range_has_no_nan() -> None:
     logits = asarray([[60.0, 0.0, -60.0, 1.0], [np.inf, 0.0, 1.0, -np.inf]], "float32")
     targets = asarray([[0, 0, 1, 1], [0, 0, 1, 1]])
     assert np.isinf(to_numpy(ml.bp_mll(logits, targets))).all()
-    slopes = gradient(lambda s: xp.sum(ml.bp_mll(s, targets)), logits)
-    assert not np.isnan(slopes).any()
-    np.testing.assert_allclose(slopes[0, 1], np.exp(60.0) / 4, rtol=1e-5)
+    derivatives = gradient(lambda s: xp.sum(ml.bp_mll(s, targets)), logits)
+    assert not np.isnan(derivatives).any()
+    np.testing.assert_allclose(derivatives[0, 1], np.exp(60.0) / 4, rtol=1e-5)
 
 
 # PyTorch -----------------------------------------------------------------------------------------
@@ -298,8 +302,8 @@ def test_pytorchs_multilabel_margin() -> None:
     theirs = F.multilabel_margin_loss(logits, ids, reduction="none")
     ours = ml.multilabel_margin(logits, targets)
     assert_same(ours, theirs)
-    slopes = (torch.autograd.grad(x.sum(), logits)[0] for x in (ours, theirs))
-    assert_same(*slopes)
+    derivatives = (torch.autograd.grad(x.sum(), logits)[0] for x in (ours, theirs))
+    assert_same(*derivatives)
 
 
 @only_torch

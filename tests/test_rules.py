@@ -47,8 +47,8 @@ def by_targets_of_weighted(y: Any, s: Any, p: Any, w: Any) -> Any:
 
 @with_gradients
 def test_derivative_by_hard_targets_is_minus_the_logit() -> None:
-    slopes = gradient(by_targets, asarray(TARGETS), asarray(LOGITS))
-    np.testing.assert_allclose(slopes, -LOGITS, rtol=1e-14)
+    derivatives = gradient(by_targets, asarray(TARGETS), asarray(LOGITS))
+    np.testing.assert_allclose(derivatives, -LOGITS, rtol=1e-14)
 
 
 @with_gradients
@@ -76,8 +76,8 @@ def test_a_weight_of_0_keeps_an_infinite_term_out_of_all_gradients() -> None:
     def by_logits(s: Any, y: Any, p: Any, w: Any) -> Any:
         return weighted(s, y, p, w)
 
-    slopes = gradient(by_logits, asarray(s), asarray(y), asarray(p), asarray(w))
-    np.testing.assert_allclose(slopes, [[0.0, 0.0, -1 / (1 + np.e)]], rtol=1e-14)
+    derivatives = gradient(by_logits, asarray(s), asarray(y), asarray(p), asarray(w))
+    np.testing.assert_allclose(derivatives, [[0.0, 0.0, -1 / (1 + np.e)]], rtol=1e-14)
 
 
 @with_gradients
@@ -97,7 +97,7 @@ def test_zlpr_by_soft_targets_and_threshold() -> None:
     def loss_of_threshold(b: Any, s: Any, y: Any) -> Any:
         return xp.sum(ml.zlpr(s, y, threshold=b))
 
-    for index, slopes in (
+    for index, derivatives in (
         (1, gradient(loss_of_targets, asarray(y), asarray(s), asarray(b))),
         (2, gradient(loss_of_threshold, asarray(b), asarray(s), asarray(y))),
     ):
@@ -110,7 +110,7 @@ def test_zlpr_by_soft_targets_and_threshold() -> None:
                 moved[place] += step
                 sides.append(oracle(*arrays[:index], moved, *arrays[index + 1 :]))
             expected[place] = (sides[0] - sides[1]) / 2e-6
-        np.testing.assert_allclose(slopes, expected, rtol=1e-6)
+        np.testing.assert_allclose(derivatives, expected, rtol=1e-6)
 
 
 # small losses ------------------------------------------------------------------------------------
@@ -155,7 +155,9 @@ def test_many_labels_as_few(case: Case, monkeypatch: pytest.MonkeyPatch) -> None
 
         monkeypatch.setattr(torch_rules, "_BLOCK_SIZE", 3 * num_labels + 1)
     arrays, keywords = case.draw(0, n=rows, num_labels=num_labels)
-    if case.takes_targets and len(arrays) == 2:  # wrong at infinity, where that is a finite slope
+    if (
+        case.takes_targets and len(arrays) == 2
+    ):  # wrong at infinity, where that is a finite derivative
         wrong = np.inf if not case.relevant(arrays)[2, 1] else -np.inf
         arrays[0][2, 1] = wrong
     named = {k: asarray(v) if isinstance(v, np.ndarray) else v for k, v in keywords.items()}
@@ -170,11 +172,11 @@ def test_many_labels_as_few(case: Case, monkeypatch: pytest.MonkeyPatch) -> None
     assert not np.isnan(actual).any()
     known = np.isfinite(expected)  # of inf - inf an oracle knows nothing
     np.testing.assert_allclose(actual[known], expected[known], rtol=1e-10)
-    slopes = gradient(total, asarray(arrays[0]), *rest)
-    assert np.isfinite(slopes).all()
+    derivatives = gradient(total, asarray(arrays[0]), *rest)
+    assert np.isfinite(derivatives).all()
     one = np.array([0, rows - 1])
     few = gradient(total, asarray(arrays[0][one]), *(asarray(x[one]) for x in arrays[1:]))
-    np.testing.assert_allclose(slopes[one], few, rtol=1e-12, atol=1e-15)
+    np.testing.assert_allclose(derivatives[one], few, rtol=1e-12, atol=1e-15)
 
 
 # memory ------------------------------------------------------------------------------------------

@@ -44,8 +44,8 @@ def logits_of(features: Any, kernel: Any, bias: Any) -> Any:
 
 def with_gradients(function: Callable[..., Any], *arrays: Any) -> list[np.ndarray]:
     """Value, and gradients by features, kernel and bias."""
-    value, slopes = backends.compiled(jax.value_and_grad(function, (0, 1, 2)))(*arrays)
-    return [backends.to_numpy(x) for x in (value, *slopes)]
+    value, derivatives = backends.compiled(jax.value_and_grad(function, (0, 1, 2)))(*arrays)
+    return [backends.to_numpy(x) for x in (value, *derivatives)]
 
 
 def check(blocked: Callable[..., Any], dense: Callable[..., Any], *arrays: Any) -> None:
@@ -169,14 +169,14 @@ def test_bfloat16_adds_up_in_float32() -> None:
     def blocked(*layer: Any) -> Any:
         return linear_loss(zlpr, *layer, p["targets"], block_size=3)
 
-    value, slopes = backends.jitted(jax.value_and_grad(blocked, (0, 1, 2)), quick=False)(
+    value, derivatives = backends.jitted(jax.value_and_grad(blocked, (0, 1, 2)), quick=False)(
         *(low[n] for n in names)
     )
     assert value.dtype == jnp.float32
-    assert {x.dtype for x in slopes} == {jnp.dtype("bfloat16")}
+    assert {x.dtype for x in derivatives} == {jnp.dtype("bfloat16")}
     wanted = with_gradients(dense, *(exact[n] for n in names))
     plain = with_gradients(dense, *(low[n] for n in names))
-    for a, b, c in zip((value, *slopes), wanted, plain, strict=True):
+    for a, b, c in zip((value, *derivatives), wanted, plain, strict=True):
         error = np.abs(backends.to_numpy(a) - b).max()
         assert error <= max(np.abs(c - b).max(), 1e-6) * 1.5
 
@@ -184,7 +184,7 @@ def test_bfloat16_adds_up_in_float32() -> None:
 @pytest.mark.parametrize("dtype", [jnp.float16, jnp.bfloat16])
 @pytest.mark.parametrize("blocked", [linear_loss, label_block_loss])
 def test_half_precision_is_rounded_once(blocked: Any, dtype: Any) -> None:
-    """Slopes divided by the number of examples, or multiplied by a factor outside, keep digits."""
+    """Gradients divided by the number of examples, or scaled outside, keep their digits."""
     rows, labels = 1024, 50_000
     p = {
         "features": jnp.ones((rows, 2), dtype),
@@ -464,7 +464,7 @@ def test_arrays_that_a_loss_closes_over_are_never_baked_in(blocked: Any) -> None
 
     weights = [jnp.ones(L)]
 
-    def value_and_slope() -> Any:
+    def value_and_derivative() -> Any:
         return jax.value_and_grad(lambda k: blocked(loss, layer[0], k, layer[2], p["targets"]))(
             layer[1]
         )
@@ -477,7 +477,7 @@ def test_arrays_that_a_loss_closes_over_are_never_baked_in(blocked: Any) -> None
     for change in ({}, {"scale": jnp.asarray(2.0)}, {"shift": np.ones(())}, {"factor": 3.0}):
         bound.update(change)
         weights[0] = weights[0] + 0.25
-        for found, wanted in zip(value_and_slope(), dense(), strict=True):
+        for found, wanted in zip(value_and_derivative(), dense(), strict=True):
             np.testing.assert_allclose(found, wanted, rtol=1e-12)
 
 

@@ -44,7 +44,7 @@ def set_sequence_total(steps: Any, targets: Any, ids: Any, weights: Any) -> Any:
     return xp.sum(xp.astype(ml.label_set_sequence(steps, targets, ids), xp.float64) * weights)
 
 
-def loss_slopes(name: str, steps: np.ndarray, dtype: str = "float64") -> np.ndarray:
+def loss_derivatives(name: str, steps: np.ndarray, dtype: str = "float64") -> np.ndarray:
     rest = tuple(asarray(x) for x in LOSSES[name][2])
     total = sequence_total if name == "label_sequence" else set_sequence_total
     return gradient(total, asarray(steps, dtype), *rest, asarray(WEIGHTS))
@@ -104,9 +104,9 @@ def test_value_and_gradient_are_the_oracles(name: str, size: float | None) -> No
         assert actual.dtype == getattr(xp, dtype)
         np.testing.assert_allclose(to_numpy(actual), expected, rtol=rtol, atol=1e-6)
     if HAS_GRADIENTS:
-        expected = oracles_sets.slopes(lambda x: WEIGHTS @ expected_values(name, x), steps)
+        expected = oracles_sets.derivatives(lambda x: WEIGHTS @ expected_values(name, x), steps)
         for dtype, rtol, atol in (("float64", 2e-6, 1e-7), ("float32", 1e-4, 1e-5)):
-            actual = loss_slopes(name, garbage, dtype)
+            actual = loss_derivatives(name, garbage, dtype)
             np.testing.assert_allclose(actual, expected, rtol=rtol, atol=atol)
             assert (actual[~steps_of(name)] == 0).all()
 
@@ -125,8 +125,8 @@ def test_a_class_at_minus_infinity_is_deleted(name: str) -> None:
     np.testing.assert_allclose(actual[rows], expected, rtol=1e-13)
     assert np.isinf(actual).tolist() == [2 in row for row in IDS]
     if HAS_GRADIENTS:
-        slopes = loss_slopes(name, steps)
-        assert np.isfinite(slopes).all() and (slopes[rows][..., 2] == 0).all()
+        derivatives = loss_derivatives(name, steps)
+        assert np.isfinite(derivatives).all() and (derivatives[rows][..., 2] == 0).all()
 
 
 @every_loss
@@ -177,8 +177,8 @@ def test_the_order_free_loss_is_at_least_the_entropy_of_its_targets() -> None:
     np.testing.assert_allclose(to_numpy(value), np.log(3) + np.log(2), rtol=1e-12)
     if HAS_GRADIENTS:
         weights = asarray(np.ones(1))
-        slopes = gradient(set_sequence_total, steps, targets, asarray(ids), weights)
-        np.testing.assert_allclose(slopes, 0, atol=1e-15)
+        derivatives = gradient(set_sequence_total, steps, targets, asarray(ids), weights)
+        np.testing.assert_allclose(derivatives, 0, atol=1e-15)
 
 
 @pytest.mark.skipif(not HAS_GRADIENTS, reason=f"{NAME} has no gradients")
@@ -225,8 +225,8 @@ def test_under_jit_a_bad_example_is_nan(name: str) -> None:
     actual = to_numpy(compiled(loss)(steps, *arrays))
     assert np.isnan(actual).tolist() == (~long).tolist()
     total = sequence_total if name == "label_sequence" else set_sequence_total
-    slopes = gradient(total, steps, *arrays, asarray(WEIGHTS))
-    assert np.isnan(slopes).any((1, 2)).tolist() == (~long).tolist()
+    derivatives = gradient(total, steps, *arrays, asarray(WEIGHTS))
+    assert np.isnan(derivatives).any((1, 2)).tolist() == (~long).tolist()
 
 
 @only_jax
@@ -235,7 +235,7 @@ def test_no_array_of_steps_by_labels_by_labels() -> None:
 
     batch, num_steps, num_labels = 4, 16, 2000
     float32, int32 = np.float32, np.int32
-    compiled_slopes = (
+    compiled_derivatives = (
         jax.jit(jax.grad(set_sequence_total))
         .lower(
             jax.ShapeDtypeStruct((batch, num_steps, num_labels + 1), float32),
@@ -246,7 +246,7 @@ def test_no_array_of_steps_by_labels_by_labels() -> None:
         .compile(OPTIMIZED)
     )
     logits = batch * num_steps * (num_labels + 1) * 4
-    assert compiled_slopes.memory_analysis().temp_size_in_bytes < 8 * logits
+    assert compiled_derivatives.memory_analysis().temp_size_in_bytes < 8 * logits
 
 
 @pytest.mark.skipif(NAME not in ("torch", "array-api-strict"), reason="one device only")

@@ -122,8 +122,8 @@ def test_masked_mean() -> None:
     assert float(ml.masked_mean(values[:2])) == 1.5
     assert float(ml.masked_mean(values[:0])) == 0
     if HAS_GRADIENTS:
-        slopes = gradient(lambda v: ml.masked_mean(v, known), values)
-        np.testing.assert_array_equal(slopes, [0.5, 0.5, 0])
+        derivatives = gradient(lambda v: ml.masked_mean(v, known), values)
+        np.testing.assert_array_equal(derivatives, [0.5, 0.5, 0])
         np.testing.assert_array_equal(gradient(lambda v: ml.masked_mean(v, nothing), values), 0)
     with pytest.raises(ValueError, match=r"values and where must have the same shape"):
         ml.masked_mean(values, known[:2])

@@ -38,8 +38,8 @@ def with_gradient(loss: Callable[..., Any], k: int, **static: Any) -> Callable[.
     def both(x: np.ndarray, labels: np.ndarray, **named: Any) -> tuple[np.ndarray, Any]:
         arrays = {n: asarray(v) if isinstance(v, np.ndarray) else v for n, v in named.items()}
         rest = asarray(labels), arrays
-        slopes = gradient(mean, asarray(x), *rest) if HAS_GRADIENTS else None
-        return to_numpy(compiled(values)(asarray(x), *rest)), slopes
+        derivatives = gradient(mean, asarray(x), *rest) if HAS_GRADIENTS else None
+        return to_numpy(compiled(values)(asarray(x), *rest)), derivatives
 
     return both
 
@@ -62,13 +62,13 @@ def golden() -> dict[str, Fields]:
 
 
 def assert_golden(name: str, fields: Fields, actual: tuple[np.ndarray, Any], atol: float) -> None:
-    values, slopes = actual
+    values, derivatives = actual
     np.testing.assert_allclose(values.mean(), fields["loss"], rtol=1e-6, err_msg=name)
     for rows in ("per_row", "per_row_exact"):
         if rows in fields:
             np.testing.assert_allclose(values, fields[rows], rtol=1e-6, atol=1e-9, err_msg=name)
-    if slopes is not None and "grad" in fields:
-        np.testing.assert_allclose(slopes, fields["grad"], rtol=1e-6, atol=atol, err_msg=name)
+    if derivatives is not None and "grad" in fields:
+        np.testing.assert_allclose(derivatives, fields["grad"], rtol=1e-6, atol=atol, err_msg=name)
 
 
 def settings_of(name: str) -> dict[str, float]:
@@ -117,14 +117,14 @@ def test_golden_smooth(golden: dict[str, Fields]) -> None:
     for name in [name for name in golden if name.startswith("smooth_")]:
         fields, numbers = golden[name], settings_of(name)
         both = with_gradient(ml.smooth_top_k_hinge, int(numbers["k"]))
-        values, slopes = both(scores, labels, tau=numbers["t"])
+        values, derivatives = both(scores, labels, tau=numbers["t"])
         np.testing.assert_allclose(values, fields["per_row_exact"], rtol=1e-6, err_msg=name)
         np.testing.assert_allclose(values.mean(), fields["loss_exact"], rtol=1e-6, err_msg=name)
-        if slopes is not None:
+        if derivatives is not None:
             smooth = ~fields["hard_switch"].astype(bool)
             truncated = numbers["t"] == 0.1
             np.testing.assert_allclose(
-                slopes[smooth],
+                derivatives[smooth],
                 fields["grad"][smooth],
                 rtol=1e-6,
                 atol=1e-4 if truncated else 1e-9,
@@ -163,12 +163,12 @@ def test_smooth_loss_is_exact_for_every_k_and_tau(k: int, tau: float) -> None:
 
 @with_gradients
 @pytest.mark.parametrize(("k", "tau"), [(1, 0.01), (3, 0.1), (5, 1.0), (7, 100.0)])
-def test_smooth_gradient_is_the_slope(k: int, tau: float) -> None:
+def test_smooth_gradient_is_the_derivative(k: int, tau: float) -> None:
     """Of the sum over subsets; rows add to 0, and what the rivals get to 1/k at the most."""
     scores, labels = draw(k + 10, spread=1.0)
-    _, slopes = with_gradient(ml.smooth_top_k_hinge, k)(scores, labels, tau=tau)
-    slopes = slopes * len(scores)
-    for row, y, found in zip(scores, labels, slopes, strict=True):
+    _, derivatives = with_gradient(ml.smooth_top_k_hinge, k)(scores, labels, tau=tau)
+    derivatives = derivatives * len(scores)
+    for row, y, found in zip(scores, labels, derivatives, strict=True):
         for j in range(len(row)):
             step = 1e-6 * tau**0.5 * (np.arange(len(row)) == j)
             sides = [
@@ -176,8 +176,8 @@ def test_smooth_gradient_is_the_slope(k: int, tau: float) -> None:
             ]
             expected = (sides[0] - sides[1]) / (2 * step[j])
             np.testing.assert_allclose(found[j], expected, rtol=1e-5, atol=1e-7)
-    np.testing.assert_allclose(slopes.sum(-1), 0, atol=1e-12)
-    assert (slopes[np.arange(len(labels)), labels] >= -1 / k - 1e-12).all()
+    np.testing.assert_allclose(derivatives.sum(-1), 0, atol=1e-12)
+    assert (derivatives[np.arange(len(labels)), labels] >= -1 / k - 1e-12).all()
 
 
 def test_smooth_loss_falls_to_the_hard_one() -> None:
@@ -235,9 +235,9 @@ def test_too_few_rivals_left(name: str) -> None:
     """Of fewer classes than guesses every one is guessed; convex_beta is a sum, without them."""
     scores = np.full((2, 6), -np.inf)
     scores[:, 2], scores[:, 4] = 0.0, [5.0, -5.0]
-    values, slopes = with_gradient(EVERY[name], 3)(scores, np.array([2, 2]))
+    values, derivatives = with_gradient(EVERY[name], 3)(scores, np.array([2, 2]))
     np.testing.assert_allclose(values, [2.0 if name == "convex_beta" else 0.0, 0.0])
-    assert slopes is None or np.isfinite(slopes).all()
+    assert derivatives is None or np.isfinite(derivatives).all()
 
 
 @every_loss
@@ -245,13 +245,13 @@ def test_label_at_infinity(name: str) -> None:
     """At -inf the loss is inf and pulls the label up; at inf it is 0, beside rivals at inf too."""
     scores, _ = draw(30, n=3)
     scores[0, 2], scores[1, 2], scores[2, 2:4] = -np.inf, np.inf, np.inf
-    values, slopes = with_gradient(EVERY[name], 2)(scores, np.array([2, 2, 2]))
+    values, derivatives = with_gradient(EVERY[name], 2)(scores, np.array([2, 2, 2]))
     assert values[0] == np.inf and values[1] == 0
     assert not np.isnan(values[2])
-    if slopes is not None:
-        assert np.isfinite(slopes).all()
-        assert slopes[0, 2] < 0
-        assert (slopes[1] == 0).all()
+    if derivatives is not None:
+        assert np.isfinite(derivatives).all()
+        assert derivatives[0, 2] < 0
+        assert (derivatives[1] == 0).all()
 
 
 @every_loss
@@ -362,15 +362,17 @@ def test_smooth_gradient_of_many_classes(num_labels: int, k: int) -> None:
         pytest.skip("no gradients")
     scores, labels = draw(41, n=2, num_labels=num_labels)
     both = with_gradient(ml.smooth_top_k_hinge, k)
-    _, slopes = both(scores, labels)
+    _, derivatives = both(scores, labels)
     for j in (0, 1, labels[0]):
         step = 1e-5 * (np.arange(num_labels) == j)
         high, low = (both(scores + d, labels)[0].mean() for d in (step, -step))
-        np.testing.assert_allclose(slopes[:, j].sum(), (high - low) / 2e-5, rtol=1e-6, atol=1e-9)
-    np.testing.assert_allclose(slopes.sum(-1), 0, atol=1e-12)
+        np.testing.assert_allclose(
+            derivatives[:, j].sum(), (high - low) / 2e-5, rtol=1e-6, atol=1e-9
+        )
+    np.testing.assert_allclose(derivatives.sum(-1), 0, atol=1e-12)
     x, y = asarray(scores, "float32"), asarray(labels)
     narrow = gradient(lambda x, y: xp.mean(ml.smooth_top_k_hinge(x, y, k)), x, y)
-    np.testing.assert_allclose(narrow, slopes, atol=3e-6)
+    np.testing.assert_allclose(narrow, derivatives, atol=3e-6)
 
 
 @pytest.mark.skipif(NAME != "torch", reason="PyTorch's autograd")

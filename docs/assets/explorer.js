@@ -81,7 +81,7 @@
       return element("span", {}, label, " ", select);
     }));
     part("labels").replaceChildren(...NAMES.map((name, label) => row(page, name, label)));
-    part("slopes").replaceChildren(...NAMES.map((name) => element("tr", {},
+    part("gradients").replaceChildren(...NAMES.map((name) => element("tr", {},
       element("th", { scope: "row" }, name),
       element("td", {}, element("span", { className: "explorer-bar" }, element("span"))),
       element("td"))));
@@ -169,13 +169,13 @@
       slider.nextSibling.textContent = logits[label].toFixed(page.tick() < 0.1 ? 2 : 1);
     });
     part("value").value = fixed(result.value, digits.value);
-    [...part("slopes").rows].forEach(({ cells }, label) => {
-      const slope = result.slopes[label];
-      const share = Math.min(50 * Math.abs(slope) / table.steepest, 50); // of the width, in %
+    [...part("gradients").rows].forEach(({ cells }, label) => {
+      const gradient = result.gradients[label];
+      const share = Math.min(50 * Math.abs(gradient) / table.steepest, 50); // of the width, in %
       const bar = cells[1].firstChild.firstChild;
-      bar.className = slope < 0 ? "explorer-up" : "explorer-down";
-      bar.style = `width: ${share}%; left: ${slope < 0 ? 50 - share : 50}%`;
-      cells[2].textContent = fixed(slope, digits.slope);
+      bar.className = gradient < 0 ? "explorer-up" : "explorer-down";
+      bar.style = `width: ${share}%; left: ${gradient < 0 ? 50 - share : 50}%`;
+      cells[2].textContent = fixed(gradient, digits.gradient);
     });
     part("prediction").textContent = explorerWords.list(predicted) || "nothing";
     part("rule").textContent = ` (${explorerWords.rule(decision)})`;
@@ -183,7 +183,7 @@
       table, state.loss.classes, relevant, logits, result, kink(relevant, logits, result));
     part("call").textContent = page.call();
     part("note").textContent = "Read from a table; farthest from the library at random logits: "
-      + `${small(errors.value)} in the loss, ${small(errors.slope)} in a slope.`;
+      + `${small(errors.value)} in the loss, ${small(errors.gradient)} in a gradient.`;
     cancelAnimationFrame(frame); // a map is slower than a slider
     frame = requestAnimationFrame(() => showMap(page, result));
   }
@@ -196,18 +196,18 @@
 
   const small = (error) => (error < 1e-6 ? "below 0.000001" : String(Number(error.toPrecision(1))));
 
-  // whether value or slopes change at once within the reach of NEAR
-  function kink(relevant, logits, { value, slopes }) {
+  // whether value or gradients change at once within the reach of NEAR
+  function kink(relevant, logits, { value, gradients }) {
     const limit = 0.01 * table.steepest;
     return logits.some((_, moved) => [NEAR, -NEAR].some((by) => {
       const near = mlcExplorer.evaluate(
         table, relevant, logits.map((logit, label) => (label === moved ? logit + by : logit)));
       return Math.abs(near.value - value) > limit
-        || near.slopes.some((slope, label) => Math.abs(slope - slopes[label]) > limit);
+        || near.gradients.some((gradient, label) => Math.abs(gradient - gradients[label]) > limit);
     }));
   }
 
-  function showMap(page, { slopes }) {
+  function showMap(page, { gradients }) {
     const { state: { loss, relevant, logits, pair } } = page;
     const [x, y] = PAIRS[pair];
     const other = 3 - x - y;
@@ -228,7 +228,7 @@
       ...drawn,
       reach: loss.reach,
       at: [logits[x], logits[y]],
-      slopes: [slopes[x], slopes[y]],
+      gradients: [gradients[x], gradients[y]],
       steepest: table.steepest,
       names: [NAMES[x], NAMES[y]],
     });

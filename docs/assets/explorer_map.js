@@ -91,7 +91,7 @@ const explorerMap = (() => {
     pen.fillText(view.names[1], MARGIN / 2, along(view.reach / 2));
 
     const point = [across(view.at[0]), along(view.at[1])];
-    arrow(pen, point, [-view.slopes[0], view.slopes[1]].map((part) => 60 * part / view.steepest));
+    arrow(pen, point, [-view.gradients[0], view.gradients[1]].map((part) => 60 * part / view.steepest));
     pen.beginPath();
     pen.arc(...point, 8, 0, 2 * Math.PI);
     pen.fillStyle = paper;

@@ -35,7 +35,7 @@ const mlcExplorer = (() => {
     return new Float32Array(bytes.buffer);
   }
 
-  // The loss and its slope by each logit. Where the order of the labels does not matter there are
+  // The loss and its gradient by each logit. Where the order of the labels does not matter there are
   // tables for the targets with the relevant labels first only.
   function evaluate(table, relevant, logits) {
     const order = relevant.map((_, label) => label);
@@ -43,16 +43,16 @@ const mlcExplorer = (() => {
     const terms = table.patterns[order.map((label) => Number(relevant[label])).join("")];
     const at = order.map((label) => logits[label]);
     let value = 0;
-    const slopes = logits.map(() => 0);
+    const gradients = logits.map(() => 0);
     for (const term of terms) {
       const [share, ...byCoordinate] = read(term, at);
       value += share;
-      byCoordinate.forEach((slope, axis) => {
-        order.forEach((label, place) => { slopes[label] += slope * term.project[axis][place]; });
+      byCoordinate.forEach((gradient, axis) => {
+        order.forEach((label, place) => { gradients[label] += gradient * term.project[axis][place]; });
       });
     }
-    if (table.hinge && value <= 0) return { value: 0, slopes: logits.map(() => 0) };
-    return { value, slopes };
+    if (table.hinge && value <= 0) return { value: 0, gradients: logits.map(() => 0) };
+    return { value, gradients };
   }
 
   function read(term, logits) {
@@ -112,10 +112,10 @@ const mlcExplorer = (() => {
   function readTriangle(term, [row, column], [across, along]) {
     const above = along > across;
     const place = 2 * (row * term.cells + column) + Number(above);
-    const [value, ...slopes] = term.fields.map((field) => (field ? field[place] : 0));
+    const [value, ...gradients] = term.fields.map((field) => (field ? field[place] : 0));
     const middle = above ? [1 / 3, 2 / 3] : [2 / 3, 1 / 3];
-    const rise = slopes[0] * (across - middle[0]) + slopes[1] * (along - middle[1]);
-    return [value + term.step * rise, ...slopes];
+    const rise = gradients[0] * (across - middle[0]) + gradients[1] * (along - middle[1]);
+    return [value + term.step * rise, ...gradients];
   }
 
   return { load, arrive, evaluate };

@@ -27,16 +27,16 @@ const explorerWords = (() => {
     return `${parts.slice(0, -1).join(", ")} and ${parts.at(-1)}`;
   }
 
-  function describe(table, classes, relevant, logits, { value, slopes }, onKink) {
+  function describe(table, classes, relevant, logits, { value, gradients }, onKink) {
     // what is below half of the last digit is shown as 0
     const least = 0.5 * 10 ** -table.digits.value;
-    const small = 0.5 * 10 ** -table.digits.slope;
+    const small = 0.5 * 10 ** -table.digits.gradient;
     const predicted = predict(table.decision, relevant, logits);
     const missed = relevant.map((is, label) => is && !predicted[label]);
     const wrong = relevant.map((is, label) => !is && predicted[label]);
     return [
       verdict(classes, missed, wrong),
-      ...pushes(relevant, Math.abs(value) < least, slopes, small),
+      ...pushes(relevant, Math.abs(value) < least, gradients, small),
       onKink ? "Here the loss has a kink or a jump: what is shown belongs to one side of it." : "",
     ].filter(Boolean).join(" ");
   }
@@ -49,22 +49,22 @@ const explorerWords = (() => {
     return found.length ? `The prediction ${found.join(" and ")}.` : "The prediction is right.";
   }
 
-  function pushes(relevant, none, slopes, small) {
-    if (slopes.every((slope) => Math.abs(slope) < small)) {
-      return [none ? "The loss and its slopes are 0 to the digits shown: nothing is left to learn."
-        : "The slopes are 0 to the digits shown: the loss is flat here, a step changes nothing."];
+  function pushes(relevant, none, gradients, small) {
+    if (gradients.every((gradient) => Math.abs(gradient) < small)) {
+      return [none ? "The loss and its gradients are 0 to the digits shown: nothing is left to learn."
+        : "The gradients are 0 to the digits shown: the loss is flat here, a step changes nothing."];
     }
-    const up = slopes.map((slope) => slope <= -small);
-    const down = slopes.map((slope) => slope >= small);
-    const still = slopes.map((slope) => Math.abs(slope) < small);
+    const up = gradients.map((gradient) => gradient <= -small);
+    const down = gradients.map((gradient) => gradient >= small);
+    const still = gradients.map((gradient) => Math.abs(gradient) < small);
     const moves = [["raises", up, ""], ["lowers", down, ""], ["leaves", still, " alone"]]
       .filter(([, flags]) => flags.some(Boolean))
       .map(([verb, flags, end]) => `${verb} ${list(flags)}${end}`);
-    const sentences = [`A step down the slope ${joined(moves)}.`];
-    const total = slopes.reduce((sum, slope) => sum + Math.abs(slope), 0);
-    const most = slopes.findIndex((slope) => Math.abs(slope) > 0.6 * total);
+    const sentences = [`A step down the gradient ${joined(moves)}.`];
+    const total = gradients.reduce((sum, gradient) => sum + Math.abs(gradient), 0);
+    const most = gradients.findIndex((gradient) => Math.abs(gradient) > 0.6 * total);
     if (most >= 0 && still.filter(Boolean).length < 2) {
-      const share = Math.round(100 * Math.abs(slopes[most]) / total);
+      const share = Math.round(100 * Math.abs(gradients[most]) / total);
       sentences.push(`${share}% of the push is on ${NAMES[most]}.`);
     }
     const against = up.map((is, label) => (relevant[label] ? down[label] : is));

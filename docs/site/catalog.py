@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from functools import cache
+from inspect import ismodule
 from pathlib import Path
 
 import mlc_losses as ml
@@ -24,11 +25,11 @@ FAMILIES = {
     "K guesses on average": ("losses.average_k",),
     "Few positives seen": ("losses.partial", "losses.partial_batch"),
     "Embeddings": (
-        "losses.contrastive",
-        "losses.contrastive_prototypes",
-        "losses.contrastive_weights",
-        "losses.key_queue",
-        "losses.metric_learning",
+        "losses.contrastive.supervised",
+        "losses.contrastive.prototypes",
+        "losses.contrastive.pair_weights",
+        "losses.contrastive.key_queue",
+        "losses.contrastive.metric_learning",
     ),
 }
 TOOLS = {
@@ -73,9 +74,15 @@ def rows() -> dict[str, Row]:
 
 def names_in(rooms: tuple[str, ...]) -> list[str]:
     """Losses first, in the order of the README, then what stands beside them."""
-    names = [name for room in rooms for name in ml._ROOMS[room].split()]
+    modules = [f"mlc_losses.{room}" for room in rooms]
+    names = [name for module in modules for name in ml.__all__ if _module_of(name) == module]
     order = list(rows())
     return sorted(names, key=lambda name: order.index(name) if name in order else len(order))
+
+
+def _module_of(name: str) -> str:
+    value = getattr(ml, name)
+    return value.__name__ if ismodule(value) else value.__module__
 
 
 def losses_in(rooms: tuple[str, ...]) -> list[str]:

@@ -22,7 +22,7 @@ import mlc_losses as ml
 POINTS = 161
 FIXED_WEIGHTS = (
     " Some weights or targets follow from what moves and have no gradient: the gradient is not the "
-    "slope of the loss shown."
+    "gradient of the loss shown."
 )
 # every curve is computed once, and most of the time is compilation
 jax.config.update("jax_disable_most_optimizations", True)
@@ -32,7 +32,7 @@ jax.config.update("jax_disable_most_optimizations", True)
 class Curve:
     name: str
     values: np.ndarray
-    slopes: np.ndarray
+    gradients: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -82,14 +82,14 @@ def plot(name: str) -> Plot:
         np.save(unfinished, _numbers(scene, loss, x))
         unfinished.rename(path)  # a build that is cut off leaves no half of a file
     curves = [
-        Curve(label, values, slopes)
-        for label, (values, slopes) in zip(scene.curves, np.load(path), strict=True)
+        Curve(label, values, gradients)
+        for label, (values, gradients) in zip(scene.curves, np.load(path), strict=True)
     ]
     return Plot(scene.axis, x, curves, scene.rest)
 
 
 def _numbers(scene: Scene, loss: Callable[..., Any], x: np.ndarray) -> np.ndarray:
-    """Values and slopes, `[curves, 2, points]`."""
+    """Values and gradients, `[curves, 2, points]`."""
 
     def along(arrays: Callable[[Any], Any]) -> Callable[[Any], Any]:
         def value(at: Any) -> Any:

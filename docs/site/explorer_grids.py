@@ -1,8 +1,8 @@
 """Tables of a function of three logits, and how a value is read from one.
 
 A table is a sum of terms. A term takes one to three coordinates, made of the logits, and gives the
-loss and its slope by each coordinate: by a cubic spline on a uniform grid, or by one plane on each
-triangle of a grid. `docs/assets/explorer_tables.js` reads them the same way.
+loss and its gradient by each coordinate: by a cubic spline on a uniform grid, or by one plane on
+each triangle of a grid. `docs/assets/explorer_tables.js` reads them the same way.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class Grid:
 class Term:
     grid: Grid
     kind: Literal["spline", "triangles"]
-    # the loss, and its slope by each coordinate's logits; None where it is 0 everywhere
+    # the loss, and its gradient by each coordinate's logits; None where it is 0 everywhere
     fields: tuple[NDArray[np.float32] | None, ...]
 
 
@@ -120,7 +120,7 @@ def _stored(numbers: list[Floats]) -> tuple[NDArray[np.float32] | None, ...]:
 
 
 def read_terms(terms: list[Term], logits: Floats) -> Floats:
-    """The loss and its slopes, `[n, 4]`, at `logits [n, 3]`."""
+    """The loss and its gradients, `[n, 4]`, at `logits [n, 3]`."""
     return sum((_read(term, logits) for term in terms), np.zeros((len(logits), 4)))
 
 
@@ -132,8 +132,8 @@ def _read(term: Term, logits: Floats) -> Floats:
     scaled = np.clip((at - grid.lower) / grid.step, 0.0, grid.cells)
     cell = np.minimum(scaled.astype(int), grid.cells - 1)
     read = _read_spline if term.kind == "spline" else _read_triangles
-    value, *slopes = read(term, cell, scaled - cell)
-    result = np.concatenate([value[:, None], np.stack(slopes, -1) @ grid.project], -1)
+    value, *gradients = read(term, cell, scaled - cell)
+    result = np.concatenate([value[:, None], np.stack(gradients, -1) @ grid.project], -1)
     low = -np.inf if grid.start is None else grid.start
     high = np.inf if grid.stop is None else grid.stop
     return result * ((at >= low) & (at < high)).all(-1)[:, None]
@@ -167,6 +167,9 @@ def _read_triangles(term: Term, cell: NDArray[np.int_], inside: Floats) -> list[
     above = (inside[:, 1] > inside[:, 0]).astype(int)
     index = 2 * (cell[:, 0] * term.grid.cells + cell[:, 1]) + above
     zero = np.zeros(len(cell))
-    value, *slopes = [zero if table is None else table[index] for table in term.fields]
+    value, *gradients = [zero if table is None else table[index] for table in term.fields]
     away = term.grid.step * (inside - MIDDLES[above])
-    return [value + sum(slope * away[:, axis] for axis, slope in enumerate(slopes)), *slopes]
+    return [
+        value + sum(gradient * away[:, axis] for axis, gradient in enumerate(gradients)),
+        *gradients,
+    ]

@@ -1,4 +1,4 @@
-"""Tables for the explorer page: values and slopes of the library on grids of logits.
+"""Tables for the explorer page: values and gradients of the library on grids of logits.
 
 `build(folder)` writes `index.js`, which lists the losses, and one file for each loss and setting of
 its hyper-parameters. They are scripts and not JSON, since a page opened from a disk may not fetch.
@@ -45,13 +45,13 @@ DIFFERENCES = np.array([[1.0, 0.0, -1.0], [0.0, 1.0, -1.0]])
 def library(
     shown: Shown, options: Options, targets: Floats, logits: Floats, lift: float = 0.0
 ) -> Floats:
-    """Loss and slopes by JAX in double precision, `[n, 4]`, at targets and logits `[n, 3]`."""
+    """Loss and gradients by JAX in double precision, `[n, 4]`, at targets and logits `[n, 3]`."""
     rows = -len(logits) % ROWS
     padded = [np.concatenate([given, np.zeros((rows, LABELS))]) for given in (targets, logits)]
     blocks = zip(*(np.split(given, len(given) // ROWS) for given in padded), strict=True)
     with jax.enable_x64(True):
         loss = _loss(shown, options, lift)
-        numbers = [_value_and_slopes(loss, shown.classes, *block) for block in blocks]
+        numbers = [_value_and_gradients(loss, shown.classes, *block) for block in blocks]
     return np.concatenate(numbers)[: len(logits)]
 
 
@@ -66,11 +66,11 @@ def _loss(shown: Shown, options: Options, lift: float) -> Any:
     return lambda logits, targets: loss(logits, targets, **keywords) - lift
 
 
-def _value_and_slopes(loss: Any, classes: bool, targets: Floats, logits: Floats) -> Floats:
+def _value_and_gradients(loss: Any, classes: bool, targets: Floats, logits: Floats) -> Floats:
     given = jax.numpy.asarray(targets.argmax(-1) if classes else targets)
     value, pull = jax.vjp(lambda logits: loss(logits, given), jax.numpy.asarray(logits))
-    (slopes,) = pull(jax.numpy.ones_like(value))
-    return np.concatenate([np.asarray(value)[:, None], np.asarray(slopes)], -1)
+    (gradients,) = pull(jax.numpy.ones_like(value))
+    return np.concatenate([np.asarray(value)[:, None], np.asarray(gradients)], -1)
 
 
 def grids(shown: Shown, options: Options) -> list[Grid]:
@@ -125,13 +125,13 @@ def table(shown: Shown, options: Options) -> Table:
 
 
 def _by_coordinate(grid: Grid, numbers: Floats, shared: float) -> Floats:
-    """The loss and its slopes by the logits that stand for a coordinate each."""
+    """The loss and its gradients by the logits that stand for a coordinate each."""
     kept = np.flatnonzero((grid.project > 0.0).any(0))
     return np.concatenate([numbers[:, :1] - shared, numbers[:, 1 + kept]], -1)
 
 
 def read(shown: Shown, terms: list[Term], logits: Floats) -> Floats:
-    """The loss and its slopes by the table, `[n, 4]`, as the page shows them."""
+    """The loss and its gradients by the table, `[n, 4]`, as the page shows them."""
     numbers = read_terms(terms, logits)
     # a hinge that was lifted above 0
     return numbers * (numbers[:, :1] > 0.0) if shown.lift else numbers
@@ -199,7 +199,7 @@ def _content(shown: Shown, options: Options) -> dict[str, Any]:
     made = table(shown, options)
     by_table, exact = compare(shown, options, made, seed=0, draws=MEASURED)
     off = np.abs(by_table - exact).max(0)
-    errors = {"value": float(off[0]), "slope": float(off[1:].max())}
+    errors = {"value": float(off[0]), "gradient": float(off[1:].max())}
     return {
         "decision": _decision(shown, options),
         "symmetric": shown.symmetric,

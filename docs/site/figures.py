@@ -38,7 +38,7 @@ def figure(name: str) -> str:
         f"{curve.name}</li>"
         for curve, (colour, line) in zip(shown.curves, STYLES.items(), strict=True)
     )
-    panels = _panel(name, shown, "loss", "values") + _panel(name, shown, "gradient", "slopes")
+    panels = _panel(name, shown, "loss", "values") + _panel(name, shown, "gradient", "gradients")
     return f'<div class="curves"><ul>{keys}</ul>{panels}</div>'
 
 

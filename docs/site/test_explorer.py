@@ -52,7 +52,7 @@ def _term(packed: dict[str, Any]) -> Term:
 
 
 def bounds(shown: Shown, exact: Floats) -> Floats:
-    """How far the loss and its slopes may be off: planes are exact, as far as float32 is."""
+    """How far the loss and its gradients may be off: planes are exact, as far as float32 is."""
     if shown.shape == "triangles":
         return np.full(4, PLANE)
     steepest = max(1.0, np.abs(exact[:, 1:]).max())
@@ -69,7 +69,7 @@ def test_a_table_is_the_library(shown: Shown, number: int) -> None:
     # on the page every digit is right within half of the last
     digits = content(name)["digits"]
     assert off[:, 0].max() <= 0.5 * 10.0 ** -digits["value"]
-    assert off[:, 1:].max() <= 0.5 * 10.0 ** -digits["slope"]
+    assert off[:, 1:].max() <= 0.5 * 10.0 ** -digits["gradient"]
 
 
 @each_table

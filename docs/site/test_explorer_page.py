@@ -51,9 +51,9 @@ def slider(page: Page, label: str) -> Locator:
 
 
 def numbers(page: Page) -> list[str]:
-    """The loss and its slopes, as they are shown."""
-    slopes = page.locator("#explorer-slopes td:last-child").all_inner_texts()
-    return [page.locator("#explorer-value").inner_text(), *slopes]
+    """The loss and its gradients, as they are shown."""
+    gradients = page.locator("#explorer-gradients td:last-child").all_inner_texts()
+    return [page.locator("#explorer-value").inner_text(), *gradients]
 
 
 def assert_shows(
@@ -151,7 +151,7 @@ def test_the_script_reads_every_table_as_it_was_made(page: Page) -> None:
                 const table = await mlcExplorer.load(name);
                 return targets.map((relevant, row) => {
                     const read = mlcExplorer.evaluate(table, relevant.map(Boolean), logits[row]);
-                    return [read.value, ...read.slopes];
+                    return [read.value, ...read.gradients];
                 });
             }""",
             [name, targets.tolist(), logits.tolist()],

@@ -154,7 +154,7 @@ def gradient(loss):
 warnings.filterwarnings("ignore", message="Dynamo detected a call to a `functools.lru_cache`")
 try:
     difference = (gradient(torch.compile(zlpr)) - gradient(zlpr)).abs().max().item()
-    print(f"largest difference of a slope, compiled and not: {difference:.1e}")
+    print(f"largest difference of a gradient, compiled and not: {difference:.1e}")
     assert difference < 1e-6
 except torch._dynamo.exc.BackendCompilerFailed as error:
     print("not compiled here:", str(error).partition("\n")[0])

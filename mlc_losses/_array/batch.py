@@ -6,8 +6,8 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from mlc_losses._array.axis import batch_parts
 from mlc_losses._array.backend import is_jax_namespace
+from mlc_losses._array.layout import batch_shards
 from mlc_losses._array.namespace import device_of, namespace, shape_of
 
 
@@ -19,8 +19,8 @@ def batch_sum(x: Any) -> Any:
 
 def _whole_sum(xp: Any, own: Any) -> Any:
     """The sum over all examples from that over the examples that are here."""
-    parts = batch_parts(xp)
-    return own if parts is None else parts.sum(own)
+    shards = batch_shards(xp)
+    return own if shards is None else shards.psum(own)
 
 
 def batch_max(x: Any) -> Any:
@@ -28,21 +28,21 @@ def batch_max(x: Any) -> Any:
     if shape_of(x)[0] == 0:
         return batch_sum(x) - math.inf
     xp = namespace(x=x)
-    parts = batch_parts(xp)
-    return xp.max(x, axis=0) if parts is None else parts.max(x, 0)
+    shards = batch_shards(xp)
+    return xp.max(x, axis=0) if shards is None else shards.pmax(x, 0)
 
 
 def batch_any(mask: Any) -> Any:
     """Whether any entry over the examples is True."""
     xp = namespace(mask=mask)
     own = xp.any(mask, axis=0)
-    return own if batch_parts(xp) is None else _whole_sum(xp, xp.astype(own, xp.int32)) > 0
+    return own if batch_shards(xp) is None else _whole_sum(xp, xp.astype(own, xp.int32)) > 0
 
 
 def batch_size(x: Any) -> int:
     """How many examples there are, a static number."""
-    parts, own = batch_parts(namespace(x=x)), shape_of(x)[0]
-    return own if parts is None else parts.total(own)
+    shards, own = batch_shards(namespace(x=x)), shape_of(x)[0]
+    return own if shards is None else shards.global_size(own)
 
 
 def batch_before(counts: Any) -> Any:
@@ -50,9 +50,13 @@ def batch_before(counts: Any) -> Any:
     xp = namespace(counts=counts)
     if not is_jax_namespace(xp):
         return xp.cumulative_sum(counts, axis=0) - counts
-    parts = batch_parts(xp)
-    if parts is not None:
-        return xp.cumulative_sum(counts, axis=0) - counts + parts.before(xp.sum(counts, axis=0))
+    shards = batch_shards(xp)
+    if shards is not None:
+        return (
+            xp.cumulative_sum(counts, axis=0)
+            - counts
+            + shards.exclusive_sum(xp.sum(counts, axis=0))
+        )
     from mlc_losses._array import jax_rows
 
     everywhere = jax_rows.rows_together(counts)
@@ -62,9 +66,9 @@ def batch_before(counts: Any) -> Any:
 def whole_batch(x: Any) -> Any:
     """The rows of all examples of the batch, of which `x` holds those that are here."""
     xp = namespace(x=x)
-    parts = batch_parts(xp)
-    if parts is not None:
-        return parts.rows(x)
+    shards = batch_shards(xp)
+    if shards is not None:
+        return shards.gather_rows(x)
     if is_jax_namespace(xp):
         from mlc_losses._array import jax_rows
 
@@ -82,23 +86,23 @@ def rows_and_more(x: Any, more: Any) -> Any:
     return xp.concat([x, more])
 
 
-def row_numbers(x: Any) -> Any:
+def row_indices(x: Any) -> Any:
     """The places of the rows of `x` in the whole batch."""
     xp = namespace(x=x)
     numbers = xp.arange(shape_of(x)[0], device=device_of(x))
-    parts = batch_parts(xp)
-    if parts is None:
+    shards = batch_shards(xp)
+    if shards is None:
         return numbers
-    return numbers + xp.astype(xp.asarray(parts.start(shape_of(x)[0])), numbers.dtype)
+    return numbers + xp.astype(xp.asarray(shards.offset(shape_of(x)[0])), numbers.dtype)
 
 
 def own_rows(make: Callable[[int], Any], num_rows: int) -> Any:
     """Of what `make` makes for so many rows of JAX, the whole batch's, those that are here."""
     import jax
 
-    parts = batch_parts(jax.numpy)
-    if parts is None:
+    shards = batch_shards(jax.numpy)
+    if shards is None:
         return make(num_rows)
     return jax.lax.dynamic_slice_in_dim(
-        make(parts.total(num_rows)), parts.start(num_rows), num_rows
+        make(shards.global_size(num_rows)), shards.offset(num_rows), num_rows
     )

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from mlc_losses._array.backend import is_torch_namespace
-from mlc_losses._array.candidates import products
 from mlc_losses._array.labels import columns
 from mlc_losses._array.loops import scan
 from mlc_losses._array.namespace import namespace, shape_of
 from mlc_losses._array.ops import stop_gradient
+from mlc_losses._array.similarity import products
 
 # coordinates of one step of the loop over them
 _COORDINATES = 8

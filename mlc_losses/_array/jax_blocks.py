@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from mlc_losses._array.axis import NeedsWholeAxisError
+from mlc_losses._array.layout import NeedsWholeAxisError
 
 
 class Found(Exception):
@@ -33,26 +33,26 @@ class Ranked(NamedTuple):
 
 
 class Blocks:
-    """The `Parts` of the label axis inside one block, whose first label has the number `offset`."""
+    """The `ShardedAxis` of the labels inside one block; its first label has the index `offset`."""
 
     # a gradient rule would be a trace of its own, which `Found` could not leave
-    has_rules = False
+    allows_custom_gradient = False
 
     def __init__(self, known: list[Any], offset: Any, num_labels: int) -> None:
-        self.known, self.offset, self.num_labels = iter(known), offset, num_labels
+        self.known, self.first, self.num_labels = iter(known), offset, num_labels
 
     def _reduced(self, value: Any, combine: Callable[..., Any], start: float) -> Any:
         for result in self.known:
             return result
         raise Found(value, combine, start)
 
-    def sum(self, x: Any) -> Any:
+    def psum(self, x: Any) -> Any:
         return self._reduced(x, jnp.add, 0.0)
 
-    def peak(self, x: Any) -> Any:
+    def max_no_grad(self, x: Any) -> Any:
         return self._reduced(lax.stop_gradient(x), jnp.maximum, -jnp.inf)
 
-    def max(self, x: Any, axis: int) -> Any:
+    def pmax(self, x: Any, axis: int) -> Any:
         return self._reduced(x.max(axis=axis), jnp.maximum, -jnp.inf)
 
     def top_k(self, values: Any, numbers: Any, k: int) -> tuple[Any, Any]:
@@ -65,21 +65,21 @@ class Blocks:
         own = Ranked(jnp.pad(values, missing, constant_values=-jnp.inf), jnp.pad(numbers, missing))
         return self._reduced(own, best, -jnp.inf)
 
-    def before(self, x: Any) -> Any:
+    def exclusive_sum(self, x: Any) -> Any:
         raise NeedsWholeAxisError("counts along all the labels of an example")
 
-    def rows(self, x: Any) -> Any:
+    def gather_rows(self, x: Any) -> Any:
         raise NeedsWholeAxisError("asks for the rows of all labels")
 
-    def entries(self, x: Any, width: int) -> Any:
+    def local_slice(self, x: Any, width: int) -> Any:
         if x.shape[-1] != self.num_labels:
             return x
-        return lax.dynamic_slice_in_dim(x, self.offset, width, axis=-1)
+        return lax.dynamic_slice_in_dim(x, self.first, width, axis=-1)
 
-    def start(self, width: int) -> Any:
-        return self.offset
+    def offset(self, width: int) -> Any:
+        return self.first
 
-    def total(self, width: int) -> int:
+    def global_size(self, width: int) -> int:
         return self.num_labels
 
 

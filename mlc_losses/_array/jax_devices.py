@@ -13,21 +13,21 @@ from mlc_losses._array.jax_axes import varying_axes
 
 
 class Devices(NamedTuple):
-    """The `Parts` of an axis that is split over mesh axes, the first one outermost."""
+    """The `ShardedAxis` of an axis that is split over mesh axes, the first one outermost."""
 
     axes: tuple[str, ...]
 
     @property
-    def has_rules(self) -> bool:
+    def allows_custom_gradient(self) -> bool:
         return True
 
-    def sum(self, x: Any) -> Any:
+    def psum(self, x: Any) -> Any:
         return lax.psum(x, self.axes)
 
-    def peak(self, x: Any) -> Any:
+    def max_no_grad(self, x: Any) -> Any:
         return lax.pmax(lax.stop_gradient(x), self.axes)
 
-    def max(self, x: Any, axis: int) -> Any:
+    def pmax(self, x: Any, axis: int) -> Any:
         return _max(self, axis, x)
 
     def top_k(self, values: Any, numbers: Any, k: int) -> tuple[Any, Any]:
@@ -35,33 +35,33 @@ class Devices(NamedTuple):
         best, places = lax.top_k(self._candidates(values), k)
         return best, jnp.take_along_axis(self._candidates(numbers), places, axis=-1)
 
-    def before(self, x: Any) -> Any:
-        found = self.each(x)
+    def exclusive_sum(self, x: Any) -> Any:
+        found = self.all_gather(x)
         earlier = jnp.arange(lax.axis_size(self.axes), dtype=jnp.int32) < lax.axis_index(self.axes)
         return jnp.where(earlier.reshape(-1, *[1] * x.ndim), found, 0).sum(axis=0)
 
-    def each(self, x: Any) -> Any:
+    def all_gather(self, x: Any) -> Any:
         """Known to be the same on all devices, which an all-gather is not."""
         size = int(lax.axis_size(self.axes))
         own = jnp.arange(size, dtype=jnp.int32) == lax.axis_index(self.axes)
         return lax.psum(jnp.where(own.reshape(-1, *[1] * x.ndim), x[None], 0), self.axes)
 
-    def rows(self, x: Any) -> Any:
+    def gather_rows(self, x: Any) -> Any:
         if not set(self.axes) & varying_axes(x):
             return x  # the same on every device: it was not split
         return lax.all_gather(x, self.axes, axis=0, tiled=True)
 
-    def entries(self, x: Any, width: int) -> Any:
+    def local_slice(self, x: Any, width: int) -> Any:
         return x
 
-    def start(self, width: int) -> Any:
+    def offset(self, width: int) -> Any:
         return lax.axis_index(self.axes) * width
 
-    def total(self, width: int) -> int:
+    def global_size(self, width: int) -> int:
         return int(lax.axis_size(self.axes)) * width
 
     def _candidates(self, x: Any) -> Any:
-        found = jnp.moveaxis(self.each(x), 0, -2)
+        found = jnp.moveaxis(self.all_gather(x), 0, -2)
         return found.reshape(*x.shape[:-1], -1)
 
 
@@ -72,9 +72,9 @@ def _max(devices: Devices, axis: int, x: Any) -> Any:
 
 @_max.defjvp
 def _max_jvp(devices: Devices, axis: int, primals: Any, tangents: Any) -> Any:
-    """Entries that tie share the slope, on whatever device they are."""
+    """Entries that tie share the derivative, on whatever device they are."""
     (x,), (dot,) = primals, tangents
     top = _max(devices, axis, x)
     tied = x == jnp.expand_dims(top, axis)
-    moved = devices.sum(jnp.where(tied, dot, 0.0).sum(axis=axis))
-    return top, moved / devices.sum(tied.astype(x.dtype).sum(axis=axis))
+    moved = devices.psum(jnp.where(tied, dot, 0.0).sum(axis=axis))
+    return top, moved / devices.psum(tied.astype(x.dtype).sum(axis=axis))

@@ -14,8 +14,8 @@ from jax import lax
 from jax import numpy as jnp
 from jax.custom_derivatives import SymbolicZero
 
-from mlc_losses._array.axis import Layout, current_layout, laid_out
 from mlc_losses._array.labels import label_sum
+from mlc_losses._array.layout import Layout, current_layout, use_layout
 from mlc_losses._array.row_rules import RowRule
 
 
@@ -40,7 +40,7 @@ def _params(static: Any, traced: Any) -> tuple[Any, ...]:
 def _values(
     rule: RowRule, static: Any, layout: Layout, traced: Any, where: Any, arrays: Any
 ) -> tuple[Any, ...]:
-    with laid_out(layout):
+    with use_layout(layout):
         return tuple(rule.values(jnp, _params(static, traced), where, *arrays))
 
 
@@ -52,7 +52,7 @@ def _derivatives(
     # computed apart from the values: XLA would write down what the two have in common, an array
     # [N, L], to save an exponential
     where, arrays = lax.optimization_barrier((where, arrays))
-    with laid_out(layout):
+    with use_layout(layout):
         return rule.derivatives(index, jnp, _params(static, traced), where, values, *arrays)
 
 
@@ -67,7 +67,7 @@ def _jvp(rule: RowRule, static: Any, layout: Layout, primals: Any, tangents: Any
         found = _derivatives(index, rule, static, layout, traced, where, values, arrays)
         for place, derivative in enumerate(found):
             if derivative is not None:
-                with laid_out(layout):
+                with use_layout(layout):
                     dots[place] = dots[place] + _along(derivative, dot, array.ndim > values[0].ndim)
     if any(not isinstance(dot, SymbolicZero) for dot in tangents[0]):
         moved = _moved_by_params(rule, static, layout, primals, tangents[0])
@@ -87,7 +87,7 @@ def _moved_by_params(
     traced, where, arrays = primals
 
     def values(traced: Any) -> Any:
-        with laid_out(layout):
+        with use_layout(layout):
             return rule.values(jnp, _params(static, traced), where, *arrays)
 
     dots = tuple(

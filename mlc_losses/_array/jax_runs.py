@@ -20,9 +20,9 @@ from jax import lax
 from jax import numpy as jnp
 
 from mlc_losses._array import two_sided
-from mlc_losses._array.axis import label_parts
 from mlc_losses._array.jax_axes import varying_like
 from mlc_losses._array.labels import label_max, label_sum
+from mlc_losses._array.layout import label_shards
 
 # At 16, or with larger terms at 8, XLA stops unrolling the loop and loses a factor of 3.
 _RUNS = 4
@@ -77,7 +77,7 @@ def side_sums(logits: Any, targets: Any, bound: Any = None) -> two_sided.SideSum
 
 def _on_one_cpu(on_cpu: Callable[..., Any], elsewhere: Callable[..., Any], arrays: Any) -> Any:
     several = jax.default_backend() == "cpu" and jax.device_count() > 1
-    if several or label_parts(jnp) is not None or arrays[0].shape[-1] < _FEWEST_LABELS:
+    if several or label_shards(jnp) is not None or arrays[0].shape[-1] < _FEWEST_LABELS:
         return elsewhere(*arrays)
     return lax.platform_dependent(*arrays, cpu=on_cpu, default=elsewhere)
 

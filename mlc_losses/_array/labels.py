@@ -9,8 +9,8 @@ from __future__ import annotations
 import math
 from typing import Any, NamedTuple
 
-from mlc_losses._array.axis import label_parts, needs_all_labels
 from mlc_losses._array.backend import is_jax_namespace, is_torch_namespace
+from mlc_losses._array.layout import label_shards, require_all_labels
 from mlc_losses._array.namespace import default_integer, device_of, namespace, shape_of
 from mlc_losses._array.ops import stop_gradient
 
@@ -30,8 +30,8 @@ def label_sum(x: Any, where: Any = None) -> Any:
 
 def _whole_sum(xp: Any, own: Any) -> Any:
     """The sum over all labels from that over the labels that are here."""
-    parts = label_parts(xp)
-    return own if parts is None else parts.sum(own)
+    shards = label_shards(xp)
+    return own if shards is None else shards.psum(own)
 
 
 def label_max(x: Any, where: Any = None) -> Any:
@@ -40,8 +40,8 @@ def label_max(x: Any, where: Any = None) -> Any:
     x = x if where is None else xp.where(where, x, -math.inf)
     if shape_of(x)[-1] == 0:
         return label_sum(x) - math.inf
-    parts = label_parts(xp)
-    return xp.max(x, axis=-1) if parts is None else parts.max(x, -1)
+    shards = label_shards(xp)
+    return xp.max(x, axis=-1) if shards is None else shards.pmax(x, -1)
 
 
 def label_count(mask: Any, like: Any) -> Any:
@@ -55,9 +55,9 @@ def label_running_count(mask: Any) -> Any:
     xp = namespace(mask=mask)
     whole = labels_together(mask)
     counts = xp.cumulative_sum(xp.astype(whole, default_integer(xp)), axis=-1)
-    parts = label_parts(xp)
-    if parts is not None:
-        return counts + parts.before(counts[..., -1])[..., None]
+    shards = label_shards(xp)
+    if shards is not None:
+        return counts + shards.exclusive_sum(counts[..., -1])[..., None]
     if is_jax_namespace(xp):
         from mlc_losses._array import jax_rows
 
@@ -69,13 +69,13 @@ def label_any(mask: Any) -> Any:
     """Whether any entry over the labels is True."""
     xp = namespace(mask=mask)
     own = xp.any(mask, axis=-1)
-    return own if label_parts(xp) is None else _whole_sum(xp, xp.astype(own, xp.int32)) > 0
+    return own if label_shards(xp) is None else _whole_sum(xp, xp.astype(own, xp.int32)) > 0
 
 
 def num_labels(like: Any) -> int:
     """L, of `like` `[..., L]`; a part of it may be all that is here."""
-    parts, width = label_parts(namespace(like=like)), shape_of(like)[-1]
-    return width if parts is None else parts.total(width)
+    shards, width = label_shards(namespace(like=like)), shape_of(like)[-1]
+    return width if shards is None else shards.global_size(width)
 
 
 def log_softmax(x: Any, where: Any = None) -> Any:
@@ -93,13 +93,13 @@ def log_softmax(x: Any, where: Any = None) -> Any:
     return shifted - xp.log(xp.where(total == 0, 1.0, total))
 
 
-def label_numbers(like: Any) -> Any:
+def label_indices(like: Any) -> Any:
     """0..L-1, shaped to compare with `like` `[..., L]`."""
     xp = namespace(like=like)
     numbers = xp.arange(shape_of(like)[-1], device=device_of(like))
-    parts = label_parts(xp)
-    if parts is not None:
-        numbers = numbers + xp.astype(parts.start(shape_of(like)[-1]), numbers.dtype)
+    shards = label_shards(xp)
+    if shards is not None:
+        numbers = numbers + xp.astype(shards.offset(shape_of(like)[-1]), numbers.dtype)
     numbers = xp.reshape(numbers, (1,) * (like.ndim - 1) + (-1,))
     if is_jax_namespace(xp):
         from mlc_losses._array import jax_rows
@@ -122,7 +122,7 @@ def at_class(x: Any, ids: Any) -> Any:
     xp = namespace(x=x)
     if is_torch_namespace(xp):
         return x.gather(-1, in_range(xp, ids, x)[..., None])[..., 0]
-    is_class = ids[..., None] == label_numbers(x)
+    is_class = ids[..., None] == label_indices(x)
     if xp.isdtype(x.dtype, "bool"):
         return label_any(is_class & x)
     return label_sum(x, is_class)
@@ -131,7 +131,7 @@ def at_class(x: Any, ids: Any) -> Any:
 def of_class(weights: Any, ids: Any) -> Any:
     """The entry of `weights` `[L]` for each class id `[...]`; ids must be in range."""
     xp = namespace(weights=weights)
-    if label_parts(xp) is not None:
+    if label_shards(xp) is not None:
         rows = xp.broadcast_to(weights, (*shape_of(ids), *shape_of(weights)))
         return at_class(rows, ids)
     return looked_up(weights, in_range(xp, ids, weights))
@@ -162,7 +162,7 @@ def replaced_at_class(x: Any, ids: Any, value: float) -> Any:
     xp = namespace(x=x)
     if is_torch_namespace(xp):
         return x.scatter(-1, in_range(xp, ids, x)[..., None], value)
-    return xp.where(ids[..., None] == label_numbers(x), value, x)
+    return xp.where(ids[..., None] == label_indices(x), value, x)
 
 
 def in_range(xp: Any, ids: Any, x: Any) -> Any:
@@ -177,9 +177,9 @@ def top_k(x: Any, k: int, /, *, axis: int = -1, mode: str = "largest") -> TopK:
     label axis in parts, of which k labels of each are looked at, the indices count all labels.
     """
     xp = namespace(x=x)
-    parts = label_parts(xp)
-    if parts is not None:
-        return _top_k_of_parts(parts, x, k, 1 if mode == "largest" else -1)
+    shards = label_shards(xp)
+    if shards is not None:
+        return _top_k_of_shards(shards, x, k, 1 if mode == "largest" else -1)
     if hasattr(xp, "top_k"):
         return TopK(*xp.top_k(x, k, axis=axis, mode=mode))
     if is_torch_namespace(xp):
@@ -197,27 +197,27 @@ def top_k(x: Any, k: int, /, *, axis: int = -1, mode: str = "largest") -> TopK:
     return TopK(xp.take_along_axis(x, indices, axis=axis), indices)
 
 
-def _top_k_of_parts(parts: Any, x: Any, k: int, sign: int) -> TopK:
+def _top_k_of_shards(shards: Any, x: Any, k: int, sign: int) -> TopK:
     import jax
 
     width = shape_of(x)[-1]
     values, places = jax.lax.top_k(sign * x, min(k, width))
-    numbers = places + parts.start(width).astype(places.dtype)
-    values, indices = parts.top_k(values, numbers, k)
+    numbers = places + shards.offset(width).astype(places.dtype)
+    values, indices = shards.top_k(values, numbers, k)
     return TopK(sign * values, indices)
 
 
-def picks_sum(values: Any) -> Any:
+def top_k_sum(values: Any) -> Any:
     """Sum over the k entries `[..., k]` that `top_k` has found: all are here."""
     return namespace(values=values).sum(values, axis=-1)
 
 
-def picks_min(values: Any) -> Any:
+def top_k_min(values: Any) -> Any:
     """The least of them, the k-th largest."""
     return namespace(values=values).min(values, axis=-1)
 
 
-def picks_any(mask: Any) -> Any:
+def top_k_any(mask: Any) -> Any:
     """Whether any of them is True."""
     return namespace(mask=mask).any(mask, axis=-1)
 
@@ -228,7 +228,7 @@ def scatter_true(ids: Any, num_labels: int) -> Any:
     Never a `[..., P, L]` array: one write per id where the backend has a scatter.
     """
     xp = namespace(ids=ids)
-    needs_all_labels(xp, "makes a row of all labels")
+    require_all_labels(xp, "makes a row of all labels")
     # one column more takes the ids that set nothing
     ids = xp.where((ids >= 0) & (ids < num_labels), ids, num_labels)
     shape = (*shape_of(ids)[:-1], num_labels + 1)
@@ -240,7 +240,7 @@ def scatter_true(ids: Any, num_labels: int) -> Any:
     elif is_torch_namespace(xp):
         mask = mask.scatter(-1, xp.astype(ids, xp.int64), True)
     else:
-        numbers = label_numbers(mask)
+        numbers = label_indices(mask)
         for column in range(shape_of(ids)[-1]):
             mask = mask | (ids[..., column, None] == numbers)
     return mask[..., :num_labels]
@@ -258,7 +258,7 @@ def padded(ids: Any, padding: int, length: int) -> Any:
 def first_positions(ids: Any, num_labels: int) -> Any:
     """Where each label first stands in the ids `[..., P]`: `[..., num_labels]`, P if nowhere."""
     xp = namespace(ids=ids)
-    needs_all_labels(xp, "makes a row of all labels")
+    require_all_labels(xp, "makes a row of all labels")
     *batch, length = shape_of(ids)
     # one column more takes the ids that are no label
     ids = xp.where((ids >= 0) & (ids < num_labels), ids, num_labels)
@@ -270,10 +270,10 @@ def first_positions(ids: Any, num_labels: int) -> Any:
         places = xp.arange(length)
         first = jax_rows.by_rows(lambda row, ids: row.at[ids].min(places), first, ids)
     elif is_torch_namespace(xp):
-        places = xp.broadcast_to(label_numbers(ids), shape_of(ids))
+        places = xp.broadcast_to(label_indices(ids), shape_of(ids))
         first = first.scatter_reduce(-1, xp.astype(ids, xp.int64), places, "amin")
     else:
-        numbers = label_numbers(first)
+        numbers = label_indices(first)
         for column in reversed(range(length)):
             first = xp.where(ids[..., column, None] == numbers, column, first)
     return first[..., :num_labels]

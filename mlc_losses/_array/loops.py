@@ -6,8 +6,8 @@ from collections.abc import Callable
 from functools import cache, wraps
 from typing import Any
 
-from mlc_losses._array.axis import Layout, current_layout, laid_out
 from mlc_losses._array.backend import is_jax_namespace
+from mlc_losses._array.layout import Layout, current_layout, use_layout
 from mlc_losses._array.namespace import can_look, namespace, shape_of
 
 
@@ -83,7 +83,7 @@ def _jitted(function: Callable[..., Any]) -> Callable[..., Any]:
     import jax
 
     def of_layout(layout: Layout, *arrays: Any) -> Any:
-        with laid_out(layout):
+        with use_layout(layout):
             return function(*arrays)
 
     return jax.jit(of_layout, static_argnums=0)

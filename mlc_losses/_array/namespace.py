@@ -10,7 +10,6 @@ from typing import Any, Protocol, TypeVar
 import numpy as np
 from array_api_compat import array_namespace, device, is_array_api_obj
 
-from mlc_losses._array.axis import label_parts
 from mlc_losses._array.backend import (
     NAMESPACES,
     PLAIN,
@@ -19,6 +18,7 @@ from mlc_losses._array.backend import (
     is_numpy_array,
     is_torch_array,
 )
+from mlc_losses._array.layout import label_shards
 
 
 class Array(Protocol):
@@ -206,7 +206,7 @@ def default_integer(xp: Any) -> Any:
     return xp.__array_namespace_info__().default_dtypes()["indexing"]
 
 
-def computed(xp: Any, x: Any) -> Any:
+def as_compute_float(xp: Any, x: Any) -> Any:
     """`x` as numbers to compute with: floats at least float32, anything else the default float."""
     if xp.isdtype(x.dtype, "real floating"):
         return to_compute_dtype(xp, x)
@@ -350,7 +350,7 @@ def _checked_axis(axis: Any, ndim: int) -> int:
     return axis
 
 
-def number(
+def checked_float(
     name: str,
     value: Any,
     *,
@@ -413,9 +413,9 @@ def per_label(name: str, weights: Any, like: Any) -> Any:
     xp = namespace(logits=like, **{name: weights})
     check_array(name, weights)
     weights = taken(xp, weights)
-    parts = label_parts(xp)
-    if parts is not None:
-        weights = parts.entries(weights, shape_of(like)[-1])
+    shards = label_shards(xp)
+    if shards is not None:
+        weights = shards.local_slice(weights, shape_of(like)[-1])
     if shape_of(weights) != shape_of(like)[-1:]:
         raise ValueError(
             f"{name} must have one entry per label, shape {shape_of(like)[-1:]}, "
@@ -429,7 +429,7 @@ def per_example(name: str, value: Any, like: Any) -> Any:
     xp = namespace(logits=like, **{name: value})
     batch = shape_of(like)[:-1]
     if is_number(value):
-        return xp.full(batch, number(name, value), dtype=like.dtype, device=device_of(like))
+        return xp.full(batch, checked_float(name, value), dtype=like.dtype, device=device_of(like))
     value = taken(xp, value)
     if shape_of(value) not in ((), batch):
         raise ValueError(

@@ -122,7 +122,7 @@ def scaled(x: Any, factor: Any) -> Any:
 
 
 def magnitude(x: Any) -> Any:
-    """`|x|` whose slope at 0 is 1: what a form that is split at `x >= 0` needs."""
+    """`|x|` whose derivative at 0 is 1: what a form that is split at `x >= 0` needs."""
     xp = namespace(x=x)
     return xp.where(x >= 0, x, -x)
 
@@ -186,7 +186,7 @@ def normal_cdf(x: Any) -> Any:
     if is_jax_namespace(xp):
         import jax
 
-        # at an infinite x the slope of erfc would be 0 * inf
+        # at an infinite x the derivative of erfc would be 0 * inf
         x = xp.clip(x, -_FAR, _FAR)
         return 0.5 * jax.lax.erfc(x * -math.sqrt(0.5))
     if is_torch_namespace(xp):
@@ -198,7 +198,7 @@ def normal_cdf(x: Any) -> Any:
 
 
 def normal_cdf_and_density(x: Any) -> tuple[Any, Any]:
-    """`Φ(x)` and its slope; in float32 both from one exponential, below 0 to 5e-7 of themselves."""
+    """`Φ(x)` and its density; in float32 from one exponential, below 0 to 5e-7 of themselves."""
     xp = namespace(x=x)
     if xp.finfo(x.dtype).bits == 64:
         return normal_cdf(x), normal_density(x)

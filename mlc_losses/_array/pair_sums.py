@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from mlc_losses._array import pairs
-from mlc_losses._array.axis import needs_all_labels
 from mlc_losses._array.backend import is_torch_namespace
 from mlc_losses._array.batch import batch_max, batch_sum
+from mlc_losses._array.layout import require_all_labels
 from mlc_losses._array.namespace import namespace
 from mlc_losses._array.ops import stop_gradient
 from mlc_losses._array.row_rules import RowRule, apply_rule
@@ -100,7 +100,7 @@ def pair_logistic(scores: Any, positive: Any, negative: Any) -> Any:
     A label right at infinity makes no pair: the other one of a pair may be wrong at infinity.
     """
     xp = namespace(scores=scores)
-    needs_all_labels(xp, "compares every positive label with every negative one")
+    require_all_labels(xp, "compares every positive label with every negative one")
     # written so that NaN makes a pair
     positive = positive & ~(scores == math.inf)
     negative = negative & ~(scores == -math.inf)
@@ -117,4 +117,4 @@ class _PairLogistic(RowRule):
     def derivatives(
         self, index: int, xp: Any, params: Any, where: Any, values: Any, *arrays: Any
     ) -> tuple[Any]:
-        return (pairs.pair_logistic_slopes(*arrays) if index == 0 else None,)
+        return (pairs.pair_logistic_derivatives(*arrays) if index == 0 else None,)

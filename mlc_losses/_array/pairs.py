@@ -1,7 +1,8 @@
 """Sums over the pairs of a positive and a negative label, without an `[L, L]` array.
 
 The hinge by sorting, the exponential by its factors; the logistic has no shortcut, and goes block
-of labels by block of labels, value and slopes apart, so that differentiating it keeps no block.
+of labels by block of labels, value and derivatives apart, so that differentiating it keeps no
+block.
 """
 
 from __future__ import annotations
@@ -11,9 +12,9 @@ from collections.abc import Callable
 from functools import cache, partial
 from typing import Any
 
-from mlc_losses._array.axis import needs_all_labels
 from mlc_losses._array.backend import is_jax_namespace, is_numpy_namespace, is_torch_namespace
 from mlc_losses._array.labels import label_count, label_max, label_sum, labels_together
+from mlc_losses._array.layout import require_all_labels
 from mlc_losses._array.namespace import checked_labels, namespace, shape_of
 from mlc_losses._array.ops import (
     entries_at,
@@ -59,26 +60,26 @@ def pair_hinge(
 ) -> Any:
     """`Σ_P w(r_p) Σ_N max(0, m + s_n - s_p)` with `r_p = #{n : m + s_n > s_p}`.
 
-    The weight has no gradient. The value is a sum of terms that are not negative, and the slopes
-    are counts: neither loses digits, however many labels there are.
+    The weight has no gradient. The value is a sum of terms that are not negative, and the
+    derivatives are counts: neither loses digits, however many labels there are.
     """
     xp = namespace(scores=scores)
-    needs_all_labels(xp, "sorts all the scores of an example")
+    require_all_labels(xp, "sorts all the scores of an example")
     if shape_of(scores)[-1] == 0:
         return label_sum(scores)
     scores, positive, negative = map(labels_together, (scores, positive, negative))
     keys = xp.where(negative, scores + margin, scores)
-    value, slopes = _hinge_value_and_slopes(
+    value, derivatives = _hinge_value_and_derivatives(
         stop_gradient(keys), positive, negative, rank_weight or xp.ones_like
     )
-    # A term of value 0 carries the slopes. Where a key that counts is infinite it is infinite,
+    # A term of value 0 carries the derivatives. Where a key that counts is infinite it is infinite,
     # and the value with it; a NaN is NaN whether it counts or not.
-    moved = xp.where((slopes == 0) & ~xp.isnan(keys), 0.0, keys)
+    moved = xp.where((derivatives == 0) & ~xp.isnan(keys), 0.0, keys)
     still = stop_gradient(xp.where(xp.isfinite(moved), moved, 0.0))
-    return value + label_sum(slopes * (moved - still))
+    return value + label_sum(derivatives * (moved - still))
 
 
-def _hinge_value_and_slopes(
+def _hinge_value_and_derivatives(
     keys: Any, positive: Any, negative: Any, rank_weight: Callable[[Any], Any]
 ) -> tuple[Any, Any]:
     """One sort of the keys, `s_n + m` and `s_p`, gives everything.
@@ -136,7 +137,8 @@ def pair_exp_mean(scores: Any, positive: Any, negative: Any) -> Any:
 
     A product of two means around the centre between the highest negative and the lowest positive,
     where both factors are about the square root of the result. So neither overflows before the
-    product does, and the slopes, each a term of one factor times the other, are right even then.
+    product does, and the derivatives, each a term of one factor times the other, are right even
+    then.
     """
     xp = namespace(scores=scores)
     fixed = stop_gradient(scores)
@@ -171,13 +173,13 @@ def _losses(rivals: Any, negative: Any, own: Any, positive: Any) -> Any:
     return label_sum(softplus(xp.where(pairs, gaps, -math.inf)))
 
 
-def pair_logistic_slopes(scores: Any, positive: Any, negative: Any) -> Any:
+def pair_logistic_derivatives(scores: Any, positive: Any, negative: Any) -> Any:
     """Its derivative by the scores: `Σ_P σ(s_n - s_p)` for a negative, `-Σ_N` for a positive."""
     labels = scores, positive, negative
-    return _by_blocks(_slopes, labels, labels)
+    return _by_blocks(_derivatives, labels, labels)
 
 
-def _slopes(
+def _derivatives(
     scores: Any, positive: Any, negative: Any, own: Any, own_positive: Any, own_negative: Any
 ) -> Any:
     """Of some labels against all."""

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from mlc_losses._array.axis import needs_all_labels
 from mlc_losses._array.backend import is_jax_namespace, is_numpy_namespace, is_torch_namespace
-from mlc_losses._array.labels import columns, label_numbers, labels_together
+from mlc_losses._array.labels import columns, label_indices, labels_together
+from mlc_losses._array.layout import require_all_labels
 from mlc_losses._array.namespace import Array, device_of, namespace, shape_of
 from mlc_losses._array.ops import entries_at
 
@@ -28,11 +28,11 @@ class Ranking(NamedTuple):
 def ranking(scores: Any) -> Ranking:
     """Rank the scores of each row."""
     xp = namespace(scores=scores)
-    needs_all_labels(xp, "ranks all the scores of an example")
+    require_all_labels(xp, "ranks all the scores of an example")
     scores = labels_together(scores)
     order = xp.argsort(scores, axis=-1, descending=True, stable=True)
     falling = entries_at(scores, order)
-    places = label_numbers(falling)
+    places = label_indices(falling)
     starts_group = (places == 0) | (falling != xp.roll(falling, 1, axis=-1))
     bounds = _group_bounds(xp, starts_group, places)
     group = xp.cumulative_sum(xp.astype(starts_group, places.dtype), axis=-1) - 1
@@ -73,7 +73,7 @@ def check_matrix(name: str, x: Array) -> None:
         raise ValueError(f"{name} must have shape [n, L], got {shape_of(x)}")
 
 
-def option(name: str, value: Any, options: Mapping[Any, Any]) -> Any:
+def checked_option(name: str, value: Any, options: Mapping[Any, Any]) -> Any:
     """What the option `value` stands for; a wrong one is refused with the list of valid ones."""
     if value not in options:
         valid = ", ".join(repr(known) for known in options)

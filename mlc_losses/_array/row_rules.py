@@ -13,9 +13,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from mlc_losses._array.axis import label_parts
 from mlc_losses._array.backend import is_jax_namespace, is_torch_namespace
 from mlc_losses._array.labels import label_max, label_sum
+from mlc_losses._array.layout import label_shards
 
 
 class RowRule(ABC):
@@ -58,8 +58,8 @@ def apply_rule(
     xp: Any, rule: RowRule, arrays: tuple[Any, ...], params: tuple[Any, ...] = (), where: Any = None
 ) -> tuple[Any, ...]:
     """The values of the rule, differentiable by all of its arrays that are floating-point."""
-    parts = label_parts(xp)
-    if is_jax_namespace(xp) and (parts is None or parts.has_rules):
+    shards = label_shards(xp)
+    if is_jax_namespace(xp) and (shards is None or shards.allows_custom_gradient):
         from mlc_losses._array import jax_rules
 
         return jax_rules.apply_rule(rule, params, where, arrays)

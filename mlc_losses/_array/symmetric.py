@@ -16,12 +16,12 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
 
-from mlc_losses._array.axis import label_parts, needs_rules
+from mlc_losses._array.kth_label import add_at, values_at
 from mlc_losses._array.labels import columns, label_sum, labels_together, num_labels, top_k
+from mlc_losses._array.layout import label_shards, require_custom_gradient
 from mlc_losses._array.loops import repeat, scan
 from mlc_losses._array.namespace import namespace, shape_of
 from mlc_losses._array.ops import stop_gradient
-from mlc_losses._array.picks import add_at, values_at
 from mlc_losses._array.row_rules import RowRule, apply_rule
 
 # labels that follow one another in the recursion for the counts, or k if that is more; all others
@@ -46,7 +46,7 @@ def symmetric_ratio(x: Any, k: int, temperature: Any) -> SymmetricRatio:
     Entries of -inf are left out. One of inf counts as very large.
     """
     xp = namespace(x=x)
-    needs_rules(xp, "counts sets of labels")
+    require_custom_gradient(xp, "counts sets of labels")
     x = labels_together(x)
     # no more than 2k labels are picked with a probability above 1/2, if k are on average
     largest = top_k(stop_gradient(x), min(2 * k, num_labels(x)))
@@ -80,7 +80,7 @@ class _LogRatio(RowRule):
             return None, None
         # the logarithm does not depend on the factor
         c = stop_gradient(values[1])
-        return log_ratio_and_slopes(logits, front, c, k=self.k)[1], None
+        return log_ratio_and_derivatives(logits, front, c, k=self.k)[1], None
 
 
 def factor(logits: Any, k: int) -> Any:
@@ -120,7 +120,7 @@ def log_ratio(logits: Any, front: Any, factor: Any, *, k: int) -> Any:
     return _value(_counts(logits, front, factor, k), factor, k)
 
 
-def log_ratio_and_slopes(logits: Any, front: Any, factor: Any, *, k: int) -> tuple[Any, Any]:
+def log_ratio_and_derivatives(logits: Any, front: Any, factor: Any, *, k: int) -> tuple[Any, Any]:
     """Also its derivative by the logits: how much more often a label is among k than among k - 1.
 
     Both are known from the counts without that label. They are had from those with it, upward from
@@ -131,9 +131,11 @@ def log_ratio_and_slopes(logits: Any, front: Any, factor: Any, *, k: int) -> tup
     xp = namespace(x=logits)
     counts = _counts(logits, front, factor, k)
     num_labels_here = shape_of(logits)[-1]
-    slopes = _slopes_of_rest(counts, k)
-    slopes = slopes + add_at(_rows(xp, front), _slopes_of_front(counts, k), num_labels_here)
-    return _value(counts, factor, k), xp.reshape(slopes, shape_of(logits))
+    derivatives = _derivatives_of_rest(counts, k)
+    derivatives = derivatives + add_at(
+        _rows(xp, front), _derivatives_of_front(counts, k), num_labels_here
+    )
+    return _value(counts, factor, k), xp.reshape(derivatives, shape_of(logits))
 
 
 def _value(counts: _Counts, factor: Any, k: int) -> Any:
@@ -156,9 +158,9 @@ def _counts(logits: Any, front: Any, factor: Any, k: int) -> _Counts:
     of_front, of_rest = values_at(odds, front), xp.where(in_front, 0.0, odds)
     front_counts = _product_of_labels(of_front, shape_of(front)[-1])
     rest = _product_of_labels(of_rest, k)
-    parts = label_parts(xp)
-    if parts is not None:
-        rest = _product_of_all(xp.permute_dims(parts.each(rest), (1, 0, 2)))
+    shards = label_shards(xp)
+    if shards is not None:
+        rest = _product_of_all(xp.permute_dims(shards.all_gather(rest), (1, 0, 2)))
     return _Counts(of_front, of_rest, front_counts, rest, _product(front_counts[: k + 1, :], rest))
 
 
@@ -215,7 +217,7 @@ def _add_shifted(state: Any, slices: Any) -> tuple[Any, None]:
     return (total + slices[0][None, ...] * shifted, _one_more(shifted)), None
 
 
-def _slopes_of_rest(counts: _Counts, k: int) -> Any:
+def _derivatives_of_rest(counts: _Counts, k: int) -> Any:
     """`[N, L]`; here no label is picked with a probability above 1/2."""
     xp = namespace(x=counts.all)
     odds = counts.odds_of_rest
@@ -232,7 +234,7 @@ def _without_label(odds: Any, state: Any, slices: Any) -> tuple[Any, None]:
     return (slices[0][:, None] * (1.0 + odds) - odds * latest, latest), None
 
 
-def _slopes_of_front(counts: _Counts, k: int) -> Any:
+def _derivatives_of_front(counts: _Counts, k: int) -> Any:
     """`[N, M]`."""
     xp = namespace(x=counts.all)
     odds, front = counts.odds_of_front, counts.front
@@ -249,13 +251,13 @@ def _slopes_of_front(counts: _Counts, k: int) -> Any:
     upward = partial(_add_without, xp.where(often, 0.0, odds))
     slices = (front[:-1, :], others[1:-1, :], others[2:, :])
     (_, without, before), _ = scan(upward, start, slices)
-    seldom_slopes = _chance(odds) * (without / high - before / low)
+    seldom_derivatives = _chance(odds) * (without / high - before / low)
 
     downward = partial(_add_without, xp.where(often, 1.0 / xp.where(often, odds, 1.0), 0.0))
     slices = (front[1:, :], others[1:-1, :], others[:-2, :])
     (_, without, beyond), _ = scan(downward, start, slices, reverse=True)
-    often_slopes = (without / low - beyond / high) / (1.0 + odds)
-    return xp.where(often, often_slopes, seldom_slopes)
+    often_derivatives = (without / low - beyond / high) / (1.0 + odds)
+    return xp.where(often, often_derivatives, seldom_derivatives)
 
 
 def _add_without(odds: Any, state: Any, slices: Any) -> tuple[Any, None]:

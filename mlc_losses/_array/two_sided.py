@@ -30,8 +30,8 @@ _SMALLEST_EXPONENT = -87.0
 class SideSums(NamedTuple):
     """Both sides, each as `shift + log_total`.
 
-    The shift is a constant as far as derivatives go. Kept apart, the slopes `e^(s - shift) / total`
-    are accurate even where the sum of the two has lost them to rounding (a logit of 1e4).
+    The shift is a constant as far as derivatives go. Kept apart, the derivatives `e^(s - shift) /
+    total` are accurate even where the sum of the two has lost them to rounding (a logit of 1e4).
     """
 
     negative_shift: Any

@@ -7,8 +7,9 @@ from numbers import Real
 from typing import Any
 
 from mlc_losses._array.batch import batch_any, batch_size, batch_sum
-from mlc_losses._array.classes import class_arguments, of_valid
+from mlc_losses._array.class_arguments import class_arguments, of_valid
 from mlc_losses._array.cross_entropy import two_weight_nll
+from mlc_losses._array.kth_of_batch import kth_largest, largest, rank_of
 from mlc_losses._array.labels import label_any, log_softmax, num_labels
 from mlc_losses._array.namespace import (
     Array,
@@ -16,19 +17,18 @@ from mlc_losses._array.namespace import (
     as_dtype,
     check_floating,
     check_same_shape,
+    checked_float,
     checked_where,
     default_integer,
     is_number,
     namespace,
-    number,
     shape_of,
     taken,
     to_compute_dtype,
 )
 from mlc_losses._array.ops import softplus, stop_gradient
 from mlc_losses._array.pair_sums import log_pair_sum
-from mlc_losses._array.ranks import check_matrix, option
-from mlc_losses._array.selection import kth_largest, largest, rank_of
+from mlc_losses._array.ranks import check_matrix, checked_option
 
 
 def average_k_threshold(scores: ArrayT, k: float) -> ArrayT:
@@ -219,10 +219,10 @@ def average_k_two_head(
       >>> average_k_two_head(softmax_logits, multilabel_logits, np.array([0, 2]), 2).round(4)
       array([1.4502, 3.2814])
     """
-    positive_weight = number("positive_weight", positive_weight, low=0.0)
-    pseudo_weight = number("pseudo_weight", pseudo_weight, low=0.0)
-    negative_weight = number("negative_weight", negative_weight, low=0.0)
-    head_weight = number("head_weight", head_weight, low=0.0)
+    positive_weight = checked_float("positive_weight", positive_weight, low=0.0)
+    pseudo_weight = checked_float("pseudo_weight", pseudo_weight, low=0.0)
+    negative_weight = checked_float("negative_weight", negative_weight, low=0.0)
+    head_weight = checked_float("head_weight", head_weight, low=0.0)
     namespace(softmax_logits=softmax_logits, multilabel_logits=multilabel_logits)
     xp, scores, is_label, valid = class_arguments(
         softmax_logits, labels, where, logits_name="softmax_logits"
@@ -246,7 +246,7 @@ def average_k_two_head(
 
 def _pseudo_labels(scores: Any, is_label: Any, where: Any, k: Any, rule: str) -> Any:
     """The two rules, for scores `[n, L]` with their labels as a mask."""
-    exclude_label = option("rule", rule, {"exclude_label": True, "threshold": False})
+    exclude_label = checked_option("rule", rule, {"exclude_label": True, "threshold": False})
     scores = log_softmax(stop_gradient(scores))
     known = is_label | ~is_label if where is None else where
     if exclude_label:

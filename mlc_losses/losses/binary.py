@@ -17,9 +17,9 @@ from mlc_losses._array.labels import label_count, num_labels
 from mlc_losses._array.namespace import (
     Array,
     ArrayT,
+    checked_float,
     checked_labels,
     is_number,
-    number,
     per_label,
 )
 from mlc_losses._array.ops import decided, power, sigmoid, sigmoid_power, sign
@@ -60,7 +60,7 @@ def binary_cross_entropy(
         finite.
 
     Gradient: :math:`\sigma(s) - y` without weights, exact at 0. A logit of ``-inf`` on a negative
-    or ``inf`` on a positive adds 0; the other way round the loss is ``inf`` with slope 1.
+    or ``inf`` on a positive adds 0; the other way round the loss is ``inf`` with gradient 1.
 
     The baseline that the ZLPR paper calls binary relevance. Predict ``logits > 0``.
 
@@ -120,7 +120,7 @@ def multilabel_soft_margin(
       ValueError: shapes differ, or ``label_weights`` is not ``[L]`` or, in eager code, negative
         or not finite.
 
-    Slopes at 0 and at infinity are those of :func:`binary_cross_entropy`, divided by L.
+    Gradients at 0 and at infinity are those of :func:`binary_cross_entropy`, divided by L.
 
     References:
       `torch.nn.MultiLabelSoftMarginLoss
@@ -175,7 +175,7 @@ def focal(
 
     The power is taken in log space: the gradient, which flows through the focusing weight, is
     finite for any gamma, 0.5 included, at any logit. A right label at infinity adds 0, a wrong
-    one ``inf`` with slope 1.
+    one ``inf`` with gradient 1.
 
     Limits: ``gamma=0`` without alpha is :func:`binary_cross_entropy`; it is
     ``asymmetric(gamma_neg=gamma, gamma_pos=gamma, margin=0)``.
@@ -190,13 +190,13 @@ def focal(
       >>> focal(np.array([1.5, -0.5, 2.0]), np.array([1, 0, 1])).round(4)
       np.float64(0.0761)
     """
-    params = number("gamma", gamma, low=0.0), _share("alpha", alpha)
+    params = checked_float("gamma", gamma, low=0.0), _share("alpha", alpha)
     xp, logits, targets, where = checked_labels(logits, targets, where, axis)
     return sum_over_labels(xp, _FOCAL, (logits, targets), params, where)
 
 
 def _share(name: str, value: Any) -> Any:
-    return None if value is None else number(name, value, low=0.0, high=1.0)
+    return None if value is None else checked_float(name, value, low=0.0, high=1.0)
 
 
 def _focal(xp: Any, params: Any, logits: Any, targets: Any) -> Any:
@@ -251,7 +251,7 @@ def poly(
       ValueError: shapes differ, ``epsilon`` is below -1, ``gamma`` is negative or ``alpha``
         outside [0, 1].
 
-    A right label at infinity adds 0, a wrong one ``inf`` with slope 1.
+    A right label at infinity adds 0, a wrong one ``inf`` with gradient 1.
 
     Limits: ``epsilon=0`` is :func:`focal`; with ``gamma=0`` too, :func:`binary_cross_entropy`.
 
@@ -265,8 +265,8 @@ def poly(
       >>> poly(np.array([1.5, -0.5, 2.0]), np.array([1, 0, 1])).round(4)
       np.float64(1.4816)
     """
-    epsilon = number("epsilon", epsilon, low=-1.0)
-    gamma = number("gamma", gamma, low=0.0)
+    epsilon = checked_float("epsilon", epsilon, low=-1.0)
+    gamma = checked_float("gamma", gamma, low=0.0)
     xp, logits, targets, where = checked_labels(logits, targets, where, axis)
     params = gamma, _share("alpha", alpha), epsilon
     return sum_over_labels(xp, _POLY, (logits, targets), params, where)
@@ -326,7 +326,8 @@ def asymmetric(
 
     The gradient flows through the focusing weight. No clamp and no epsilon, so half precision
     inputs, computed in float32, give no NaN. A right label at infinity adds 0; a missed positive
-    ``inf`` with slope 1; a wrong negative at infinity ``-(1 - m)^γ log m`` for m > 0, else ``inf``.
+    ``inf`` with gradient 1; a wrong negative at infinity ``-(1 - m)^γ log m`` for m > 0, else
+    ``inf``.
 
     Limits: ``(0, 0, 0)`` is :func:`binary_cross_entropy`; ``margin=0`` with equal exponents is
     :func:`focal`. With mild imbalance begin there, as the authors advise.
@@ -341,9 +342,9 @@ def asymmetric(
       >>> asymmetric(np.array([1.5, -0.5, 2.0]), np.array([1, 0, 1])).round(4)
       np.float64(0.0564)
     """
-    gamma_neg = number("gamma_neg", gamma_neg, low=0.0)
-    gamma_pos = number("gamma_pos", gamma_pos, low=0.0)
-    margin = number("margin", margin, low=0.0, below=1.0)
+    gamma_neg = checked_float("gamma_neg", gamma_neg, low=0.0)
+    gamma_pos = checked_float("gamma_pos", gamma_pos, low=0.0)
+    margin = checked_float("margin", margin, low=0.0, below=1.0)
     xp, logits, targets, where = checked_labels(logits, targets, where, axis)
     params = gamma_neg, gamma_pos, margin
     return sum_over_labels(xp, _ASYMMETRIC, (logits, targets), params, where)
@@ -424,7 +425,7 @@ def hill(
         positive that nobody marked.
       margin: m, by how much the logits of the positives are shifted down.
       gamma: focusing exponent of the positives, at least 0.
-      lam: λ; with the default 1.5 the slope of a negative vanishes at p = 1.
+      lam: λ; with the default 1.5 the gradient of a negative vanishes at p = 1.
       where: bool ``[..., L]`` or ``[..., 1]``; False leaves a label out.
       axis: the label axis.
 
@@ -448,7 +449,11 @@ def hill(
       >>> hill(np.array([1.5, -0.5, 2.0]), np.array([1, 0, 1])).round(4)
       np.float64(0.2502)
     """
-    params = number("margin", margin), number("gamma", gamma, low=0.0), number("lam", lam)
+    params = (
+        checked_float("margin", margin),
+        checked_float("gamma", gamma, low=0.0),
+        checked_float("lam", lam),
+    )
     xp, logits, targets, where = checked_labels(logits, targets, where, axis)
     return sum_over_labels(xp, _HILL, (logits, targets), params, where)
 

@@ -16,13 +16,13 @@ from mlc_losses._array.labels import label_max, label_sum, log_softmax, num_labe
 from mlc_losses._array.namespace import (
     Array,
     ArrayT,
+    as_compute_float,
     check_array,
     check_floating,
+    checked_float,
     checked_labels,
-    computed,
     is_number,
     namespace,
-    number,
     per_label,
     shape_of,
     taken,
@@ -68,7 +68,7 @@ def effective_number_weights(counts: Array, *, beta: float = 0.9999) -> Any:
       >>> effective_number_weights(np.array([10, 100, 1000]), beta=0.999).round(4)
       array([2.6778, 0.28  , 0.0422])
     """
-    beta = number("beta", beta, low=0.0, high=1.0)
+    beta = checked_float("beta", beta, low=0.0, high=1.0)
     xp, seen = _counts(counts, beta=beta)
     seen = _at_least_one(xp, seen)
     if is_number(beta):
@@ -109,7 +109,7 @@ def inverse_frequency_weights(counts: Array, *, power: float = 1.0) -> Any:
       >>> inverse_frequency_weights(np.array([10, 100, 1000])).round(4)
       array([2.7027, 0.2703, 0.027 ])
     """
-    power = number("power", power, low=0.0)
+    power = checked_float("power", power, low=0.0)
     xp, counts = _counts(counts)
     shares = xp.exp(log_softmax(-power * xp.log(_seen(xp, counts))))
     return num_labels(counts) * shares
@@ -145,15 +145,15 @@ def balanced_pos_weights(
       >>> balanced_pos_weights(np.array([0, 10, 50]), 100, max_weight=20.0)
       array([20.,  9.,  1.])
     """
-    num_examples = number("num_examples", num_examples, low=1.0)
-    power = number("power", power, low=0.0)
+    num_examples = checked_float("num_examples", num_examples, low=1.0)
+    power = checked_float("power", power, low=0.0)
     xp, counts = _counts(counts, num_examples)
     positives = _at_least_one(xp, counts)
     negatives = xp.clip(num_examples - positives, 0.0, None)
     weights = (negatives / positives) ** power
     if max_weight is None:
         return weights
-    return xp.clip(weights, None, number("max_weight", max_weight, low=0.0))
+    return xp.clip(weights, None, checked_float("max_weight", max_weight, low=0.0))
 
 
 def ldam_margins(counts: Array, *, max_margin: float = 0.5) -> Any:
@@ -185,7 +185,7 @@ def ldam_margins(counts: Array, *, max_margin: float = 0.5) -> Any:
       >>> ldam_margins(np.array([10, 160, 100000]))
       array([0.5 , 0.25, 0.05])
     """
-    max_margin = number("max_margin", max_margin, low=0.0)
+    max_margin = checked_float("max_margin", max_margin, low=0.0)
     xp, counts = _counts(counts)
     counts = _seen(xp, counts)
     rarest = -label_max(-counts)
@@ -224,7 +224,7 @@ def logit_adjust(logits: ArrayT, counts: Array, *, tau: float = 1.0) -> ArrayT:
       >>> logit_adjust(np.array([1.0, 1.0]), np.array([90, 10])).round(4)
       array([ 0.8946, -1.3026])
     """
-    tau = number("tau", tau)
+    tau = checked_float("tau", tau)
     xp = namespace(logits=logits, counts=counts)
     check_floating(xp, "logits", logits)
     logits = to_compute_dtype(xp, logits)
@@ -289,7 +289,7 @@ def distribution_balanced(
         eager code, a count is negative, not finite or more than ``num_examples``.
 
     The gradient flows through the focusing weight; r has none. A right label at infinity adds 0, a
-    wrong one ``inf`` with slope ``b r``. Where no label is relevant r is α + 1, the limit.
+    wrong one ``inf`` with gradient ``b r``. Where no label is relevant r is α + 1, the limit.
 
     Limits: ``alpha=0.5, beta=0, lam=1, kappa=0, balance=1`` is :func:`focal`.
 
@@ -308,14 +308,14 @@ def distribution_balanced(
       >>> distribution_balanced(logits, targets, np.array([50, 400, 20]), 1000).round(4)
       np.float64(0.0237)
     """
-    alpha = number("alpha", alpha, low=0.0)
-    beta = number("beta", beta, low=0.0)
-    mu = number("mu", mu)
-    lam = number("lam", lam, above=0.0)
-    kappa = number("kappa", kappa)
-    gamma = number("gamma", gamma, low=0.0)
-    balance = number("balance", balance, low=0.0)
-    num_examples = number("num_examples", num_examples, low=1.0)
+    alpha = checked_float("alpha", alpha, low=0.0)
+    beta = checked_float("beta", beta, low=0.0)
+    mu = checked_float("mu", mu)
+    lam = checked_float("lam", lam, above=0.0)
+    kappa = checked_float("kappa", kappa)
+    gamma = checked_float("gamma", gamma, low=0.0)
+    balance = checked_float("balance", balance, low=0.0)
+    num_examples = checked_float("num_examples", num_examples, low=1.0)
     xp, logits, targets, where = checked_labels(logits, targets, where, axis)
     _check_counts(xp, counts, num_examples)
     counts = xp.broadcast_to(per_label("counts", counts, logits), shape_of(logits))
@@ -371,7 +371,7 @@ def _counts(counts: Any, num_examples: Any = math.inf, beta: Any = None) -> tupl
     if counts.ndim != 1:
         raise ValueError(f"counts must be an array of shape [L], got {shape_of(counts)}")
     _check_counts(xp, counts, num_examples)
-    return xp, computed(xp, counts)
+    return xp, as_compute_float(xp, counts)
 
 
 def _check_counts(xp: Any, counts: Any, num_examples: Any = math.inf) -> None:

@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 from mlc_losses._array.batch import batch_max, batch_sum
-from mlc_losses._array.namespace import Array, ArrayT, label_arguments, number, shape_of
+from mlc_losses._array.namespace import Array, ArrayT, checked_float, label_arguments, shape_of
 from mlc_losses._array.ops import log_sigmoid, stop_gradient
 
 # of an example that does not count: enough for its derivative, and 0 can still be multiplied by it
@@ -106,8 +106,8 @@ def sigmoid_f1(
       >>> sigmoid_f1(logits, np.array([[1, 0], [0, 1], [1, 1]]), slope=10.0).round(4)
       array([0.1429, 0.0018])
     """
-    slope = number("slope", slope, above=0.0)
-    offset = number("offset", offset)
+    slope = checked_float("slope", slope, above=0.0)
+    offset = checked_float("offset", offset)
     return _overlap_loss(logits, targets, where, alpha=0.5, beta=0.5, slope=slope, offset=offset)
 
 
@@ -157,8 +157,8 @@ def tversky(
       >>> tversky(logits, np.array([[1, 0], [0, 1], [1, 1]]), alpha=0.3, beta=0.7).round(4)
       array([0.2977, 0.2126])
     """
-    alpha = number("alpha", alpha, low=0.0)
-    beta = number("beta", beta, low=0.0)
+    alpha = checked_float("alpha", alpha, low=0.0)
+    beta = checked_float("beta", beta, low=0.0)
     return _overlap_loss(logits, targets, where, alpha=alpha, beta=beta)
 
 

@@ -14,7 +14,14 @@ from mlc_losses._array.cross_entropy import (
     nll_by_logits,
 )
 from mlc_losses._array.labels import label_count, num_labels
-from mlc_losses._array.namespace import Array, ArrayT, checked_labels, is_number, namespace, number
+from mlc_losses._array.namespace import (
+    Array,
+    ArrayT,
+    checked_float,
+    checked_labels,
+    is_number,
+    namespace,
+)
 from mlc_losses._array.ops import decided, magnitude, relevance, sigmoid, softplus
 from mlc_losses._array.row_rules import LabelSum, sum_over_labels
 
@@ -37,13 +44,13 @@ def assume_negative(
     Returns:
       ``[...]``, the sum over labels; float32 for half precision logits. Its mean divided by L is
       the authors' value but for their 1e-5 inside each logarithm: an unseen label at s = 50 has
-      here its slope 1, there 0 in float32.
+      here its gradient 1, there 0 in float32.
 
     Raises:
       TypeError: logits are not floating-point.
       ValueError: shapes differ.
 
-    A right label at infinity adds 0, a wrong one ``inf`` with slope 1.
+    A right label at infinity adds 0, a wrong one ``inf`` with gradient 1.
 
     References:
       Cole, Mac Aodha, Lorieul, Perona, Morris, Jojic, `Multi-Label Learning from Single Positive
@@ -94,7 +101,7 @@ def weak_assume_negative(
       TypeError: logits are not floating-point.
       ValueError: shapes differ, or ``weight`` is negative.
 
-    Slopes at infinity are those of :func:`assume_negative`, which ``weight=1`` is, times w.
+    Gradients at infinity are those of :func:`assume_negative`, which ``weight=1`` is, times w.
 
     References:
       Cole et al., `Multi-Label Learning from Single Positive Labels
@@ -108,7 +115,7 @@ def weak_assume_negative(
     """
     xp, logits, targets, where = checked_labels(logits, targets, where, axis)
     if weight is not None:
-        weight = number("weight", weight, low=0.0)
+        weight = checked_float("weight", weight, low=0.0)
     elif where is None:
         weight = 1.0 / max(num_labels(logits) - 1, 1)
     else:
@@ -146,8 +153,8 @@ def assume_negative_smoothed(
       TypeError: logits are not floating-point.
       ValueError: shapes differ, or ``epsilon`` is outside [0, 1].
 
-    With ε > 0 a label at infinity on either side is ``inf``, with slope 1 - ε or ε. ``epsilon=0``
-    is :func:`assume_negative`.
+    With ε > 0 a label at infinity on either side is ``inf``, with gradient 1 - ε or ε.
+    ``epsilon=0`` is :func:`assume_negative`.
 
     References:
       Cole et al., `Multi-Label Learning from Single Positive Labels
@@ -159,7 +166,7 @@ def assume_negative_smoothed(
       >>> assume_negative_smoothed(np.array([1.5, -0.5, 2.0]), np.array([1, 0, 0])).round(4)
       np.float64(2.8024)
     """
-    epsilon = number("epsilon", epsilon, low=0.0, high=1.0)
+    epsilon = checked_float("epsilon", epsilon, low=0.0, high=1.0)
     xp, logits, targets, where = checked_labels(logits, targets, where, axis)
     return sum_over_labels(xp, _SMOOTHED, (logits, targets), (epsilon,), where)
 
@@ -213,8 +220,8 @@ def entropy_maximization(
       TypeError: logits are not floating-point.
       ValueError: shapes differ, or ``alpha`` is negative.
 
-    The slope of an unseen label is ``α s σ(s) σ(-s)``. At infinity it adds 0 with slope 0, as a
-    seen label at ``inf`` does; a seen one at ``-inf`` is ``inf`` with slope -1. Since unseen
+    The gradient of an unseen label is ``α s σ(s) σ(-s)``. At infinity it adds 0 with gradient 0, as
+    a seen label at ``inf`` does; a seen one at ``-inf`` is ``inf`` with gradient -1. Since unseen
     labels stay near 0, the authors decide at the probability 0.75, not 0.5; their asymmetric
     pseudo-labels, which are states of a training run, are not part of this function.
 
@@ -228,7 +235,7 @@ def entropy_maximization(
       >>> entropy_maximization(np.array([1.5, -0.5, 2.0]), np.array([1, 0, 0])).round(4)
       np.float64(0.0986)
     """
-    params = (number("alpha", alpha, low=0.0),)
+    params = (checked_float("alpha", alpha, low=0.0),)
     xp, logits, targets, where = checked_labels(logits, targets, where, axis)
     return sum_over_labels(xp, _ENTROPY, (logits, targets), params, where)
 
@@ -290,8 +297,8 @@ def splc(
       ValueError: shapes differ, ``tau`` is outside [0, 1] or ``gamma`` is negative.
 
     The gradient flows through the focusing weight, not through the choice. A seen label at ``inf``
-    adds 0, at ``-inf`` ``inf`` with slope -1. An unseen one at ``-inf`` adds 0, and at ``inf``
-    too, unless ``correct=False`` or τ = 1: then it is ``inf`` with slope 1.
+    adds 0, at ``-inf`` ``inf`` with gradient -1. An unseen one at ``-inf`` adds 0, and at ``inf``
+    too, unless ``correct=False`` or τ = 1: then it is ``inf`` with gradient 1.
 
     Limits: ``margin=0, correct=False`` is :func:`focal`.
 
@@ -305,9 +312,9 @@ def splc(
       >>> splc(np.array([1.5, -0.5, 2.0]), np.array([1, 0, 0])).round(4)
       np.float64(0.137)
     """
-    tau = number("tau", tau, low=0.0, high=1.0)
-    margin = number("margin", margin)
-    gamma = number("gamma", gamma, low=0.0)
+    tau = checked_float("tau", tau, low=0.0, high=1.0)
+    margin = checked_float("margin", margin)
+    gamma = checked_float("gamma", gamma, low=0.0)
     xp, logits, targets, where = checked_labels(logits, targets, where, axis)
     params = gamma, margin, _logit(tau) if correct else math.inf
     return sum_over_labels(xp, _SPLC, (logits, targets), params, where)

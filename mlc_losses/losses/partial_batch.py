@@ -8,12 +8,18 @@ from typing import Any
 
 from mlc_losses._array.batch import batch_size, batch_sum
 from mlc_losses._array.cross_entropy import cross_entropy, two_weight_nll
+from mlc_losses._array.kth_of_batch import kth_largest, rank_of
 from mlc_losses._array.labels import label_count, label_sum, num_labels
-from mlc_losses._array.namespace import Array, ArrayT, default_integer, label_arguments, number
+from mlc_losses._array.namespace import (
+    Array,
+    ArrayT,
+    checked_float,
+    default_integer,
+    label_arguments,
+)
 from mlc_losses._array.ops import sigmoid, stop_gradient
-from mlc_losses._array.ranks import check_matrix, option
+from mlc_losses._array.ranks import check_matrix, checked_option
 from mlc_losses._array.row_rules import LabelSum, sum_over_labels
-from mlc_losses._array.selection import kth_largest, rank_of
 
 
 def expected_positive(
@@ -49,7 +55,7 @@ def expected_positive(
       TypeError: logits are not floating-point.
       ValueError: shapes differ or are not ``[n, L]``, or a number is negative.
 
-    A seen label at ``-inf`` is ``inf`` with slope -1; all else is bounded, with slope 0 at
+    A seen label at ``-inf`` is ``inf`` with gradient -1; all else is bounded, with gradient 0 at
     infinity.
 
     References:
@@ -63,8 +69,8 @@ def expected_positive(
       >>> expected_positive(logits, np.array([[1, 0, 0], [0, 1, 0]]), 1.5).round(4)
       array([0.2291, 0.3409])
     """
-    expected = number("expected", expected, low=0.0)
-    weight = number("weight", weight, low=0.0)
+    expected = checked_float("expected", expected, low=0.0)
+    weight = checked_float("weight", weight, low=0.0)
     xp, logits, seen, where = _batch(logits, targets, where)
     return cross_entropy(xp, logits, seen, where, negative_weight=0.0) + weight * _count_penalty(
         xp, logits, where, expected
@@ -123,7 +129,7 @@ def role(
       >>> role(logits, np.zeros((2, 3)), np.array([[1, 0, 0], [0, 1, 0]]), 1.5).round(4)
       array([2.902 , 2.7166])
     """
-    expected = number("expected", expected, low=0.0)
+    expected = checked_float("expected", expected, low=0.0)
     xp, logits, seen, where = _batch(logits, targets, where)
     xp, estimates, _, _ = label_arguments(
         estimator_logits, targets, where, logits_name="estimator_logits"
@@ -194,10 +200,10 @@ def large_loss(
       >>> large_loss(logits, np.array([[1, 0, 0], [0, 1, 0]]), 0.1).round(4)
       array([0.6755, 1.3197])
     """
-    corrects = option("mode", mode, {"reject": False, "correct": True})
+    corrects = checked_option("mode", mode, {"reject": False, "correct": True})
     if not isinstance(fraction, Real):
         raise TypeError(f"fraction must be a Python number, got {type(fraction).__name__}")
-    fraction = number("fraction", fraction, low=0.0, high=1.0)
+    fraction = checked_float("fraction", fraction, low=0.0, high=1.0)
     xp, logits, seen, where = _batch(logits, targets, where)
     unseen = ~seen if where is None else where & ~seen
     rank = rank_of(_num_cells(xp, logits, where), fraction, math.ceil)

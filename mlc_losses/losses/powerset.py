@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from mlc_losses._array.classes import check_class_ids, of_valid, valid_ids
+from mlc_losses._array.class_arguments import check_class_ids, of_valid, valid_ids
 from mlc_losses._array.host import constant, first_index, to_host
-from mlc_losses._array.labels import label_numbers, log_softmax
+from mlc_losses._array.labels import label_indices, log_softmax
 from mlc_losses._array.namespace import (
     Array,
     ArrayT,
@@ -250,7 +250,7 @@ def label_powerset(set_logits: ArrayT, set_ids: Array) -> ArrayT:
     logits = to_compute_dtype(xp, set_logits)
     ids = xp.astype(set_ids, default_integer(xp))
     valid = valid_ids("set_ids", ids, shape_of(logits)[-1], logits.dtype)
-    is_target = ids[..., None] == label_numbers(logits)
+    is_target = ids[..., None] == label_indices(logits)
     loss = softplus(log_pair_sum(logits, is_target))
     return of_valid(loss, valid)
 

@@ -12,10 +12,10 @@ from mlc_losses._array.labels import label_count, looked_up
 from mlc_losses._array.namespace import (
     Array,
     ArrayT,
+    checked_float,
     checked_labels,
     default_integer,
     namespace,
-    number,
     per_example,
     shape_of,
 )
@@ -45,7 +45,7 @@ def lsep(logits: ArrayT, targets: Array, *, where: Array | None = None, axis: in
 
     In O(L), since the sum over pairs is a product. Exactly 0, with zero gradient, where no label
     or every label is relevant. A logit of ``-inf`` on a negative, or ``inf`` on a positive, adds
-    nothing; the other way round the loss is ``inf`` with slope 1 there. Only differences count:
+    nothing; the other way round the loss is ``inf`` with gradient 1 there. Only differences count:
     nothing tells where to put the threshold.
 
     Limits: always ``lsep <= zlpr``; one relevant label is :func:`softmax_cross_entropy`. Some
@@ -96,7 +96,7 @@ def pairwise_hinge(
       TypeError: logits are not floating-point.
       ValueError: shapes differ, or ``margin`` is negative.
 
-    By one sort, in O(L log L). The slope of a negative is the number of positives that it
+    By one sort, in O(L log L). The gradient of a negative is the number of positives that it
     violates, of a positive minus the number of negatives; a pair exactly at the margin is no
     violation. A label right at infinity violates nothing; a wrong one makes the loss ``inf``.
 
@@ -113,7 +113,7 @@ def pairwise_hinge(
       >>> pairwise_hinge(np.array([0.5, 1.0, -2.0]), np.array([1, 0, 0]))
       np.float64(1.5)
     """
-    margin = number("margin", margin, low=0.0)
+    margin = checked_float("margin", margin, low=0.0)
     xp, scores, positive, negative = pair_arguments(logits, targets, where, axis)
     total = pair_hinge(scores, positive, negative, margin)
     if not normalize:
@@ -143,7 +143,7 @@ def multilabel_margin(
       TypeError: logits are not floating-point.
       ValueError: shapes differ.
 
-    :func:`pairwise_hinge` divided by the number of known labels, with its slopes and its
+    :func:`pairwise_hinge` divided by the number of known labels, with its gradients and its
     behaviour at infinity.
 
     References:
@@ -185,7 +185,7 @@ def bp_mll(logits: ArrayT, targets: Array, *, where: Array | None = None, axis: 
     In O(L): a product of two means around the middle of the scores, which overflows no earlier
     than the loss itself does. Some published code sums ``exp`` times a mask, NaN beyond logits of
     88, divides 0 by 0 where a side is empty, or leaves out the factor :math:`1 / |P| |N|`. A label
-    right at infinity adds 0; a wrong one is ``inf``, with infinite slopes.
+    right at infinity adds 0; a wrong one is ``inf``, with infinite gradients.
 
     References:
       Zhang, Zhou, `Multilabel Neural Networks with Applications to Functional Genomics and Text
@@ -247,7 +247,7 @@ def warp(
       >>> warp(np.array([0.5, 1.0, 0.0]), np.array([1, 0, 0]))
       np.float64(3.0)
     """
-    margin = number("margin", margin, low=0.0)
+    margin = checked_float("margin", margin, low=0.0)
     _, scores, positive, negative = pair_arguments(logits, targets, where, axis)
     return pair_hinge(scores, positive, negative, margin, _harmonic)
 
@@ -294,7 +294,7 @@ def calibrated_ranking(
 
     O(L²) time, since a sum of logistic pairs has no shortcut; memory for some labels by L, and
     the gradient keeps no more. A label right at infinity adds nothing; a wrong one is ``inf``,
-    and its slope the number of its pairs, the threshold among them.
+    and its gradient the number of its pairs, the threshold among them.
 
     Limits: the last two sums are :func:`binary_cross_entropy` of ``logits - threshold``. The
     paper learns each preference by a classifier of its own; one loss for one model is made of

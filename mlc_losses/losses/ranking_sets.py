@@ -7,7 +7,7 @@ from typing import Any
 
 from mlc_losses._array.batch import batch_any, batch_sum
 from mlc_losses._array.labels import label_any, label_count, label_max, label_sum
-from mlc_losses._array.namespace import Array, ArrayT, label_arguments, namespace, number
+from mlc_losses._array.namespace import Array, ArrayT, checked_float, label_arguments, namespace
 from mlc_losses._array.ops import relevance, scaled, sigmoid, softplus, stop_gradient
 from mlc_losses._array.pair_sums import log_pair_sum, log_pair_sum_over_batch
 from mlc_losses._array.pairs import pair_arguments
@@ -69,11 +69,11 @@ def distributional_ranking(
       >>> distributional_ranking(np.array([1.5, -0.5, 2.0]), np.array([1, 0, 1])).round(4)
       np.float64(0.5234)
     """
-    margin = number("margin", margin)
-    lambda_pos = number("lambda_pos", lambda_pos, above=0.0)
-    lambda_neg = number("lambda_neg", lambda_neg, above=0.0)
-    slope = number("slope", slope, above=0.0)
-    scale = number("scale", scale)
+    margin = checked_float("margin", margin)
+    lambda_pos = checked_float("lambda_pos", lambda_pos, above=0.0)
+    lambda_neg = checked_float("lambda_neg", lambda_neg, above=0.0)
+    slope = checked_float("slope", slope, above=0.0)
+    scale = checked_float("scale", scale)
     xp, scores, positive, negative = pair_arguments(logits, targets, where, axis)
     p = sigmoid(scores)
     high = _leaning_mean(p, negative, lambda_neg)
@@ -144,8 +144,8 @@ def two_way(
       >>> two_way(logits, targets).round(4)
       np.float64(2.8732)
     """
-    warm = number("temperature_pos", temperature_pos, above=0.0)
-    cool = number("temperature_neg", temperature_neg, above=0.0)
+    warm = checked_float("temperature_pos", temperature_pos, above=0.0)
+    cool = checked_float("temperature_neg", temperature_neg, above=0.0)
     xp, logits, targets, where = label_arguments(logits, targets, where, axis)
     check_matrix("logits", logits)
     relevant = relevance(xp, targets, logits.dtype)
@@ -213,8 +213,8 @@ def circle(
       >>> circle(similarities, np.array([1, 0, 1, 0, 0]), gamma=64.0).round(4)
       np.float64(27.4149)
     """
-    margin = number("margin", margin)
-    gamma = number("gamma", gamma, above=0.0)
+    margin = checked_float("margin", margin)
+    gamma = checked_float("gamma", gamma, above=0.0)
     xp, scores, positive, negative = pair_arguments(
         similarities, targets, where, axis, "similarities"
     )

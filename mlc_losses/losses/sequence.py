@@ -12,8 +12,8 @@ from mlc_losses._array.labels import (
     first_positions,
     label_any,
     label_count,
+    label_indices,
     label_max,
-    label_numbers,
     label_sum,
     log_softmax,
     looked_up,
@@ -74,7 +74,7 @@ def order_labels(targets: ArrayT, counts: Array, max_labels: int) -> ArrayT:
     order = xp.argsort(counts, axis=-1, descending=True, stable=True)
     relevant = xp.take(relevant_and_missing(xp, targets)[0], order, axis=-1)
     num_labels = shape_of(relevant)[-1]
-    places = xp.sort(xp.where(relevant, label_numbers(relevant), num_labels), axis=-1)
+    places = xp.sort(xp.where(relevant, label_indices(relevant), num_labels), axis=-1)
     places = padded(places, num_labels, max_labels)
     # one entry more answers for the place that no label has
     return looked_up(padded(order, -1, num_labels + 1), places)
@@ -112,7 +112,8 @@ def label_sequence(step_logits: ArrayT, ids: Array) -> ArrayT:
 
     References:
       Nam et al., `Maximizing Subset Accuracy with Recurrent Neural Networks in Multi-label
-      Classification <https://papers.nips.cc/paper/2017/hash/2eb5657d37f474e4c4cf01e4882b8962-Abstract.html>`_,
+      Classification
+      <https://papers.nips.cc/paper/2017/hash/2eb5657d37f474e4c4cf01e4882b8962-Abstract.html>`_,
       2017; Yang et al., `SGM: Sequence Generation Model for Multi-label Classification
       <https://arxiv.org/abs/1806.04822>`_, 2018.
 
@@ -128,9 +129,9 @@ def label_sequence(step_logits: ArrayT, ids: Array) -> ArrayT:
     bad = bad | _too_long(step_logits, num_given)
     classes = padded(ids, -1, num_steps)
     classes = xp.where(classes >= 0, classes, num_classes - 1)
-    live = label_numbers(classes) <= num_given[..., None]
+    live = label_indices(classes) <= num_given[..., None]
     logits = xp.where(live[..., None], logits, 0.0)
-    is_target = classes[..., None] == label_numbers(logits)
+    is_target = classes[..., None] == label_indices(logits)
     return _nan_where(bad, label_sum(softplus(log_pair_sum(logits, is_target)), live))
 
 
@@ -188,7 +189,7 @@ def label_set_sequence(step_logits: ArrayT, targets: Array, ids: Array) -> Array
     emitted = xp.astype(xp.where(emitted > 0, emitted, 0.0), num_given.dtype)
     last = xp.where(emitted < num_given, emitted, num_given)
     bad = bad | _too_long(step_logits, last)
-    steps = label_numbers(logits[..., 0])
+    steps = label_indices(logits[..., 0])
     left = targets[..., None, :] & (first[..., None, :] >= steps[..., None])
     wanted = xp.concat([left, ~label_any(left)[..., None]], axis=-1)
     live = steps <= last[..., None]
@@ -222,7 +223,7 @@ def _step_arguments(step_logits: Any, ids: Any, targets: Any = None) -> tuple[An
     ids = xp.astype(ids, default_integer(xp))
     num_given = label_count(ids >= 0, ids)
     out_of_range = (ids < -1) | (ids >= num_labels)
-    after_padding = (ids >= 0) & (label_numbers(ids) >= num_given[..., None])
+    after_padding = (ids >= 0) & (label_indices(ids) >= num_given[..., None])
     if can_look(ids):
         _raise_for_bad_ids(to_host("ids", ids), num_labels)
     bad = label_any(out_of_range | after_padding)

@@ -6,15 +6,15 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
+from mlc_losses._array.class_arguments import class_scores, of_valid
 from mlc_losses._array.class_odds import log_odds_against
-from mlc_losses._array.classes import class_scores, of_valid
 from mlc_losses._array.labels import at_class, label_count, of_class, replaced_at_class
 from mlc_losses._array.namespace import (
     Array,
     ArrayT,
+    checked_float,
     checked_labels,
     is_number,
-    number,
     per_label,
 )
 from mlc_losses._array.ops import relevance, sigmoid_power, softplus
@@ -64,7 +64,7 @@ def softmax_cross_entropy(
     Without smoothing it is computed as :func:`lsep` with one positive, ``log1p`` of the odds
     against the label, so that a loss of 1e-20 is not rounded to 0. A logit of ``-inf`` deletes its
     class, from the L that the smoothing is divided by too (PyTorch's loss is then ``inf``); at the
-    label itself the loss is ``inf`` with slope -1. A label at ``inf`` alone is 0.
+    label itself the loss is ``inf`` with gradient -1. A label at ``inf`` alone is 0.
 
     Example:
       >>> import numpy as np
@@ -73,7 +73,7 @@ def softmax_cross_entropy(
       >>> softmax_cross_entropy(logits, np.array([2, 0])).round(4)
       array([0.5239, 0.6931])
     """
-    label_smoothing = number("label_smoothing", label_smoothing, low=0.0, high=1.0)
+    label_smoothing = checked_float("label_smoothing", label_smoothing, low=0.0, high=1.0)
     xp, logits, labels, where, valid = class_scores(logits, labels, where, axis)
     loss = softplus(log_odds_against(xp, logits, labels, where))
     if is_number(label_smoothing) and label_smoothing == 0.0:
@@ -157,7 +157,7 @@ def softmax_focal(
       >>> softmax_focal(np.array([1.5, -0.5, 2.0]), np.array(2)).round(4)
       np.float64(0.0871)
     """
-    gamma = number("gamma", gamma, low=0.0)
+    gamma = checked_float("gamma", gamma, low=0.0)
     xp, logits, labels, where, valid = class_scores(logits, labels, where, axis)
     against = log_odds_against(xp, logits, labels, where)
     # of so large a loss the power is constant: a derivative of 0 is not to meet it
@@ -210,7 +210,7 @@ def ldam(
       >>> ldam(cosines, np.array(2), margins).round(4)
       np.float64(12.0)
     """
-    scale = number("scale", scale, above=0.0)
+    scale = checked_float("scale", scale, above=0.0)
     xp, logits, labels, where, valid = class_scores(logits, labels, where, axis)
     margins = xp.reshape(per_label("margins", margins, logits), (-1,))
     # added to the log-odds, not to a logit that may be large: there it would lose its digits
@@ -245,8 +245,8 @@ def multilabel_softmax(
 
     The relevant labels compete with one another: the minimum is ``log |P|``, and nothing tells
     how many labels to predict. A negative at ``-inf`` is deleted; a positive there makes the loss
-    ``inf`` with slope ``-1 / |P|``. A label at ``inf`` takes all the probability: ``inf`` unless
-    every positive is one, with slope 0 there.
+    ``inf`` with gradient ``-1 / |P|``. A label at ``inf`` takes all the probability: ``inf`` unless
+    every positive is one, with gradient 0 there.
 
     Limits: one relevant label is :func:`softmax_cross_entropy`.
 

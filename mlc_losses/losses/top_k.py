@@ -9,21 +9,21 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from mlc_losses._array.classes import class_arguments, of_valid
+from mlc_losses._array.class_arguments import class_arguments, of_valid
 from mlc_losses._array.labels import (
     label_any,
     label_sum,
     num_labels,
-    picks_any,
-    picks_min,
-    picks_sum,
     top_k,
+    top_k_any,
+    top_k_min,
+    top_k_sum,
 )
 from mlc_losses._array.namespace import (
     Array,
     ArrayT,
+    checked_float,
     namespace,
-    number,
     per_label,
     positive_integer,
 )
@@ -72,11 +72,11 @@ def top_k_hinge(
         label is out of range; under jit such an example is NaN.
 
     "calibrated" is the one that ranks k guesses right in the limit of much data; it and
-    "off_label" look at one rival only, the convex kinds at k. At a margin met exactly the slope
-    is 0; a label of rank k + 1 has the calibrated loss 1 with slope 0. Which of tied scores takes
-    the slope is not defined. A class at ``-inf`` is deleted: where fewer than the formula names
-    are left, the loss is 0 ("convex_beta": a shorter sum). The label at ``inf`` is 0 unless so are
-    too many rivals, at ``-inf`` it is ``inf``. Any NaN score makes its example NaN.
+    "off_label" look at one rival only, the convex kinds at k. At a margin met exactly the gradient
+    is 0; a label of rank k + 1 has the calibrated loss 1 with gradient 0. Which of tied scores
+    takes the gradient is not defined. A class at ``-inf`` is deleted: where fewer than the formula
+    names are left, the loss is 0 ("convex_beta": a shorter sum). The label at ``inf`` is 0 unless
+    so are too many rivals, at ``-inf`` it is ``inf``. Any NaN score makes its example NaN.
 
     References:
       Yang, Koyejo, `On the Consistency of Top-k Surrogate Losses
@@ -106,10 +106,10 @@ def top_k_hinge(
         largest = top_k(xp.where(is_label, 0.0, lead + 1.0), k).values
         if kind == "convex":
             # not a sum that holds inf and -inf
-            enough = ~picks_any(largest == -xp.inf)
-            loss = _hinge(picks_sum(xp.where(enough[..., None], largest, 0.0)) / k)
+            enough = ~top_k_any(largest == -xp.inf)
+            loss = _hinge(top_k_sum(xp.where(enough[..., None], largest, 0.0)) / k)
         else:
-            loss = picks_sum(_hinge(largest)) / k
+            loss = top_k_sum(_hinge(largest)) / k
     return of_valid(_of_scores(loss, scores, is_label), valid)
 
 
@@ -133,7 +133,7 @@ def noised_top_k_hinge(
     .. math:: \max\bigl(0,\; c \, (m_y + \mathrm{E}[(s + \sigma Z)_{[k+1]}] - s_y)\bigr),
               \qquad c = \text{scale}, \quad Z \sim N(0, I)
 
-    The noise spreads the slope over all classes that come close to rank k + 1, where the
+    The noise spreads the gradient over all classes that come close to rank k + 1, where the
     calibrated hinge has one; the expectation is a mean over samples, inside the hinge.
 
     Args:
@@ -167,7 +167,7 @@ def noised_top_k_hinge(
     every device: fold in its number, ``jax.random.fold_in(key, jax.lax.axis_index(axis))``.
     The authors' settings: balanced with ``sigma`` 0.2 to 1 and 5 to
     10 samples; imbalanced on cosines with ``sigma=0.01``, ``scale=60`` and
-    ``margins=ldam_margins(counts, max_margin=0.2)``. Slopes, forward mode and second derivatives
+    ``margins=ldam_margins(counts, max_margin=0.2)``. Gradients, forward mode and second derivatives
     are those of :func:`perturbed_kth_largest`. Infinite and NaN scores as in
     :func:`top_k_hinge`, whose calibrated kind this is at ``sigma=0``. To evaluate without noise,
     use that one, or "exact".
@@ -183,7 +183,7 @@ def noised_top_k_hinge(
       >>> noised_top_k_hinge(scores, labels, 2, sigma=0.0, noise=np.zeros((1, 4, 5)))
       array([1.5])
     """
-    scale = number("scale", scale, above=0.0)
+    scale = checked_float("scale", scale, above=0.0)
     xp, checked, is_label, valid = class_arguments(
         scores, labels, where, axis, logits_name="scores"
     )
@@ -254,8 +254,8 @@ def smooth_top_k_hinge(
     :math:`\max(0, \alpha + (s_{\setminus y, [k]} - s_y) / k)`; k = 1 with margin 0 and tau 1 is
     :func:`softmax_cross_entropy`. Note the 1/k on the scores: learning rates differ from those of
     :func:`top_k_hinge`. A class at ``-inf`` is deleted, the loss is 0 where fewer than k rivals
-    are left. k rivals at ``inf`` make it ``inf`` with no slope on them; the label at ``-inf``,
-    ``inf`` with slope -1/k. Any NaN score makes its example NaN. Forward mode and second
+    are left. k rivals at ``inf`` make it ``inf`` with no gradient on them; the label at ``-inf``,
+    ``inf`` with gradient -1/k. Any NaN score makes its example NaN. Forward mode and second
     derivatives work.
 
     References:
@@ -269,7 +269,7 @@ def smooth_top_k_hinge(
       >>> smooth_top_k_hinge(scores, labels, 2).round(4)
       array([1.7014])
     """
-    tau, margin = number("tau", tau, above=0.0), number("margin", margin, low=0.0)
+    tau, margin = checked_float("tau", tau, above=0.0), checked_float("margin", margin, low=0.0)
     xp, scores, is_label, valid = class_arguments(scores, labels, where, axis, logits_name="scores")
     k = positive_integer("k", k, num_labels(scores))
     kth, log_ratio = symmetric_ratio(xp.where(is_label, -xp.inf, scores), k, k * tau)
@@ -300,11 +300,11 @@ def _difference(x: Any, own: Any) -> Any:
 
 def _kth(x: Any, k: int) -> Any:
     """The k-th largest: the least of all k values, so that XLA keeps from sorting all labels."""
-    return picks_min(top_k(x, k).values)
+    return top_k_min(top_k(x, k).values)
 
 
 def _hinge(x: Any) -> Any:
-    """`max(0, x)`, with slope 0 at 0; NaN stays."""
+    """`max(0, x)`, with gradient 0 at 0; NaN stays."""
     return namespace(x=x).where(x <= 0.0, 0.0, x)
 
 

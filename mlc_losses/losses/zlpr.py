@@ -8,8 +8,8 @@ from mlc_losses._array.namespace import (
     Array,
     ArrayT,
     check_floating,
+    checked_float,
     checked_labels,
-    number,
     per_example,
 )
 from mlc_losses._array.ops import sigmoid, sign
@@ -125,7 +125,7 @@ def zlpr_kl(
         logits, other_logits, where, axis, targets_name="other_logits"
     )
     check_floating(xp, "other_logits", other_logits)
-    params = (number("scale", scale),)
+    params = (checked_float("scale", scale),)
     return sum_over_labels(xp, _SYMMETRIC_KL, (first, second), params, where)
 
 
@@ -190,7 +190,7 @@ def r_drop(
       TypeError: either array of logits is not floating-point.
       ValueError: shapes differ, or ``alpha`` is negative.
 
-    The gradient flows into both passes; values and slopes at 0 and at infinity are those of
+    The gradient flows into both passes; values and gradients at 0 and at infinity are those of
     :func:`zlpr` and :func:`zlpr_kl`. With ``alpha=0``, or two equal passes, it is :func:`zlpr`.
 
     References:
@@ -203,7 +203,7 @@ def r_drop(
       >>> r_drop(np.array([1.5, -0.5]), np.array([0.5, 0.25]), np.array([1, 0])).round(4)
       np.float64(1.1545)
     """
-    alpha = number("alpha", alpha, low=0.0)
+    alpha = checked_float("alpha", alpha, low=0.0)
     fit = zlpr(logits, targets, where=where, axis=axis) + zlpr(
         other_logits, targets, where=where, axis=axis
     )

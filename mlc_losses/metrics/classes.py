@@ -6,15 +6,15 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from mlc_losses._array.classes import check_class_ids, class_arguments
+from mlc_losses._array.class_arguments import check_class_ids, class_arguments
 from mlc_losses._array.labels import label_any
 from mlc_losses._array.namespace import (
     Array,
+    as_compute_float,
     check_array,
     check_integer,
     check_same_shape,
     checked_where,
-    computed,
     default_float,
     default_integer,
     namespace,
@@ -127,7 +127,7 @@ def class_mean(
     check_class_ids(labels if where is None else xp.where(where, labels, 0), num_classes)
     if where is not None:
         labels = xp.where(where, labels, -1)  # no group
-    values = computed(xp, values)
+    values = as_compute_float(xp, values)
     sums = group_sums(values, labels, num_classes)
     counts = group_sums(xp.ones_like(values), labels, num_classes)
     return xp.where(counts > 0, sums / xp.where(counts > 0, counts, 1.0), math.nan)

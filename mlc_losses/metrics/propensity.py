@@ -9,10 +9,10 @@ from mlc_losses._array.host import check_at_least_0
 from mlc_losses._array.labels import label_any, label_sum
 from mlc_losses._array.namespace import (
     Array,
+    as_compute_float,
     check_array,
-    computed,
+    checked_float,
     namespace,
-    number,
     per_label,
     positive_integer,
     shape_of,
@@ -55,12 +55,12 @@ def label_propensities(counts: Array, num_examples: int, *, a: float = 0.55, b: 
     num_examples = positive_integer("num_examples", num_examples)
     if num_examples < 3:
         raise ValueError(f"num_examples must be at least 3, got {num_examples}")
-    a, b = number("a", a), number("b", b, above=-1.0)
+    a, b = checked_float("a", a), checked_float("b", b, above=-1.0)
     xp = namespace(counts=counts)
     check_array("counts", counts)
     check_at_least_0("counts", counts)
     scale = (math.log(num_examples) - 1.0) * (b + 1.0) ** a
-    return 1.0 / (1.0 + scale * xp.exp(-a * xp.log(computed(xp, counts) + b)))
+    return 1.0 / (1.0 + scale * xp.exp(-a * xp.log(as_compute_float(xp, counts) + b)))
 
 
 def propensity_scored_precision_at_k(

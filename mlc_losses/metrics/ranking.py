@@ -8,7 +8,7 @@ from typing import Any
 from mlc_losses._array.labels import label_any, label_count, label_max, label_sum
 from mlc_losses._array.namespace import Array, positive_integer, shape_of
 from mlc_losses._array.ops import entries_at
-from mlc_losses._array.ranks import Ranking, option, ranking
+from mlc_losses._array.ranks import Ranking, checked_option, ranking
 from mlc_losses.decide import predict_top_k
 from mlc_losses.metrics._common import (
     COUNTED_AXIS,
@@ -183,7 +183,7 @@ def average_precision(
       >>> average_precision(scores, np.array([[1, 0], [1, 1], [0, 0]]), average=None).round(4)
       array([0.8333, 0.5   ])
     """
-    axis = option("average", average, COUNTED_AXIS)
+    axis = checked_option("average", average, COUNTED_AXIS)
     xp, scores, relevant, where = scores_and_relevance(scores, targets, where)
     cells = [scores, relevant] if where is None else [scores, relevant, where]
     if axis is None:

@@ -18,7 +18,7 @@ from mlc_losses._array.namespace import (
     taken,
 )
 from mlc_losses._array.ops import relevant_and_missing
-from mlc_losses._array.ranks import check_matrix, option
+from mlc_losses._array.ranks import check_matrix, checked_option
 from mlc_losses.metrics._common import COUNTED_AXIS, any_known, averaged, count, mean, ratio
 
 
@@ -113,7 +113,7 @@ def f1_score(
       >>> f1_score(predictions, targets, average="samples")
       np.float64(0.5)
     """
-    axis = option("average", average, COUNTED_AXIS)
+    axis = checked_option("average", average, COUNTED_AXIS)
     xp, predicted, relevant, where, missing = _sets(predictions, targets, where)
     both = count(xp, predicted & relevant, axis)
     sizes = count(xp, predicted, axis) + count(xp, relevant, axis)
@@ -153,7 +153,7 @@ def jaccard_score(
       >>> jaccard_score(np.array([[1, 1], [0, 1]]), np.array([[1, 1], [1, 0]]), average="samples")
       np.float64(0.5)
     """
-    axis = option("average", average, COUNTED_AXIS)
+    axis = checked_option("average", average, COUNTED_AXIS)
     xp, predicted, relevant, where, missing = _sets(predictions, targets, where)
     both = count(xp, predicted & relevant, axis)
     scores = ratio(xp, both, count(xp, predicted | relevant, axis))

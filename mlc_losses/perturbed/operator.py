@@ -6,16 +6,16 @@ import warnings
 from collections.abc import Iterator
 from typing import Any
 
-from mlc_losses._array.axis import current_layout, needs_rules
 from mlc_losses._array.backend import is_jax_namespace, is_torch_namespace
-from mlc_losses._array.labels import picks_sum
+from mlc_losses._array.kth_label import add_at, values_at
+from mlc_losses._array.labels import top_k_sum
+from mlc_losses._array.layout import current_layout, require_custom_gradient
 from mlc_losses._array.namespace import Array, ArrayT, can_look, namespace, shape_of
 from mlc_losses._array.noise import antithetic, jax_seeds
 from mlc_losses._array.ops import stop_gradient
-from mlc_losses._array.picks import add_at, values_at
-from mlc_losses.perturbed.arguments import Call, arguments
-from mlc_losses.perturbed.exact import accuracy, expected_sum
-from mlc_losses.perturbed.sample import mean_picks
+from mlc_losses.perturbed._arguments import Call, arguments
+from mlc_losses.perturbed._exact import accuracy, expected_sum
+from mlc_losses.perturbed._sample import mean_picks
 
 
 def perturbed_kth_largest(
@@ -69,10 +69,10 @@ def perturbed_kth_largest(
     sampled value and works on PyTorch; ``"exact"`` has forward mode and second derivatives on both.
 
     ``"exact"`` is within 1e-6 sigma in float64 and 1e-3 sigma in float32, for any L, in value and
-    slopes. It counts the classes above a threshold: the largest one by one, all others together by
-    power sums. When many classes compete for the k-th place, as in a freshly initialised network,
-    the bound on what that leaves out asks for more of them, in the end all, one by one: then it is
-    many times slower. Its time grows with k.
+    derivatives. It counts the classes above a threshold: the largest one by one, all others
+    together by power sums. When many classes compete for the k-th place, as in a freshly
+    initialised network, the bound on what that leaves out asks for more of them, in the end all,
+    one by one: then it is many times slower. Its time grows with k.
 
     A score of ``-inf`` deletes its class, with gradient 0; with fewer than k classes left the value
     is ``-inf``. Where the k-th largest is infinite the gradient is 0. A NaN among the scores of an
@@ -256,7 +256,7 @@ def _mean(call: Call, scores: Any) -> Any:
     """The value `[...]`; that of an example with a NaN is NaN."""
     xp = namespace(scores=call.scores)
     value = _exact_mean(xp, call) if call.exact else _sampled(xp, call)[0]
-    # a factor, not a choice of value: the slopes are to be NaN as well
+    # a factor, not a choice of value: the derivatives are to be NaN as well
     value = value * xp.where(call.bad, xp.nan, xp.ones_like(value))
     return xp.reshape(value, shape_of(scores)[:-1])
 
@@ -269,9 +269,9 @@ def _sampled(xp: Any, call: Call) -> tuple[Any, Any]:
     value, picked = mean_picks(scores, call.sigma, _draws(call), call.k, call.only_last)
     if not is_torch_namespace(xp):
         return value, picked
-    # a term of value 0 carries the slopes, of the labels picked and of no others
+    # a term of value 0 carries the derivatives, of the labels picked and of no others
     own = values_at(call.scores, picked)
-    return value + picks_sum(own - stop_gradient(own)) / call.num_samples, picked
+    return value + top_k_sum(own - stop_gradient(own)) / call.num_samples, picked
 
 
 def _draws(call: Call) -> Iterator[Any]:
@@ -281,15 +281,15 @@ def _draws(call: Call) -> Iterator[Any]:
 
 
 def _sampled_on_jax(xp: Any, call: Call) -> tuple[Any, Any]:
-    needs_rules(xp, "goes through noise samples in a loop of its own")
-    from mlc_losses.perturbed import jax_rule
+    require_custom_gradient(xp, "goes through noise samples in a loop of its own")
+    from mlc_losses.perturbed import _jax
 
     rows, num_labels = shape_of(call.scores)
     if call.noise is None:
         source = jax_seeds(call.key, rows, (call.num_samples + 1) // 2)
     else:
         source = xp.permute_dims(call.noise, (0, 2, 1))
-    plan = jax_rule.Plan(
+    plan = _jax.Plan(
         call.k,
         call.only_last,
         call.num_samples,
@@ -297,21 +297,19 @@ def _sampled_on_jax(xp: Any, call: Call) -> tuple[Any, Any]:
         call.noise is not None,
         current_layout(),
     )
-    return jax_rule.sampled_mean(plan, call.scores, call.sigma[:, 0], source)
+    return _jax.sampled_mean(plan, call.scores, call.sigma[:, 0], source)
 
 
 def _exact_mean(xp: Any, call: Call) -> Any:
     """Value `[R]`."""
     if is_jax_namespace(xp):
-        from mlc_losses.perturbed import jax_rule
+        from mlc_losses.perturbed import _jax
 
-        value, bound = jax_rule.exact_mean(call.ranks, call.num_candidates, call.scores, call.sigma)
+        value, bound = _jax.exact_mean(call.ranks, call.num_candidates, call.scores, call.sigma)
     elif is_torch_namespace(xp):
-        from mlc_losses.perturbed import torch_rule
+        from mlc_losses.perturbed import _torch
 
-        value, bound = torch_rule.exact_mean(
-            call.scores, call.sigma, call.ranks, call.num_candidates
-        )
+        value, bound = _torch.exact_mean(call.scores, call.sigma, call.ranks, call.num_candidates)
     else:
         value, _, bound = expected_sum(call.scores, call.ranks, call.sigma, call.num_candidates)
     _warn(xp, call, bound)
@@ -321,13 +319,13 @@ def _exact_mean(xp: Any, call: Call) -> Any:
 def _exact_mask(xp: Any, call: Call) -> Any:
     """Probability of each class `[R, L]`."""
     if is_jax_namespace(xp):
-        from mlc_losses.perturbed import jax_rule
+        from mlc_losses.perturbed import _jax
 
-        result = jax_rule.exact_result(call.ranks, call.num_candidates, call.scores, call.sigma)
+        result = _jax.exact_result(call.ranks, call.num_candidates, call.scores, call.sigma)
     else:
         result = expected_sum(call.scores, call.ranks, call.sigma, call.num_candidates)
     _warn(xp, call, result.bound)
-    return result.slopes
+    return result.derivatives
 
 
 def _warn(xp: Any, call: Call, bound: Any) -> None:
@@ -338,6 +336,6 @@ def _warn(xp: Any, call: Call, bound: Any) -> None:
     if worst > promised:
         warnings.warn(
             f"num_candidates={call.num_candidates} leaves out classes that may change value or "
-            f"slopes by up to {worst:.2g} (in units of sigma), more than {promised:g}",
+            f"derivatives by up to {worst:.2g} (in units of sigma), more than {promised:g}",
             stacklevel=4,
         )

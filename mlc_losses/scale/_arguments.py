@@ -6,7 +6,7 @@ import functools
 from importlib.util import find_spec
 from typing import Any, NamedTuple
 
-from mlc_losses._array.classes import check_class_ids
+from mlc_losses._array.class_arguments import check_class_ids
 from mlc_losses._array.namespace import (
     check_floating,
     check_jax,

@@ -72,6 +72,6 @@ def label_block_loss(
     head = checked_head(
         "label_block_loss", features, kernel, bias, targets, weights, where, row_block
     )
-    from mlc_losses.scale import label_blocks_rule
+    from mlc_losses.scale import _label_blocks
 
-    return label_blocks_rule.mean_loss(loss, head, label_block)
+    return _label_blocks.mean_loss(loss, head, label_block)

@@ -79,6 +79,6 @@ def linear_loss(
       (Array(0.7694, dtype=float32), Array(0.7694, dtype=float32))
     """
     head = checked_head("linear_loss", features, kernel, bias, targets, weights, where, block_size)
-    from mlc_losses.scale import linear_rule
+    from mlc_losses.scale import _linear
 
-    return linear_rule.mean_loss(loss, head, key)
+    return _linear.mean_loss(loss, head, key)

@@ -42,6 +42,6 @@ def predict_linear_top_k(
     k = positive_integer("k", k, kernel.shape[1])
     if label_block is not None:
         label_block = positive_integer("label_block", label_block)
-    from mlc_losses.scale import linear_rule
+    from mlc_losses.scale import _linear
 
-    return linear_rule.top_k_by_blocks(features, kernel, bias, k, label_block)
+    return _linear.top_k_by_blocks(features, kernel, bias, k, label_block)

@@ -59,6 +59,6 @@ def sharded(
       Array([0.811], dtype=float32)
     """
     check_jax_installed("sharded")
-    from mlc_losses.scale import sharding_rule
+    from mlc_losses.scale import _sharding
 
-    return sharding_rule.sharded_loss(loss, mesh, labels, batch)
+    return _sharding.sharded_loss(loss, mesh, labels, batch)

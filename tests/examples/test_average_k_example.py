@@ -119,10 +119,10 @@ def test_every_method_gives_one_finite_loss_per_example():
         return sum(loss.sum() for loss in found.values()), found
 
     outputs = jnp.asarray(generator.normal(size=(6, 10)).astype(np.float32))
-    slopes, found = jax.jit(jax.grad(total, has_aux=True))(outputs)
+    derivatives, found = jax.jit(jax.grad(total, has_aux=True))(outputs)
     for name, loss in found.items():
         assert loss.shape == (6,) and np.isfinite(loss).all(), name
-    assert np.isfinite(slopes).all() and np.abs(slopes).min() > 0
+    assert np.isfinite(derivatives).all() and np.abs(derivatives).min() > 0
 
 
 def test_every_method_searches_as_many_settings():
@@ -137,11 +137,13 @@ def test_table_of_estimates_starts_where_the_paper_says_and_takes_steps_of_adam(
     seen = np.asarray(seen)
     np.testing.assert_allclose(chances[seen], 0.995, rtol=1e-4)
     assert ((chances >= 0.4) & (chances <= 0.6))[~seen].all()
-    adam, slopes = optax.adam(0.1), jnp.asarray(np.random.default_rng(0).normal(size=(3, 4)))
+    adam, derivatives = optax.adam(0.1), jnp.asarray(np.random.default_rng(0).normal(size=(3, 4)))
     expected, state = rows[0], adam.init(rows[0])
     for epoch in range(2):
-        rows = jax.jit(methods.adam_of_rows)(rows, slopes, jnp.asarray(0.1), jnp.asarray(epoch))
-        steps, state = adam.update(slopes, state)
+        rows = jax.jit(methods.adam_of_rows)(
+            rows, derivatives, jnp.asarray(0.1), jnp.asarray(epoch)
+        )
+        steps, state = adam.update(derivatives, state)
         expected = expected + steps
     np.testing.assert_allclose(rows[0], expected, rtol=1e-4)
 

@@ -1,4 +1,4 @@
-"""The expected top-k on PyTorch, whose slopes come with the value; imported only when used.
+"""The expected top-k on PyTorch, whose derivatives come with the value; imported only when used.
 
 Two classes share the formulas: the compiler refuses a `jvp` or a `vmap` of one's own, and
 `torch.func` needs them.
@@ -12,7 +12,7 @@ import torch
 
 from mlc_losses._array.labels import label_sum
 from mlc_losses._array.torch_rules import is_forward_twice, is_transformed
-from mlc_losses.perturbed.exact import expected_sum
+from mlc_losses.perturbed._exact import expected_sum
 
 
 def exact_mean(scores: Any, sigma: Any, ranks: Any, num_candidates: Any) -> tuple[Any, Any]:
@@ -29,9 +29,9 @@ def exact_mean(scores: Any, sigma: Any, ranks: Any, num_candidates: Any) -> tupl
 
 def _keep(ctx: Any, inputs: Any, output: Any) -> None:
     scores, sigma, ctx.ranks, ctx.num_candidates = inputs
-    _, slopes, bound = output
-    ctx.mark_non_differentiable(slopes, bound)
-    ctx.save_for_backward(scores, sigma, slopes)
+    _, derivatives, bound = output
+    ctx.mark_non_differentiable(derivatives, bound)
+    ctx.save_for_backward(scores, sigma, derivatives)
     ctx.save_for_forward(scores, sigma)
 
 
@@ -47,10 +47,10 @@ class _ExactMean(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *gradients: Any) -> Any:
-        scores, sigma, slopes = ctx.saved_tensors
+        scores, sigma, derivatives = ctx.saved_tensors
         if torch.is_grad_enabled():  # a gradient that is differentiated again: of the scores
-            slopes = expected_sum(scores, ctx.ranks, sigma, ctx.num_candidates).slopes
-        return gradients[0][:, None] * slopes, None, None, None
+            derivatives = expected_sum(scores, ctx.ranks, sigma, ctx.num_candidates).derivatives
+        return gradients[0][:, None] * derivatives, None, None, None
 
 
 class _TransformedExactMean(torch.autograd.Function):
@@ -79,5 +79,5 @@ class _TransformedExactMean(torch.autograd.Function):
     @staticmethod
     def jvp(ctx: Any, dot: Any, *_: Any) -> Any:
         scores, sigma = ctx.saved_tensors
-        slopes = expected_sum(scores, ctx.ranks, sigma, ctx.num_candidates).slopes
-        return label_sum(slopes * dot), None, None
+        derivatives = expected_sum(scores, ctx.ranks, sigma, ctx.num_candidates).derivatives
+        return label_sum(derivatives * dot), None, None

@@ -15,18 +15,18 @@ import jax.numpy as jnp
 from jax import lax
 from jax.custom_batching import custom_vmap
 
-from mlc_losses._array.axis import Layout, laid_out
 from mlc_losses._array.jax_rows import rows_alike
+from mlc_losses._array.kth_label import add_at, largest, values_at
 from mlc_losses._array.labels import (
-    label_numbers,
+    label_indices,
     label_sum,
     labels_together,
     num_labels,
-    picks_sum,
+    top_k_sum,
 )
+from mlc_losses._array.layout import Layout, use_layout
 from mlc_losses._array.noise import normal_row
-from mlc_losses._array.picks import add_at, largest, values_at
-from mlc_losses.perturbed.exact import Exact, expected_sum
+from mlc_losses.perturbed._exact import Exact, expected_sum
 
 # entries of one block of perturbed scores: small enough to stay in a cache
 _BLOCK_SIZE = 2**18
@@ -57,18 +57,18 @@ def _sampled_mean(plan: Plan, scores: Any, sigma: Any, source: Any) -> Any:
 def _forward(plan: Plan, scores: Any, sigma: Any, source: Any) -> tuple[Any, Any]:
     value, indices = _row_wise(plan)(*map(jax.lax.stop_gradient, (scores, sigma, source)))
     # the value as a function of the scores, so that the gradient of a gradient is right too
-    with laid_out(plan.layout):
+    with use_layout(plan.layout):
         own = values_at(scores, indices)
-        moved = picks_sum(own - jax.lax.stop_gradient(own)) / plan.num_samples
+        moved = top_k_sum(own - jax.lax.stop_gradient(own)) / plan.num_samples
     value = value + moved
     return (value, indices), indices
 
 
 def _backward(plan: Plan, indices: Any, cotangents: Any) -> tuple[Any, None, None]:
     share = cotangents[0][:, None] / plan.num_samples
-    with laid_out(plan.layout):
-        slopes = add_at(indices, jnp.broadcast_to(share, indices.shape), plan.num_labels)
-    return slopes, None, None
+    with use_layout(plan.layout):
+        derivatives = add_at(indices, jnp.broadcast_to(share, indices.shape), plan.num_labels)
+    return derivatives, None, None
 
 
 _sampled_mean.defvjp(_forward, _backward)
@@ -107,19 +107,19 @@ def _picks(plan: Plan, scores: Any, sigma: Any, source: Any) -> tuple[Any, Any]:
     draws = max(1, _SMALL_SIZE // (rows * plan.num_labels))
     one_row = partial(_row_picks, plan, draws)
     arrays = (scores, sigma, source)
-    with laid_out(plan.layout):
+    with use_layout(plan.layout):
         return _map_rows(lambda row: one_row(*row), arrays, num_rows, rows)
 
 
 def _row_picks(plan: Plan, block: int, scores: Any, sigma: Any, source: Any) -> tuple[Any, Any]:
     """One example, `[L]`."""
 
-    numbers = label_numbers(scores)
+    numbers = label_indices(scores)
 
     def pick(perturbed: Any) -> tuple[Any, Any]:
         values, indices = largest(perturbed, plan.k, only_last=plan.only_last)
         indices = jnp.where(jnp.isfinite(values), indices, num_labels(scores))
-        return picks_sum(values), indices.astype(jnp.int32)
+        return top_k_sum(values), indices.astype(jnp.int32)
 
     def one(noise: Any) -> tuple[Any, Any]:
         return pick(scores + sigma * noise)
@@ -176,8 +176,8 @@ def _exact_jvp(
     ranks: tuple[int, ...], num_candidates: int | None, primals: Any, tangents: Any
 ) -> Any:
     result = expected_sum(primals[0], ranks, primals[1], num_candidates)
-    slope = label_sum(result.slopes * tangents[0])
-    return (result.value, result.bound), (slope, jnp.zeros_like(result.bound))
+    derivative = label_sum(result.derivatives * tangents[0])
+    return (result.value, result.bound), (derivative, jnp.zeros_like(result.bound))
 
 
 @partial(jax.jit, static_argnums=(0, 1))

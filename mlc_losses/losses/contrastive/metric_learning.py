@@ -4,19 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from mlc_losses._array.batch import row_numbers, whole_batch
-from mlc_losses._array.candidates import (
-    Anchors,
-    Candidates,
-    allowed_pairs,
-    by_anchor_blocks,
-    candidate_numbers,
-    candidate_sum,
-    no_numbers,
-    products,
-    soft_target_loss,
-    unit_vectors,
-)
+from mlc_losses._array.batch import row_indices, whole_batch
 from mlc_losses._array.distances import distances
 from mlc_losses._array.loops import one_program
 from mlc_losses._array.namespace import (
@@ -24,13 +12,25 @@ from mlc_losses._array.namespace import (
     ArrayT,
     check_floating,
     check_same_shape,
+    checked_float,
     namespace,
-    number,
     shape_of,
     taken,
     to_compute_dtype,
 )
-from mlc_losses._array.points import check_rows, embeddings_and_targets
+from mlc_losses._array.similarity import (
+    Anchors,
+    Candidates,
+    allowed_pairs,
+    by_anchor_blocks,
+    candidate_indices,
+    candidate_sum,
+    no_indices,
+    products,
+    soft_target_loss,
+    unit_vectors,
+)
+from mlc_losses.losses.contrastive._arguments import check_rows, embeddings_and_targets
 
 
 def n_pair(anchors: ArrayT, positives: ArrayT, *, regularization: float = 0.0) -> ArrayT:
@@ -65,7 +65,7 @@ def n_pair(anchors: ArrayT, positives: ArrayT, *, regularization: float = 0.0) -
       >>> n_pair(np.array([[2.0, 0.0], [0.5, 1.0]]), np.array([[1.5, 0.5], [0.0, 1.0]])).round(4)
       array([0.0486, 0.8259])
     """
-    regularization = number("regularization", regularization, low=0.0)
+    regularization = checked_float("regularization", regularization, low=0.0)
     xp = namespace(anchors=anchors, positives=positives)
     check_floating(xp, "anchors", anchors)
     check_floating(xp, "positives", positives)
@@ -73,14 +73,14 @@ def n_pair(anchors: ArrayT, positives: ArrayT, *, regularization: float = 0.0) -
     check_rows("anchors", anchors, "positives", positives)
     a = to_compute_dtype(xp, anchors)
     p = xp.astype(taken(xp, positives), a.dtype)
-    own = row_numbers(a)
+    own = row_indices(a)
 
     def weights(numbers: Any, allowed: Any) -> Any:
-        mine = numbers[:, None] == candidate_numbers(others)[None, :]
+        mine = numbers[:, None] == candidate_indices(others)[None, :]
         return xp.astype(mine & allowed, a.dtype)
 
     others = whole_batch(p)
-    loss = soft_target_loss(Anchors(a, own, no_numbers(a)), Candidates(others), weights, 1.0)
+    loss = soft_target_loss(Anchors(a, own, no_indices(a)), Candidates(others), weights, 1.0)
     return loss + regularization * (xp.sum(a * a, axis=-1) + xp.sum(p * p, axis=-1))
 
 
@@ -107,7 +107,7 @@ def lifted_structure(embeddings: ArrayT, targets: Array, *, margin: float = 1.0)
       ValueError: shapes do not fit.
 
     An anchor without a positive is 0; so is a pair that has no negative at all. Two points that
-    coincide have distance 0 and no slope.
+    coincide have distance 0 and no gradient.
 
     References:
       Song et al., `Deep Metric Learning via Lifted Structured Feature Embedding
@@ -120,7 +120,7 @@ def lifted_structure(embeddings: ArrayT, targets: Array, *, margin: float = 1.0)
       >>> lifted_structure(z, np.array([[1, 0], [1, 0], [0, 1]])).round(4)
       array([0.7256, 0.7256, 0.    ])
     """
-    margin = number("margin", margin)
+    margin = checked_float("margin", margin)
     _, x, labels = embeddings_and_targets(embeddings, targets)
     return _lifted_structure(unit_vectors(x), labels, margin)
 
@@ -150,7 +150,7 @@ def _lifted_structure(x: Any, labels: Any, margin: Any) -> Any:
         violation = xp.where(counts & ~(violation <= 0), violation, 0.0)
         return 0.5 * candidate_sum(violation * violation)
 
-    anchor = (x, labels, row_numbers(x))
+    anchor = (x, labels, row_indices(x))
     own = by_anchor_blocks(repulsion, count, *anchor)
     repelled = whole_batch(own)
     return by_anchor_blocks(attraction, count, own, *anchor)

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 from typing import Any
 
-from mlc_losses._array.batch import row_numbers, rows_and_more, whole_batch
-from mlc_losses._array.candidates import (
+from mlc_losses._array.batch import row_indices, rows_and_more, whole_batch
+from mlc_losses._array.labels import label_sum
+from mlc_losses._array.namespace import Array, ArrayT, checked_float, shape_of, taken
+from mlc_losses._array.similarity import (
     Anchors,
     Candidates,
-    candidate_numbers,
-    no_numbers,
+    candidate_indices,
+    no_indices,
     soft_target_loss,
     unit_vectors,
 )
-from mlc_losses._array.labels import label_sum
-from mlc_losses._array.namespace import Array, ArrayT, number, shape_of, taken
-from mlc_losses._array.points import check_width, embeddings_and_targets, unit_targets
-from mlc_losses.losses.label_weights import overlap, union_weighted
+from mlc_losses.losses.contrastive._arguments import (
+    check_width,
+    embeddings_and_targets,
+    unit_targets,
+)
+from mlc_losses.losses.contrastive._label_weights import overlap, union_weighted
 
 
 def prototype_contrastive(
@@ -58,11 +62,11 @@ def prototype_contrastive(
       >>> prototype_contrastive(z, prototypes, y, temperature=0.5).round(4)
       array([0.1269, 0.713 ])
     """
-    temperature = number("temperature", temperature, above=0.0)
+    temperature = checked_float("temperature", temperature, above=0.0)
     xp, x, points, labels = _arguments(embeddings, prototypes, targets)
     count = label_sum(labels)[:, None]
     return soft_target_loss(
-        Anchors(x, labels / xp.where(count == 0, 1.0, count), no_numbers(x)),
+        Anchors(x, labels / xp.where(count == 0, 1.0, count), no_indices(x)),
         Candidates(points),
         lambda weights, allowed: weights,
         temperature,
@@ -120,16 +124,16 @@ def msc(
       >>> msc(z, prototypes, np.array([[1, 0], [1, 1]]), temperature=0.5).round(4)
       array([0.3176, 0.7712])
     """
-    temperature = number("temperature", temperature, above=0.0)
-    alpha, beta = number("alpha", alpha, low=0.0), number("beta", beta, low=0.0)
+    temperature = checked_float("temperature", temperature, above=0.0)
+    alpha, beta = checked_float("alpha", alpha, low=0.0), checked_float("beta", beta, low=0.0)
     xp, x, points, labels = _arguments(embeddings, prototypes, targets)
     batch = whole_batch(x)
     candidates = xp.concat([batch, points])
-    of_batch = candidate_numbers(candidates) < shape_of(batch)[0]
+    of_batch = candidate_indices(candidates) < shape_of(batch)[0]
     denominator = xp.where(of_batch, beta, xp.ones_like(of_batch, dtype=x.dtype))
     other_labels = xp.concat([whole_batch(labels), unit_targets(labels)])
     return soft_target_loss(
-        Anchors(x, labels, row_numbers(x)),
+        Anchors(x, labels, row_indices(x)),
         Candidates(candidates, denominator=denominator),
         union_weighted(other_labels, shape_of(points)[0], alpha),
         temperature,
@@ -147,7 +151,7 @@ def mscrg(
 ) -> ArrayT:
     r"""Contrastive loss that never repels a positive, across the batch; multi-hot targets.
 
-    Its definition is the slope by :math:`s_{ia} / \tau`, with the softmax σ and the weights q of
+    Its definition is the gradient by :math:`s_{ia} / \tau`, with the softmax σ and the weights q of
     ``overlap_weights``, over all examples and prototypes but the anchor:
 
     .. math:: \min(\sigma_{ia} - q_{ia}, 0) \quad \text{where } q_{ia} > 0, \qquad
@@ -191,7 +195,7 @@ def mscrg(
       >>> mscrg(z, prototypes, y, temperature=0.5, regularize=False).round(4)
       array([0.7909, 1.1822, 0.7909, 0.4715])
     """
-    temperature = number("temperature", temperature, above=0.0)
+    temperature = checked_float("temperature", temperature, above=0.0)
     xp, x, points, labels = _arguments(embeddings, prototypes, targets)
     units = unit_targets(labels)
     batch = whole_batch(x)
@@ -200,7 +204,7 @@ def mscrg(
         Anchors(
             rows_and_more(x, points),
             rows_and_more(labels, units),
-            rows_and_more(row_numbers(x), before + row_numbers(points)),
+            rows_and_more(row_indices(x), before + row_indices(points)),
         ),
         Candidates(xp.concat([batch, points])),
         overlap(xp.concat([whole_batch(labels), units]), alpha),

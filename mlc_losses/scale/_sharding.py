@@ -12,12 +12,12 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
-from mlc_losses._array.axis import Layout, NeedsWholeAxisError, laid_out
 from mlc_losses._array.batch import rows_and_more
 from mlc_losses._array.jax_devices import Devices
+from mlc_losses._array.layout import Layout, NeedsWholeAxisError, use_layout
 from mlc_losses._array.namespace import check_jax, shape_of
 from mlc_losses.scale._arguments import name_of
-from mlc_losses.scale.programs import Program, traced
+from mlc_losses.scale._programs import Program, traced
 
 # what a dimension of an array counts; candidates may be the examples themselves, all of them
 LABELS, BATCH, CANDIDATES, OTHER = "labels", "batch", "candidates", "other"
@@ -70,7 +70,7 @@ def sharded_loss(
         results = _kinds_of_result(split, call, arrays, kinds)
 
         def on_one_device(*parts: Any) -> Any:
-            with laid_out(layout):
+            with use_layout(layout):
                 return _parted(split, results, call(*parts))
 
         everywhere = jax.shard_map(

@@ -15,8 +15,8 @@ import jax
 import numpy as np
 from jax.extend.core import Literal
 
-from mlc_losses._array.axis import NeedsWholeAxisError
-from mlc_losses.scale.programs import inner_programs
+from mlc_losses._array.layout import NeedsWholeAxisError
+from mlc_losses.scale._programs import inner_programs
 
 # what an array is, by the labels of a block
 WHOLE = "the same in every block"

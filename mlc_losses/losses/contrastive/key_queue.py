@@ -6,7 +6,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from mlc_losses._array.candidates import candidate_numbers
 from mlc_losses._array.namespace import (
     Array,
     check_floating,
@@ -18,7 +17,8 @@ from mlc_losses._array.namespace import (
     taken,
 )
 from mlc_losses._array.ops import stop_gradient
-from mlc_losses._array.points import check_rows, check_width
+from mlc_losses._array.similarity import candidate_indices
+from mlc_losses.losses.contrastive._arguments import check_rows, check_width
 
 
 class KeyQueue(NamedTuple):
@@ -116,7 +116,7 @@ def enqueue(queue: KeyQueue, embeddings: Array, targets: Array) -> KeyQueue:
     count = shape_of(embeddings)[0]
     if count == 0:
         return queue
-    slots = xp.astype(candidate_numbers(queue.embeddings), queue.position.dtype)
+    slots = xp.astype(candidate_indices(queue.embeddings), queue.position.dtype)
     # how many rows before this slot is written, were the batch endless
     row = (slots - queue.position) % size
     new = (row < count)[:, None]
@@ -146,6 +146,6 @@ def queue_mask(queue: KeyQueue) -> Any:
       >>> queue_mask(queue)
       array([ True, False, False])
     """
-    slots = candidate_numbers(queue.embeddings)
+    slots = candidate_indices(queue.embeddings)
     xp = namespace(queue=queue.embeddings)
     return xp.astype(slots, queue.position.dtype) < queue.position

@@ -10,13 +10,13 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from mlc_losses._array.axis import Layout, NeedsWholeAxisError, OneBlock, laid_out
 from mlc_losses._array.jax_blocks import Blocks, Found, begin
 from mlc_losses._array.labels import scatter_true
+from mlc_losses._array.layout import Layout, NeedsWholeAxisError, OneBlock, use_layout
 from mlc_losses.scale._arguments import Head, name_of
-from mlc_losses.scale.block_check import Traced, check
-from mlc_losses.scale.linear_rule import coefficients_of, cut, rows_within_budget, wide
-from mlc_losses.scale.programs import Program, traced
+from mlc_losses.scale._block_check import Traced, check
+from mlc_losses.scale._linear import coefficients_of, cut, rows_within_budget, wide
+from mlc_losses.scale._programs import Program, traced
 
 _LABELS = 2**16
 
@@ -122,7 +122,7 @@ def _next_part(loss: Any, head: Head, rows: int, known: tuple[Any, ...], width: 
         given = {} if where is None else {"where": where}
         blocks = Blocks(list(known), offset, head.kernel.shape[1])
         try:
-            with laid_out(Layout(labels=blocks, batch=OneBlock())):
+            with use_layout(Layout(labels=blocks, batch=OneBlock())):
                 values = loss(logits, targets, **given)
         except Found as found:
             seen.append(found)

@@ -38,12 +38,12 @@ class Candidates(NamedTuple):
     denominator: Any = None  # [C], factor in the sum of exponentials; None is 1
 
 
-def candidate_numbers(x: Any) -> Any:
+def candidate_indices(x: Any) -> Any:
     """0..C-1, for candidates `x` `[C, ...]`."""
     return namespace(x=x).arange(shape_of(x)[0], device=device_of(x))
 
 
-def no_numbers(x: Any) -> Any:
+def no_indices(x: Any) -> Any:
     """For rows that are no candidates."""
     xp = namespace(x=x)
     return xp.full((shape_of(x)[0],), -1, dtype=default_integer(xp), device=device_of(x))
@@ -94,7 +94,7 @@ def peak_and_logsumexp(x: Any) -> tuple[Any, Any]:
 
 def allowed_pairs(numbers: Any, candidates: Candidates) -> Any:
     """Bool `[A, C]`: the pairs of an anchor and a candidate that is there and not the anchor."""
-    others = numbers[:, None] != candidate_numbers(candidates.embeddings)[None, :]
+    others = numbers[:, None] != candidate_indices(candidates.embeddings)[None, :]
     return others if candidates.present is None else others & candidates.present[None, :]
 
 
@@ -125,7 +125,7 @@ def soft_target_loss(
         exponents = xp.where(allowed, exponents, -math.inf)
         peak, total = peak_and_logsumexp(exponents)
         # both parts are at least 0 for weights of one sign: no digits are lost between them, and
-        # the slope of the total needs no pass over the pairs
+        # the derivative of the total needs no pass over the pairs
         mass = candidate_sum(weights)
         below = xp.where(weights != 0, weights * (scores - peak[:, None]), 0.0)
         # without a positive not even a total that is NaN counts

@@ -8,15 +8,9 @@ from typing import Any
 from mlc_losses._array.batch import (
     batch_any,
     batch_sum,
-    row_numbers,
+    row_indices,
     rows_and_more,
     whole_batch,
-)
-from mlc_losses._array.candidates import (
-    Candidates,
-    allowed_pairs,
-    by_anchor_blocks,
-    no_numbers,
 )
 from mlc_losses._array.labels import label_any
 from mlc_losses._array.namespace import (
@@ -29,8 +23,19 @@ from mlc_losses._array.namespace import (
     taken,
     to_compute_dtype,
 )
-from mlc_losses._array.points import binary, check_width, key_labels, unit_targets
-from mlc_losses.losses.label_weights import check_positives, equal_sets, jaccard, overlap
+from mlc_losses._array.similarity import (
+    Candidates,
+    allowed_pairs,
+    by_anchor_blocks,
+    no_indices,
+)
+from mlc_losses.losses.contrastive._arguments import binary, check_width, key_labels, unit_targets
+from mlc_losses.losses.contrastive._label_weights import (
+    check_positives,
+    equal_sets,
+    jaccard,
+    overlap,
+)
 
 
 def jaccard_weights(targets: ArrayT, other: ArrayT | None = None) -> ArrayT:
@@ -143,7 +148,7 @@ def valid_anchors(
     check_positives(positives)
     xp = namespace(targets=targets, key_targets=key_targets, key_where=key_where)
     own = _labels("targets", targets)
-    numbers = row_numbers(own)
+    numbers = row_indices(own)
     others = whole_batch(own)
     if key_targets is not None:
         keys, present = key_labels(key_targets, key_where, own)
@@ -178,9 +183,9 @@ def _label_sets(targets: Any, other: Any) -> tuple[Any, Any, Any]:
     other = taken(namespace(targets=targets, other=other), other)
     own = _labels("targets", targets)
     if other is None:
-        others, numbers = whole_batch(own), row_numbers(own)
+        others, numbers = whole_batch(own), row_indices(own)
     else:
-        others, numbers = binary("other", other, own.dtype), no_numbers(own)
+        others, numbers = binary("other", other, own.dtype), no_indices(own)
         check_width("other", others, "targets", own)
     return own, others, allowed_pairs(numbers, Candidates(others))
 

@@ -23,12 +23,12 @@ FAR = 40.0
 _KEPT = 2**22
 
 
-def counts_and_slopes(offsets: Any, others: Any, nodes: Any, weights: Any) -> tuple[Any, Any]:
+def counts_and_derivatives(offsets: Any, others: Any, nodes: Any, weights: Any) -> tuple[Any, Any]:
     """How many of the perturbed candidates `[R, M]` are above each node `[R, Q]`.
 
     `others` `[k, R, Q]` are the probabilities of the counts 0..k-1 of the classes that are no
-    candidates. Returns the same of all classes; and `[R, M]`, the slopes of the weighted sum over
-    the nodes of the probability that k or more are above.
+    candidates. Returns the same of all classes; and `[R, M]`, the derivatives of the weighted sum
+    over the nodes of the probability that k or more are above.
 
     States after a candidate are kept for one block of candidates at a time: memory is of the order
     of √M states.
@@ -42,14 +42,16 @@ def counts_and_slopes(offsets: Any, others: Any, nodes: Any, weights: Any) -> tu
     before = xp.permute_dims(others, (0, 2, 1))
     certain = xp.ones_like(before)
     nodes, weights = xp.permute_dims(nodes, (1, 0)), xp.permute_dims(weights, (1, 0))
-    slopes_of = partial(_block_slopes, nodes, weights)
+    derivatives_of = partial(_block_derivatives, nodes, weights)
     if shape_of(blocks)[0] == 1:
-        below, slopes = slopes_of(before, (blocks[0, ...], certain))
+        below, derivatives = derivatives_of(before, (blocks[0, ...], certain))
     else:
         _, after = scan(partial(_skip_block, nodes), certain, (blocks,), reverse=True)
-        below, slopes = scan(slopes_of, before, (blocks, after))
-    slopes = xp.reshape(slopes, (shape_of(blocks)[0] * length, num_rows))[:num_candidates, :]
-    return xp.permute_dims(below, (0, 2, 1)), xp.permute_dims(slopes, (1, 0))
+        below, derivatives = scan(derivatives_of, before, (blocks, after))
+    derivatives = xp.reshape(derivatives, (shape_of(blocks)[0] * length, num_rows))[
+        :num_candidates, :
+    ]
+    return xp.permute_dims(below, (0, 2, 1)), xp.permute_dims(derivatives, (1, 0))
 
 
 def _blocks(xp: Any, offsets: Any, length: int) -> Any:
@@ -63,17 +65,17 @@ def _blocks(xp: Any, offsets: Any, length: int) -> Any:
 
 
 def _chances(offsets: Any, nodes: Any) -> tuple[Any, Any]:
-    """That candidates `[M, R]` are above the nodes, and its slopes, `[M, Q, R]`."""
+    """That candidates `[M, R]` are above the nodes, and its derivatives, `[M, Q, R]`."""
     distance = offsets[:, None, :] - nodes[None, ...]
     return normal_cdf_and_density(namespace(x=distance).clip(distance, -FAR, FAR))
 
 
-def _block_slopes(nodes: Any, weights: Any, before: Any, slices: Any) -> tuple[Any, Any]:
-    """The counts with the candidates of a block, and their slopes."""
+def _block_derivatives(nodes: Any, weights: Any, before: Any, slices: Any) -> tuple[Any, Any]:
+    """The counts with the candidates of a block, and their derivatives."""
     offsets, after = slices
     above, density = _chances(offsets, nodes)
     _, falls = scan(_keep_fall, after, (above,), reverse=True)
-    return scan(_slope, before, (above, weights[None, ...] * density, falls))
+    return scan(_derivative, before, (above, weights[None, ...] * density, falls))
 
 
 def _skip_block(nodes: Any, after: Any, slices: Any) -> tuple[Any, Any]:
@@ -98,8 +100,8 @@ def _falls(after: Any) -> Any:
     return after - xp.concat([after[1:, ...], xp.zeros_like(after[:1, ...])], axis=0)
 
 
-def _slope(before: Any, slices: Any) -> tuple[Any, Any]:
-    """The counts with one candidate more, and its slope."""
+def _derivative(before: Any, slices: Any) -> tuple[Any, Any]:
+    """The counts with one candidate more, and its derivative."""
     xp = namespace(x=before)
     above, density, falls = slices
     missed = xp.sum(before * falls, axis=0)

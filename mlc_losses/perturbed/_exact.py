@@ -17,13 +17,13 @@ import math
 from functools import cache
 from typing import Any, NamedTuple
 
+from mlc_losses._array.kth_label import add_at, largest
 from mlc_losses._array.labels import label_sum, top_k
 from mlc_losses._array.loops import choose, map_rows, repeat
 from mlc_losses._array.namespace import device_of, namespace, shape_of
 from mlc_losses._array.ops import entries_at, normal_cdf_and_density, stop_gradient
-from mlc_losses._array.picks import add_at, largest
-from mlc_losses.perturbed.counts import FAR, counts_and_slopes
-from mlc_losses.perturbed.tail import last_of, tail_counts, tail_slopes
+from mlc_losses.perturbed._counts import FAR, counts_and_derivatives
+from mlc_losses.perturbed._tail import last_of, tail_counts, tail_derivatives
 
 # a smaller σ is 0: all differences of scores are then large
 _NO_NOISE = 1e-20
@@ -43,7 +43,7 @@ class Accuracy(NamedTuple):
     candidates: int  # to try first, and 2 more for each rank
     powers: int  # of the probabilities of all other classes
     stride: int  # these are computed at every so many nodes
-    points: int  # from which the slopes of these classes are interpolated
+    points: int  # from which the derivatives of these classes are interpolated
 
 
 SINGLE = Accuracy(
@@ -69,10 +69,10 @@ DOUBLE = Accuracy(
 
 
 class Exact(NamedTuple):
-    """Value `[R]`, its slopes `[R, L]`, and a bound `[R]` on what the classes left out change."""
+    """Value `[R]`, derivatives `[R, L]`, and a bound `[R]` on what the classes left out change."""
 
     value: Any
-    slopes: Any
+    derivatives: Any
     bound: Any
 
 
@@ -125,7 +125,7 @@ def expected_kth(scores: Any, k: int, sigma: Any, num_candidates: int) -> Exact:
     """The expected k-th largest of `scores + σ z` `[R, L]`, from the `num_candidates` largest.
 
     The scores are numbers or infinite; sigma is `[R, 1]`. Where the k-th largest score is
-    infinite, so is the value, with no slope.
+    infinite, so is the value, with no derivative.
     """
     xp = namespace(scores=scores)
     num_labels = shape_of(scores)[-1]
@@ -152,20 +152,20 @@ def expected_kth(scores: Any, k: int, sigma: Any, num_candidates: int) -> Exact:
         every = (scores - origin) / unit
         last = stop_gradient(last_of(offsets))
         others, error = tail_counts(every, last, num_candidates, nodes, k, precision)
-    below, slopes = counts_and_slopes(offsets, others, nodes, weights)
+    below, derivatives = counts_and_derivatives(offsets, others, nodes, weights)
     beyond = label_sum(weights * (1.0 - xp.sum(below, axis=0)))
     value = xp.where(finite, origin + sigma * (low + beyond[:, None]), center)[:, 0]
     if indices is not None:
         bound = _bound(below, others, error, weights)
         bound = stop_gradient(xp.where(finite[:, 0], bound, 0.0))
-        rest = tail_slopes(every, last, nodes, weights, below, precision)
+        rest = tail_derivatives(every, last, nodes, weights, below, precision)
         rest_of_candidates = entries_at(rest, indices)
-        slopes = rest + add_at(indices, slopes - rest_of_candidates, num_labels)
-    return Exact(value, xp.where(finite, slopes, 0.0), bound)
+        derivatives = rest + add_at(indices, derivatives - rest_of_candidates, num_labels)
+    return Exact(value, xp.where(finite, derivatives, 0.0), bound)
 
 
 def _bound(below: Any, others: Any, error: Any, weights: Any) -> Any:
-    """Bound `[R]` on the error of the value, in units of σ, and of any slope."""
+    """Bound `[R]` on the error of the value, in units of σ, and of any derivative."""
     xp = namespace(below=below)
     fewer, none = xp.sum(below, axis=0), others[0, ...]
     # fewer than k candidates are above with no more than this probability

@@ -20,7 +20,7 @@ from mlc_losses._array.labels import label_max, label_sum
 from mlc_losses._array.loops import scan
 from mlc_losses._array.namespace import device_of, namespace, shape_of
 from mlc_losses._array.ops import materialized, matmul, normal_cdf_and_density
-from mlc_losses.perturbed.counts import FAR
+from mlc_losses.perturbed._counts import FAR
 
 # logarithms of power sums are taken of no less than this: it is nothing beside a probability
 _FLOOR = 1e-9
@@ -30,7 +30,7 @@ _USELESS = 1e6
 
 # so far below the last candidate a class takes part, in units of σ
 _REACH = 8.0
-# a slope below it is 0
+# a derivative below it is 0
 _NOTHING = 1e-30
 
 
@@ -100,16 +100,16 @@ def _counts(sums: Any, k: int) -> Any:
         signs = [(m, -math.comb(m, n) * (-1) ** n / m) for m in range(max(n, 1), powers + 1)]
         exponent.append(sum(sign * sums[m - 1, ...] for m, sign in signs))
     first = xp.exp(exponent[0])
-    slopes = xp.stack([i * exponent[i] for i in range(1, powers + 1)], axis=0)
+    derivatives = xp.stack([i * exponent[i] for i in range(1, powers + 1)], axis=0)
 
     def next_count(latest: Any, slices: Any) -> tuple[Any, Any]:
         """From the latest `powers` coefficients, the last one first."""
-        count = xp.sum(slopes * latest, axis=0) * slices[0]
+        count = xp.sum(derivatives * latest, axis=0) * slices[0]
         return xp.concat([count[None, ...], latest[:-1, ...]], axis=0), count
 
     if k == 1:
         return first[None, ...]
-    latest = xp.concat([first[None, ...], xp.zeros_like(slopes)[1:, ...]], axis=0)
+    latest = xp.concat([first[None, ...], xp.zeros_like(derivatives)[1:, ...]], axis=0)
     shares = 1.0 / xp.arange(1, k, dtype=sums.dtype, device=device_of(sums))
     _, rest = scan(next_count, latest, (shares,))
     return xp.concat([first[None, ...], rest], axis=0)
@@ -125,14 +125,14 @@ def _error(highest: Any, largest: Any, powers: int) -> Any:
     return xp.where(ratio < 0.9, grown, _USELESS)
 
 
-def tail_slopes(
+def tail_derivatives(
     offsets: Any, last: Any, nodes: Any, weights: Any, below: Any, precision: Precision
 ) -> Any:
-    """Slopes `[R, L]` by the offsets, right where the class is none of the candidates.
+    """Derivatives `[R, L]` by the offsets, right where the class is none of the candidates.
 
-    A slope is one function of the offset for all classes of a row, near to a normal density: the
-    logarithm of what it is beside one is a polynomial, through a few points below the last
-    candidate. Further down a slope is nothing.
+    A derivative is one function of the offset for all classes of a row, near to a normal density:
+    the logarithm of what it is beside one is a polynomial, through a few points below the last
+    candidate. Further down a derivative is nothing.
     """
     xp = namespace(offsets=offsets)
     middle = (nodes[:, :1] + nodes[:, -1:]) / 2
@@ -141,8 +141,8 @@ def tail_slopes(
     points = top + _REACH / 2 * (
         xp.astype(constant(unit_points, nodes), nodes.dtype)[None, :] - 1.0
     )
-    slopes = _slopes_at(points + middle, nodes, weights, below, precision)
-    beside = xp.log(xp.where(slopes > _NOTHING, slopes, _NOTHING)) + 0.5 * points * points
+    derivatives = _derivatives_at(points + middle, nodes, weights, below, precision)
+    beside = xp.log(xp.where(derivatives > _NOTHING, derivatives, _NOTHING)) + 0.5 * points * points
     fit = constant(_chebyshev_fit(unit_points), nodes)
     coefficients = matmul(beside, xp.astype(fit, nodes.dtype))
     distance = xp.clip(offsets - middle, -FAR, FAR)
@@ -151,8 +151,8 @@ def tail_slopes(
     return xp.exp(logarithm - 0.5 * distance * distance)
 
 
-def _slopes_at(points: Any, nodes: Any, weights: Any, below: Any, precision: Precision) -> Any:
-    """The slopes of classes at these offsets `[R, P]`.
+def _derivatives_at(points: Any, nodes: Any, weights: Any, below: Any, precision: Precision) -> Any:
+    """The derivatives of classes at these offsets `[R, P]`.
 
     Without class j the generating function is divided by `1 + p_j u`, a series in `p_j`.
     """

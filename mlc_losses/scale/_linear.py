@@ -10,11 +10,11 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from mlc_losses._array.axis import Layout, OneBlock, laid_out
 from mlc_losses._array.labels import scatter_true
+from mlc_losses._array.layout import Layout, OneBlock, use_layout
 from mlc_losses._array.namespace import is_half
 from mlc_losses.scale._arguments import Head
-from mlc_losses.scale.programs import Program, traced
+from mlc_losses.scale._programs import Program, traced
 
 # bytes of the logits of a block: on a CPU they are to stay near its cache
 _CPU_BYTES = 2**23
@@ -99,7 +99,7 @@ def _program_of(
 
     def call(logits: Any, targets: Any, where: Any, key: Any) -> Any:
         given = {"where": where, "key": key}
-        with laid_out(Layout(batch=OneBlock())):
+        with use_layout(Layout(batch=OneBlock())):
             values = loss(logits, targets, **{k: v for k, v in given.items() if v is not None})
         if values.shape != (rows,):
             raise ValueError(
@@ -134,7 +134,7 @@ def _forward(plan: Plan, parameters: Parameters, data: Data) -> tuple[Any, Any]:
     dtype = data.coefficients.dtype
 
     def add_block(index: Any, state: Any) -> Any:
-        total, slopes = state
+        total, derivatives = state
         block = _block(plan, parameters, data, index)
         values, pull_back = jax.vjp(block.loss, block.logits, parameters.closed_over)
         by_logits, by_closed_over = pull_back(block.coefficients)
@@ -143,22 +143,24 @@ def _forward(plan: Plan, parameters: Parameters, data: Data) -> tuple[Any, Any]:
             jnp.where(block.coefficients[:, None] == 0, 0.0, by_logits)
         )
         more = jax.tree.map(
-            lambda old, new: old + new.astype(old.dtype), slopes.closed_over, by_closed_over
+            lambda old, new: old + new.astype(old.dtype), derivatives.closed_over, by_closed_over
         )
-        slopes = _add_products(parameters, block, by_logits, slopes._replace(closed_over=more))
-        return total + _value(block.coefficients, values), slopes
+        derivatives = _add_products(
+            parameters, block, by_logits, derivatives._replace(closed_over=more)
+        )
+        return total + _value(block.coefficients, values), derivatives
 
     zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, wide(x.dtype)), parameters)
     start = jnp.zeros((), dtype), zeros
-    total, slopes = lax.fori_loop(0, plan.blocks, add_block, start)
+    total, derivatives = lax.fori_loop(0, plan.blocks, add_block, start)
     # half precision is rounded to at the very end, when all factors are known
     likes = jax.tree.map(lambda x: jnp.zeros((), x.dtype), parameters)
-    return total, (slopes, likes)
+    return total, (derivatives, likes)
 
 
 def _backward(plan: Plan, kept: Any, cotangent: Any) -> tuple[Any, None]:
-    def scaled(slope: Any, like: Any) -> Any:
-        return (cotangent.astype(slope.dtype) * slope).astype(like.dtype)
+    def scaled(derivative: Any, like: Any) -> Any:
+        return (cotangent.astype(derivative.dtype) * derivative).astype(like.dtype)
 
     return jax.tree.map(scaled, *kept), None
 
@@ -209,8 +211,8 @@ def _value(coefficients: Any, values: Any) -> Any:
     return jnp.where(coefficients == 0, 0.0, coefficients * values).sum()
 
 
-def _add_products(parameters: Parameters, block: _Block, by_logits: Any, slopes: Any) -> Any:
-    """The slopes, with those that a block's `[rows, L]` brings, a few labels at a time.
+def _add_products(parameters: Parameters, block: _Block, by_logits: Any, derivatives: Any) -> Any:
+    """The derivatives, with those that a block's `[rows, L]` brings, a few labels at a time.
 
     As a whole the kernel's would be a second array of its size, and the kernel is packed for the
     product by it: what is packed, or added, is to stay in the cache.
@@ -245,10 +247,12 @@ def _add_products(parameters: Parameters, block: _Block, by_logits: Any, slopes:
             bias = lax.dynamic_update_slice_in_dim(bias, new, start, 0)
         return features, kernel, bias
 
-    own = lax.dynamic_slice_in_dim(slopes.features, block.start, rows)
-    own, kernel, bias = lax.fori_loop(0, chunks, add_chunk, (own, slopes.kernel, slopes.bias))
-    features = lax.dynamic_update_slice_in_dim(slopes.features, own, block.start, 0)
-    return slopes._replace(features=features, kernel=kernel, bias=bias)
+    own = lax.dynamic_slice_in_dim(derivatives.features, block.start, rows)
+    own, kernel, bias = lax.fori_loop(
+        0, chunks, add_chunk, (own, derivatives.kernel, derivatives.bias)
+    )
+    features = lax.dynamic_update_slice_in_dim(derivatives.features, own, block.start, 0)
+    return derivatives._replace(features=features, kernel=kernel, bias=bias)
 
 
 def wide(dtype: Any) -> Any:

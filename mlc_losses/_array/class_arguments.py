@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 from mlc_losses._array.host import first_index, to_host
-from mlc_losses._array.labels import label_any, label_numbers, num_labels
+from mlc_losses._array.labels import label_any, label_indices, num_labels
 from mlc_losses._array.namespace import (
     can_look,
     check_floating,
@@ -66,7 +66,7 @@ def class_arguments(
     xp, scores, labels, where, valid = class_scores(
         logits, labels, where, axis, logits_name=logits_name
     )
-    is_label = labels[..., None] == label_numbers(scores)
+    is_label = labels[..., None] == label_indices(scores)
     scores = of_valid(scores, None if valid is None else valid[..., None])
     if where is not None:
         scores, is_label = xp.where(where, scores, -math.inf), is_label & where

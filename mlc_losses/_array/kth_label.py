@@ -11,9 +11,9 @@ import math
 from functools import partial
 from typing import Any
 
-from mlc_losses._array.axis import label_parts
 from mlc_losses._array.backend import is_jax_namespace, is_numpy_namespace, is_torch_namespace
-from mlc_losses._array.labels import TopK, label_max, label_numbers, labels_together, top_k
+from mlc_losses._array.labels import TopK, label_indices, label_max, labels_together, top_k
+from mlc_losses._array.layout import label_shards
 from mlc_losses._array.namespace import default_integer, device_of, namespace, shape_of
 from mlc_losses._array.ops import entries_at
 
@@ -31,8 +31,8 @@ def largest(x: Any, k: int, *, only_last: bool) -> TopK:
     The entries must be numbers or infinite. Which of tied entries is taken is left open.
     """
     xp = namespace(x=x)
-    parts = label_parts(xp)
-    if parts is not None:
+    shards = label_shards(xp)
+    if shards is not None:
         found = top_k(x, k)
         return TopK(*(y[..., -1:] for y in found)) if only_last else found
     if is_jax_namespace(xp):
@@ -89,7 +89,7 @@ def _kth_by_passes(x: Any, k: int) -> TopK:
     value = label_max(x)
     count = xp.sum(xp.astype(x == value[..., None], xp.int32), axis=-1, dtype=xp.int32)
     value, _ = jax.lax.fori_loop(1, k, next_value, (value, count), unroll=k <= 32)
-    places = xp.where(x == value[..., None], label_numbers(x), num_labels)
+    places = xp.where(x == value[..., None], label_indices(x), num_labels)
     return TopK(value[..., None], xp.min(places, axis=-1)[..., None])
 
 
@@ -131,7 +131,7 @@ def add_at(indices: Any, weights: Any, num_labels: int) -> Any:
         total = total.scatter_add(-1, xp.astype(indices, xp.int64), weights)
     else:
         for column in range(width):
-            here = indices[:, column, None] == label_numbers(total)
+            here = indices[:, column, None] == label_indices(total)
             total = total + xp.where(here, weights[:, column, None], 0.0)
     return xp.reshape(total[:, :num_labels], (*batch, num_labels))
 
@@ -150,14 +150,14 @@ def values_at(x: Any, indices: Any) -> Any:
     exists = indices < num_labels
     places = xp.astype(xp.where(exists, indices, 0), default_integer(xp))
     values = xp.where(exists, entries_at(labels_together(x), places), 0.0)
-    parts = label_parts(xp)
-    return values if parts is None else parts.sum(values)
+    shards = label_shards(xp)
+    return values if shards is None else shards.psum(values)
 
 
 def _here(xp: Any, indices: Any, width: int) -> Any:
     """Indices of all labels as places among those that are here; `width` for one that is not."""
-    parts = label_parts(xp)
-    if parts is None:
+    shards = label_shards(xp)
+    if shards is None:
         return indices
-    places = indices - xp.astype(parts.start(width), indices.dtype)
+    places = indices - xp.astype(shards.offset(width), indices.dtype)
     return xp.where((places >= 0) & (places < width), places, width)

@@ -19,41 +19,41 @@ class NeedsWholeAxisError(ValueError):
     """What is to be computed cannot be had from parts. The message completes "it ..."."""
 
 
-class Parts(Protocol):
+class ShardedAxis(Protocol):
     """How results on parts of an axis become one on the whole axis."""
 
     @property
-    def has_rules(self) -> bool:
+    def allows_custom_gradient(self) -> bool:
         """Whether a gradient rule, and a loop, may ask for the other parts; it is then hashable."""
 
-    def sum(self, x: Any) -> Any:
+    def psum(self, x: Any) -> Any:
         """The sum over the parts of what each has found, `x`."""
 
-    def peak(self, x: Any) -> Any:
+    def max_no_grad(self, x: Any) -> Any:
         """The largest of what each has found, `x`, without a gradient."""
 
-    def max(self, x: Any, axis: int) -> Any:
+    def pmax(self, x: Any, axis: int) -> Any:
         """The largest entry along the axis of which `x` holds a part."""
 
     def top_k(self, values: Any, numbers: Any, k: int) -> tuple[Any, Any]:
         """The k largest of the values `[..., W]` of all parts, and their numbers."""
 
-    def before(self, x: Any) -> Any:
+    def exclusive_sum(self, x: Any) -> Any:
         """The sum of what the parts before this one have found."""
 
-    def each(self, x: Any) -> Any:
+    def all_gather(self, x: Any) -> Any:
         """What each part has found, `[parts, ...]`, known to all."""
 
-    def rows(self, x: Any) -> Any:
+    def gather_rows(self, x: Any) -> Any:
         """The rows of all parts, of which `x` holds this one's, unless it holds all."""
 
-    def entries(self, x: Any, width: int) -> Any:
+    def local_slice(self, x: Any, width: int) -> Any:
         """Of an array for all labels those of this part, unless it has been split like the rest."""
 
-    def start(self, width: int) -> Any:
+    def offset(self, width: int) -> Any:
         """The number of this part's first entry, if each has `width`."""
 
-    def total(self, width: int) -> int:
+    def global_size(self, width: int) -> int:
         """The number of all entries, if each part has `width`."""
 
 
@@ -69,7 +69,7 @@ _layout: ContextVar[Layout] = ContextVar("layout", default=_WHOLE)
 
 
 @contextmanager
-def laid_out(layout: Layout) -> Iterator[None]:
+def use_layout(layout: Layout) -> Iterator[None]:
     """What is computed, or traced, inside sees parts of the axes."""
     token = _layout.set(layout)
     try:
@@ -83,26 +83,26 @@ def current_layout() -> Layout:
     return _layout.get()
 
 
-def label_parts(xp: Any) -> Any:
-    """The `Parts` of the label axis, None if it is whole."""
+def label_shards(xp: Any) -> Any:
+    """The `ShardedAxis` of the label axis, None if it is whole."""
     return _layout.get().labels if is_jax_namespace(xp) else None
 
 
-def batch_parts(xp: Any) -> Any:
-    """The `Parts` of the batch, None if it is whole."""
+def batch_shards(xp: Any) -> Any:
+    """The `ShardedAxis` of the batch, None if it is whole."""
     return _layout.get().batch if is_jax_namespace(xp) else None
 
 
-def needs_all_labels(xp: Any, reason: str) -> None:
+def require_all_labels(xp: Any, reason: str) -> None:
     """Raises where labels are split."""
-    if label_parts(xp) is not None:
+    if label_shards(xp) is not None:
         raise NeedsWholeAxisError(reason)
 
 
-def needs_rules(xp: Any, reason: str) -> None:
+def require_custom_gradient(xp: Any, reason: str) -> None:
     """Raises where labels are seen block by block."""
-    parts = label_parts(xp)
-    if parts is not None and not parts.has_rules:
+    shards = label_shards(xp)
+    if shards is not None and not shards.allows_custom_gradient:
         raise NeedsWholeAxisError(reason)
 
 
@@ -115,8 +115,8 @@ class OneBlock:
             "logits of all examples at once"
         )
 
-    def start(self, width: int) -> int:
+    def offset(self, width: int) -> int:
         return 0
 
-    def total(self, width: int) -> int:
+    def global_size(self, width: int) -> int:
         return width

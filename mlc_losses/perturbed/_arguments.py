@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 from typing import Any, NamedTuple
 
-from mlc_losses._array.axis import needs_all_labels
 from mlc_losses._array.labels import columns, label_any, num_labels
+from mlc_losses._array.layout import require_all_labels
 from mlc_losses._array.namespace import (
     check_floating,
+    checked_float,
     is_number,
     namespace,
-    number,
     positive_integer,
     shape_of,
     to_compute_dtype,
@@ -61,7 +61,7 @@ def arguments(
     num_samples = positive_integer("num_samples", num_samples)
     _check_method(method, key, noise, num_candidates)
     if method == "exact":
-        needs_all_labels(xp, "integrates over all scores; sample instead")
+        require_all_labels(xp, "integrates over all scores; sample instead")
     if key is not None:
         check_key(scores, key)
     if noise is not None:
@@ -112,7 +112,7 @@ def _check_method(method: str, key: Any, noise: Any, num_candidates: Any) -> Non
 
 def _sigma(xp: Any, sigma: Any, like: Any) -> Any:
     """`[R, 1]`, a constant."""
-    sigma = number("sigma", sigma, low=0.0)
+    sigma = checked_float("sigma", sigma, low=0.0)
     rows = shape_of(like)[:1]
     if is_number(sigma):
         return columns(sigma, like, 1)

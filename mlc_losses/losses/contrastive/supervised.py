@@ -8,33 +8,38 @@ from __future__ import annotations
 
 from typing import Any
 
-from mlc_losses._array.batch import row_numbers, whole_batch
-from mlc_losses._array.candidates import (
-    Anchors,
-    Candidates,
-    candidate_numbers,
-    no_numbers,
-    soft_target_loss,
-    unit_vectors,
-)
+from mlc_losses._array.batch import row_indices, whole_batch
 from mlc_losses._array.namespace import (
     Array,
     ArrayT,
     check_floating,
+    checked_float,
     namespace,
-    number,
     shape_of,
     taken,
     to_compute_dtype,
 )
-from mlc_losses._array.points import (
+from mlc_losses._array.similarity import (
+    Anchors,
+    Candidates,
+    candidate_indices,
+    no_indices,
+    soft_target_loss,
+    unit_vectors,
+)
+from mlc_losses.losses.contrastive._arguments import (
     check_rows,
     check_width,
     embeddings_and_targets,
     key_labels,
     nan_of_targets,
 )
-from mlc_losses.losses.label_weights import BY_POSITIVES, Weights, check_positives, overlap
+from mlc_losses.losses.contrastive._label_weights import (
+    BY_POSITIVES,
+    Weights,
+    check_positives,
+    overlap,
+)
 
 
 def contrastive(
@@ -69,7 +74,7 @@ def contrastive(
       TypeError: embeddings are not floating-point.
       ValueError: shapes do not fit, or ``temperature`` is not above 0.
 
-    The slope by :math:`s_{ia} / \tau` is the softmax times the sum of the row's weights, less
+    The gradient by :math:`s_{ia} / \tau` is the softmax times the sum of the row's weights, less
     :math:`q_{ia}`. A row of weights that are all 0 is 0, with gradient 0. A zero vector has
     similarity 0 to all, and gradient 0. Infinite embeddings give NaN.
 
@@ -81,7 +86,7 @@ def contrastive(
       >>> contrastive(z, jaccard_weights(y), temperature=0.5).round(4)
       array([0.1839, 0.713 , 0.2633])
     """
-    temperature = number("temperature", temperature, above=0.0)
+    temperature = checked_float("temperature", temperature, above=0.0)
     xp = namespace(
         embeddings=embeddings, weights=weights, candidates=candidates, denominator=denominator
     )
@@ -90,10 +95,10 @@ def contrastive(
     check_rows("embeddings", embeddings, "weights", weights)
     anchors = unit_vectors(to_compute_dtype(xp, embeddings))
     if candidates is None:
-        others, numbers = whole_batch(anchors), row_numbers(anchors)
+        others, numbers = whole_batch(anchors), row_indices(anchors)
     else:
         check_width("candidates", candidates, "embeddings", embeddings)
-        others, numbers = unit_vectors(xp.astype(candidates, anchors.dtype)), no_numbers(anchors)
+        others, numbers = unit_vectors(xp.astype(candidates, anchors.dtype)), no_indices(anchors)
     count = shape_of(others)[0]
     if shape_of(weights)[1] != count:
         raise ValueError(
@@ -233,7 +238,7 @@ def _among_examples(
     embeddings: Any, targets: Any, given: tuple[Any, Any, Any], weights: Any, temperature: Any
 ) -> Any:
     """The loss with the batch and the given `(keys, key_targets, key_where)` for candidates."""
-    temperature = number("temperature", temperature, above=0.0)
+    temperature = checked_float("temperature", temperature, above=0.0)
     keys, key_targets, key_where = given
     xp, x, labels = embeddings_and_targets(
         embeddings, targets, keys=keys, key_targets=key_targets, key_where=key_where
@@ -244,7 +249,7 @@ def _among_examples(
         raise ValueError("key_where needs keys and key_targets")
     keys, key_targets = taken(xp, keys), taken(xp, key_targets)
     x = unit_vectors(x)
-    anchors = Anchors(x, labels, row_numbers(x))
+    anchors = Anchors(x, labels, row_indices(x))
     others, other_labels, present = whole_batch(x), whole_batch(labels), None
     if keys is not None:
         check_rows("keys", keys, "key_targets", key_targets)
@@ -253,7 +258,7 @@ def _among_examples(
         # whatever stands in an empty slot
         keys = nan_of_targets(xp.astype(whole_batch(keys), x.dtype), whole_batch(key_targets))
         keys = xp.where(among[:, None], keys, 0.0)
-        present = xp.concat([candidate_numbers(others) >= 0, among])
+        present = xp.concat([candidate_indices(others) >= 0, among])
         others = xp.concat([others, unit_vectors(keys)])
         other_labels = xp.concat([other_labels, more])
     return soft_target_loss(

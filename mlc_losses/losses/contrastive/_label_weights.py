@@ -13,14 +13,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from mlc_losses._array.candidates import (
+from mlc_losses._array.labels import label_sum
+from mlc_losses._array.namespace import checked_float, namespace, shape_of
+from mlc_losses._array.similarity import (
     candidate_counts,
-    candidate_numbers,
+    candidate_indices,
     candidate_sum,
     products,
 )
-from mlc_losses._array.labels import label_sum
-from mlc_losses._array.namespace import namespace, number, shape_of
 
 Weights = Callable[[Any, Any], Any]
 
@@ -50,7 +50,7 @@ def equal_sets(others: Any) -> Weights:
 
 
 def overlap(others: Any, alpha: float) -> Weights:
-    alpha = number("alpha", alpha)
+    alpha = checked_float("alpha", alpha)
     sizes = label_sum(others)[None, :]
 
     def weights(own: Any, allowed: Any) -> Any:
@@ -74,7 +74,7 @@ def union_weighted(others: Any, prototypes: int, alpha: Any) -> Weights:
     def weights(own: Any, allowed: Any) -> Any:
         xp = namespace(own=own)
         _, union = _overlaps(own, others)
-        numbers = candidate_numbers(others)[None, :]
+        numbers = candidate_indices(others)[None, :]
         of_batch = numbers < shape_of(others)[0] - prototypes
         factor = xp.where(of_batch, alpha / xp.where(union > 0, union, 1.0), 1.0)
         return label_normalised(xp.where(allowed, factor, 0.0), own, others)

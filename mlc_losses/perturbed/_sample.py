@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from mlc_losses._array.labels import picks_sum
+from mlc_losses._array.kth_label import largest
+from mlc_losses._array.labels import top_k_sum
 from mlc_losses._array.namespace import namespace, shape_of
-from mlc_losses._array.picks import largest
 
 
 def mean_picks(
@@ -23,6 +23,6 @@ def mean_picks(
     chosen = []
     for draw in draws:
         found = largest(scores + sigma * draw, k, only_last=only_last)
-        total = total + picks_sum(found.values)
+        total = total + top_k_sum(found.values)
         chosen.append(xp.where(xp.isfinite(found.values), found.indices, shape_of(scores)[-1]))
     return total / len(chosen), xp.concat(chosen, axis=-1)

@@ -1,0 +1,1 @@
+"""Contrastive losses on embeddings: supervised, by prototypes, with a queue of keys, by metric."""

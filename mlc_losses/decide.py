@@ -5,25 +5,28 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from mlc_losses._array.arguments import (
+    check_floating,
+    check_matrix,
+    checked_float,
+    checked_labels,
+    checked_option,
+    per_label,
+    positive_integer,
+)
 from mlc_losses._array.labels import columns, label_any, top_k
 from mlc_losses._array.namespace import (
     Array,
     ArrayT,
-    check_floating,
-    checked_float,
-    checked_labels,
+    accept_numpy,
     default_float,
     device_of,
     is_number,
     namespace,
-    per_label,
-    positive_integer,
     shape_of,
-    taken,
     to_compute_dtype,
 )
 from mlc_losses._array.ops import entries_at, relevant_and_missing
-from mlc_losses._array.ranks import check_matrix, checked_option
 
 
 def predict_threshold(scores: ArrayT, threshold: float | Array = 0.0) -> ArrayT:
@@ -135,7 +138,7 @@ def _one_threshold(threshold: Any, scores: Any) -> Any:
     if is_number(threshold):
         return checked_float("threshold", threshold)
     xp = namespace(scores=scores, threshold=threshold)
-    threshold = taken(xp, threshold)
+    threshold = accept_numpy(xp, threshold)
     if shape_of(threshold) != ():
         raise ValueError(f"threshold must be one number, got shape {shape_of(threshold)}")
     return xp.astype(threshold, scores.dtype)

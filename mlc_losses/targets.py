@@ -8,23 +8,25 @@ from typing import Any
 
 import numpy as np
 
+from mlc_losses._array.arguments import (
+    check_integer,
+    check_multi_hot,
+    check_same_shape,
+    checked_float,
+    positive_integer,
+)
 from mlc_losses._array.host import first_index, to_host
 from mlc_losses._array.labels import label_indices, padded, scatter_true
 from mlc_losses._array.namespace import (
     Array,
     ArrayT,
+    accept_numpy,
     as_compute_float,
     can_look,
-    check_integer,
-    check_multi_hot,
-    check_same_shape,
-    checked_float,
     default_integer,
     is_concrete,
     namespace,
-    positive_integer,
     shape_of,
-    taken,
 )
 from mlc_losses._array.ops import relevant_and_missing
 
@@ -246,7 +248,7 @@ def masked_mean(values: ArrayT, where: Array | None = None) -> ArrayT:
     values = as_compute_float(xp, values)
     if where is None:
         where = xp.ones_like(values, dtype=xp.bool)
-    where = taken(xp, where)
+    where = accept_numpy(xp, where)
     check_same_shape("values", values, "where", where)
     if not xp.isdtype(where.dtype, "bool"):
         raise TypeError(

@@ -317,7 +317,7 @@ def test_errors(function: Any, change: dict[str, Any], error: type, words: list[
 @pytest.mark.parametrize("num_labels", [40, 600, 1000, 1001])
 def test_selection(num_labels: int) -> None:
     """By each of its ways, with ties and infinities among the scores."""
-    from mlc_losses._array.kth_label import largest
+    from mlc_losses._array.kth_label import k_largest
 
     rng = np.random.default_rng(3)
     rows = rng.normal(size=(6, num_labels)).astype(np.float32)
@@ -326,7 +326,7 @@ def test_selection(num_labels: int) -> None:
     rows[3, ::2] = -np.inf
     rows[4, :3] = np.inf
     for k in (1, 6):
-        select = compiled(partial(largest, k=k, only_last=True))
+        select = compiled(partial(k_largest, k=k, only_last=True))
         values, indices = map(to_numpy, select(asarray(rows)))
         np.testing.assert_array_equal(values[:, 0], np.sort(rows)[:, -k])
         np.testing.assert_array_equal(np.take_along_axis(rows, indices, 1), values)

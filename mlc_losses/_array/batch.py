@@ -14,10 +14,10 @@ from mlc_losses._array.namespace import device_of, namespace, shape_of
 def batch_sum(x: Any) -> Any:
     """Sum over the examples."""
     xp = namespace(x=x)
-    return _whole_sum(xp, xp.sum(x, axis=0))
+    return _psum_batch(xp, xp.sum(x, axis=0))
 
 
-def _whole_sum(xp: Any, own: Any) -> Any:
+def _psum_batch(xp: Any, own: Any) -> Any:
     """The sum over all examples from that over the examples that are here."""
     shards = batch_shards(xp)
     return own if shards is None else shards.psum(own)
@@ -36,7 +36,7 @@ def batch_any(mask: Any) -> Any:
     """Whether any entry over the examples is True."""
     xp = namespace(mask=mask)
     own = xp.any(mask, axis=0)
-    return own if batch_shards(xp) is None else _whole_sum(xp, xp.astype(own, xp.int32)) > 0
+    return own if batch_shards(xp) is None else _psum_batch(xp, xp.astype(own, xp.int32)) > 0
 
 
 def batch_size(x: Any) -> int:

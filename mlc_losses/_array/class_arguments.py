@@ -5,18 +5,15 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from mlc_losses._array.arguments import check_floating, check_integer, checked_where, labels_last
 from mlc_losses._array.host import first_index, to_host
 from mlc_losses._array.labels import label_any, label_indices, num_labels
 from mlc_losses._array.namespace import (
+    accept_numpy,
     can_look,
-    check_floating,
-    check_integer,
-    checked_where,
     default_integer,
-    labels_last,
     namespace,
     shape_of,
-    taken,
     to_compute_dtype,
 )
 
@@ -36,7 +33,7 @@ def class_scores(
         raise ValueError(f"{logits_name} must have a label axis, got a 0-dimensional array")
     where = checked_where(xp, logits_name, logits, where, axis)
     logits = labels_last(xp, to_compute_dtype(xp, logits), axis)
-    labels = taken(xp, labels)
+    labels = accept_numpy(xp, labels)
     batch, count = shape_of(logits)[:-1], num_labels(logits)
     if shape_of(labels) != batch:
         raise ValueError(

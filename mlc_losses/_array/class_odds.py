@@ -19,7 +19,7 @@ from mlc_losses._array.row_rules import (
     RowRule,
     apply_rule,
     is_finite,
-    largest,
+    row_max,
     sum_of_terms,
 )
 
@@ -84,7 +84,7 @@ class _LogOdds(RowRule):
 def _sums(xp: Any, params: Any, logits: Any, labels: Any, where: Any = None) -> tuple[Any, ...]:
     (scale,) = params
     logits, others = _without_class(xp, where, logits, labels)
-    peak, own = largest(xp, others), at_class(logits, labels)
+    peak, own = row_max(xp, others), at_class(logits, labels)
     most = float(xp.finfo(logits.dtype).max)
     shift = xp.clip(scaled(peak, scale), -most, most)
 

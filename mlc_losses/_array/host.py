@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
@@ -36,18 +35,3 @@ def constant(values: np.ndarray, like: Any) -> Any:
 def first_index(bad: np.ndarray) -> tuple[int, ...]:
     """Where the first True is."""
     return tuple(int(i) for i in np.unravel_index(np.argmax(bad), bad.shape))
-
-
-def check_at_least_0(name: str, x: Any, high: float = math.inf, high_name: str = "") -> None:
-    """Raises for an entry that is negative, not finite or too large, if values can be looked at."""
-    if not is_concrete(x):
-        return
-    values = to_host(name, x)
-    # written so that NaN is bad
-    bad = ~((values >= 0) & (values <= high) & np.isfinite(values))
-    if bad.any():
-        index = first_index(bad)
-        limits = "at least 0" if high == math.inf else f"in 0..{high:g} ({high_name})"
-        raise ValueError(
-            f"{name} must be finite and {limits}, got {float(values[index]):g} at index {index}"
-        )

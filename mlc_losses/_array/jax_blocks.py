@@ -1,8 +1,9 @@
-"""A label axis seen block by block: a loss is run again for each of its label reductions.
+"""A label axis seen block by block: a loss is traced again for each of its label reductions.
 
-On a block of labels a loss is run up to its first reduction, which stops it: `Found` carries what
-this block adds. Once all blocks have been through, and the result is known, it is run up to the
-second one, and so on to its end. Imported only when used.
+Traced on one block, a loss asks `Blocks` for its label reductions, one after the other. Those over
+all blocks that are already known are handed to it. The first one that is not is noted, with what
+this block contributes; what the loss does after that is not used. Once that reduction has been
+computed over all blocks, the loss is traced again up to the next one, and so on to its end.
 """
 
 from __future__ import annotations
@@ -17,34 +18,37 @@ from jax import lax
 from mlc_losses._array.layout import NeedsWholeAxisError
 
 
-class Found(Exception):
-    """The first reduction that is not known yet: what this block has, how to add and to begin."""
+class Request(NamedTuple):
+    """A reduction: what this block contributes, how to combine two, and the neutral value."""
 
-    def __init__(self, value: Any, combine: Callable[..., Any], start: float) -> None:
-        super().__init__()
-        self.value, self.combine, self.start = value, combine, start
+    value: Any
+    combine: Callable[..., Any]
+    start: float
 
 
 class Ranked(NamedTuple):
     """Candidates for the k largest, `[..., k]`."""
 
     values: Any
-    numbers: Any
+    indices: Any
 
 
 class Blocks:
     """The `ShardedAxis` of the labels inside one block; its first label has the index `offset`."""
 
-    # a gradient rule would be a trace of its own, which `Found` could not leave
+    # a custom gradient is traced apart, and what is noted inside could not be used outside
     allows_custom_gradient = False
 
-    def __init__(self, known: list[Any], offset: Any, num_labels: int) -> None:
-        self.known, self.first, self.num_labels = iter(known), offset, num_labels
+    def __init__(self, known: tuple[Any, ...], offset: Any, num_labels: int) -> None:
+        self._known, self._offset, self._num_labels = iter(known), offset, num_labels
+        self.request: Request | None = None  # the first reduction that is not known
 
     def _reduced(self, value: Any, combine: Callable[..., Any], start: float) -> Any:
-        for result in self.known:
+        for result in self._known:
             return result
-        raise Found(value, combine, start)
+        if self.request is None:
+            self.request = Request(value, combine, start)
+        return value  # of the right shape; nothing computed from it is used
 
     def psum(self, x: Any) -> Any:
         return self._reduced(x, jnp.add, 0.0)
@@ -55,14 +59,14 @@ class Blocks:
     def pmax(self, x: Any, axis: int) -> Any:
         return self._reduced(x.max(axis=axis), jnp.maximum, -jnp.inf)
 
-    def top_k(self, values: Any, numbers: Any, k: int) -> tuple[Any, Any]:
+    def top_k(self, values: Any, indices: Any, k: int) -> tuple[Any, Any]:
         def best(known: Ranked, more: Ranked) -> Ranked:
             both = Ranked(*(jnp.concat(pair, axis=-1) for pair in zip(known, more, strict=True)))
             values, places = lax.top_k(both.values, k)
-            return Ranked(values, jnp.take_along_axis(both.numbers, places, axis=-1))
+            return Ranked(values, jnp.take_along_axis(both.indices, places, axis=-1))
 
         missing = [(0, 0)] * (values.ndim - 1) + [(0, k - values.shape[-1])]
-        own = Ranked(jnp.pad(values, missing, constant_values=-jnp.inf), jnp.pad(numbers, missing))
+        own = Ranked(jnp.pad(values, missing, constant_values=-jnp.inf), jnp.pad(indices, missing))
         return self._reduced(own, best, -jnp.inf)
 
     def exclusive_sum(self, x: Any) -> Any:
@@ -72,23 +76,23 @@ class Blocks:
         raise NeedsWholeAxisError("asks for the rows of all labels")
 
     def local_slice(self, x: Any, width: int) -> Any:
-        if x.shape[-1] != self.num_labels:
+        if x.shape[-1] != self._num_labels:
             return x
-        return lax.dynamic_slice_in_dim(x, self.first, width, axis=-1)
+        return lax.dynamic_slice_in_dim(x, self._offset, width, axis=-1)
 
     def offset(self, width: int) -> Any:
-        return self.first
+        return self._offset
 
     def global_size(self, width: int) -> int:
-        return self.num_labels
+        return self._num_labels
 
 
-def begin(found: Any, start: float) -> Any:
-    """What no block at all would have found, of this shape."""
+def neutral(like: Any, start: float) -> Any:
+    """The result of a reduction over no block at all."""
 
     def of(x: Any) -> Any:
         if jnp.issubdtype(x.dtype, jnp.floating):
             return jnp.full(x.shape, start, x.dtype)
         return jnp.zeros(x.shape, x.dtype)
 
-    return jax.tree.map(of, found)
+    return jax.tree.map(of, like)

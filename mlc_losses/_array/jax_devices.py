@@ -30,10 +30,10 @@ class Devices(NamedTuple):
     def pmax(self, x: Any, axis: int) -> Any:
         return _max(self, axis, x)
 
-    def top_k(self, values: Any, numbers: Any, k: int) -> tuple[Any, Any]:
-        """Gathers k candidates per device; of ties the lower numbers stand first."""
+    def top_k(self, values: Any, indices: Any, k: int) -> tuple[Any, Any]:
+        """Gathers k candidates per device; of ties the lower indices come first."""
         best, places = lax.top_k(self._candidates(values), k)
-        return best, jnp.take_along_axis(self._candidates(numbers), places, axis=-1)
+        return best, jnp.take_along_axis(self._candidates(indices), places, axis=-1)
 
     def exclusive_sum(self, x: Any) -> Any:
         found = self.all_gather(x)

@@ -43,7 +43,7 @@ def sums_of_terms(terms: Callable[..., Any], arrays: tuple[Any, ...]) -> tuple[A
     return _on_one_cpu(by_runs, whole, arrays)
 
 
-def largest(x: Any) -> Any:
+def row_max(x: Any) -> Any:
     """The largest entry over the labels, without a gradient."""
 
     def by_runs(x: Any) -> Any:

@@ -25,7 +25,7 @@ _LOW_RANK = 25
 _BLOCKS = (16, 8, 10)
 
 
-def largest(x: Any, k: int, *, only_last: bool) -> TopK:
+def k_largest(x: Any, k: int, *, only_last: bool) -> TopK:
     """The k largest entries over the labels, `[..., k]`, or the k-th alone, `[..., 1]`.
 
     The entries must be numbers or infinite. Which of tied entries is taken is left open.

@@ -63,7 +63,7 @@ def kth_largest(x: Any, rank: Any) -> Any:
     return xp.sort(flat)[place]
 
 
-def largest(x: Any, count: Any, among: Any) -> Any:
+def largest_mask(x: Any, count: Any, among: Any) -> Any:
     """Bool `[n, L]`: the `count` largest of the entries `among`, ties to the lowest flat index.
 
     NaN counts as -inf. All of them if there are fewer.

@@ -25,10 +25,10 @@ class TopK(NamedTuple):
 def label_sum(x: Any, where: Any = None) -> Any:
     """Sum over the labels; those where `where` is False add nothing, in value and gradient."""
     xp = namespace(x=x)
-    return _whole_sum(xp, xp.sum(x if where is None else xp.where(where, x, 0.0), axis=-1))
+    return _psum_labels(xp, xp.sum(x if where is None else xp.where(where, x, 0.0), axis=-1))
 
 
-def _whole_sum(xp: Any, own: Any) -> Any:
+def _psum_labels(xp: Any, own: Any) -> Any:
     """The sum over all labels from that over the labels that are here."""
     shards = label_shards(xp)
     return own if shards is None else shards.psum(own)
@@ -47,7 +47,7 @@ def label_max(x: Any, where: Any = None) -> Any:
 def label_count(mask: Any, like: Any) -> Any:
     """Number of True entries over the labels, in the dtype of `like`."""
     xp = namespace(mask=mask)
-    return _whole_sum(xp, xp.sum(xp.astype(mask, like.dtype), axis=-1))
+    return _psum_labels(xp, xp.sum(xp.astype(mask, like.dtype), axis=-1))
 
 
 def label_running_count(mask: Any) -> Any:
@@ -69,7 +69,7 @@ def label_any(mask: Any) -> Any:
     """Whether any entry over the labels is True."""
     xp = namespace(mask=mask)
     own = xp.any(mask, axis=-1)
-    return own if label_shards(xp) is None else _whole_sum(xp, xp.astype(own, xp.int32)) > 0
+    return own if label_shards(xp) is None else _psum_labels(xp, xp.astype(own, xp.int32)) > 0
 
 
 def num_labels(like: Any) -> int:

@@ -1,8 +1,8 @@
-"""Where the labels and the batch are: here as a whole, or here in part only.
+"""Whether the label axis and the batch are whole, or only a shard of them is at hand.
 
-`scale/` runs a loss on a part: the labels or examples of one device of several, or of one block.
-It says so here, and the reductions of `labels`, `batch` and `candidates`, which every loss is made
-of, ask here how to get from a part to the whole. On JAX only; elsewhere all is whole.
+`scale/` runs a loss on shards: the labels or examples of one of several devices, or of one block.
+It says so here. The reductions in `labels`, `batch` and `similarity`, which every loss is built
+from, ask here how to combine the results of all shards. On JAX only; elsewhere an axis is whole.
 """
 
 from __future__ import annotations
@@ -16,49 +16,49 @@ from mlc_losses._array.backend import is_jax_namespace
 
 
 class NeedsWholeAxisError(ValueError):
-    """What is to be computed cannot be had from parts. The message completes "it ..."."""
+    """A computation that shards cannot do. The message completes a sentence that starts "it"."""
 
 
 class ShardedAxis(Protocol):
-    """How results on parts of an axis become one on the whole axis."""
+    """The collectives over an axis of which each shard holds a part."""
 
     @property
     def allows_custom_gradient(self) -> bool:
-        """Whether a gradient rule, and a loop, may ask for the other parts; it is then hashable."""
+        """Whether a custom gradient or a loop may use the collectives; then it is hashable."""
 
     def psum(self, x: Any) -> Any:
-        """The sum over the parts of what each has found, `x`."""
+        """The sum of `x` over the shards."""
 
     def max_no_grad(self, x: Any) -> Any:
-        """The largest of what each has found, `x`, without a gradient."""
+        """The maximum of `x` over the shards, without a gradient."""
 
     def pmax(self, x: Any, axis: int) -> Any:
-        """The largest entry along the axis of which `x` holds a part."""
+        """The maximum along `axis`, of which `x` holds one shard."""
 
-    def top_k(self, values: Any, numbers: Any, k: int) -> tuple[Any, Any]:
-        """The k largest of the values `[..., W]` of all parts, and their numbers."""
+    def top_k(self, values: Any, indices: Any, k: int) -> tuple[Any, Any]:
+        """The k largest of the values `[..., W]` of all shards, and their indices."""
 
     def exclusive_sum(self, x: Any) -> Any:
-        """The sum of what the parts before this one have found."""
+        """The sum of `x` over the shards before this one."""
 
     def all_gather(self, x: Any) -> Any:
-        """What each part has found, `[parts, ...]`, known to all."""
+        """`x` of every shard, `[shards, ...]`."""
 
     def gather_rows(self, x: Any) -> Any:
-        """The rows of all parts, of which `x` holds this one's, unless it holds all."""
+        """The rows of all shards; `x` itself if it holds them already."""
 
     def local_slice(self, x: Any, width: int) -> Any:
-        """Of an array for all labels those of this part, unless it has been split like the rest."""
+        """This shard's entries of an array for all labels; `x` itself if it is split already."""
 
     def offset(self, width: int) -> Any:
-        """The number of this part's first entry, if each has `width`."""
+        """The index of this shard's first entry, if each shard has `width`."""
 
     def global_size(self, width: int) -> int:
-        """The number of all entries, if each part has `width`."""
+        """The number of all entries, if each shard has `width`."""
 
 
 class Layout(NamedTuple):
-    """The parts of both axes; None for an axis that is whole."""
+    """The `ShardedAxis` of the labels and of the batch; None for an axis that is whole."""
 
     labels: Any = None
     batch: Any = None
@@ -70,7 +70,7 @@ _layout: ContextVar[Layout] = ContextVar("layout", default=_WHOLE)
 
 @contextmanager
 def use_layout(layout: Layout) -> Iterator[None]:
-    """What is computed, or traced, inside sees parts of the axes."""
+    """Whatever is computed or traced inside sees this layout."""
     token = _layout.set(layout)
     try:
         yield
@@ -79,7 +79,7 @@ def use_layout(layout: Layout) -> Iterator[None]:
 
 
 def current_layout() -> Layout:
-    """What a gradient rule must keep: it is traced later, when the layout may be another one."""
+    """The layout in use. A custom gradient keeps it: it may be traced later, under another one."""
     return _layout.get()
 
 
@@ -94,20 +94,20 @@ def batch_shards(xp: Any) -> Any:
 
 
 def require_all_labels(xp: Any, reason: str) -> None:
-    """Raises where labels are split."""
+    """Raises where the labels are split."""
     if label_shards(xp) is not None:
         raise NeedsWholeAxisError(reason)
 
 
 def require_custom_gradient(xp: Any, reason: str) -> None:
-    """Raises where labels are seen block by block."""
+    """Raises where labels are seen block by block, without custom gradients."""
     shards = label_shards(xp)
     if shards is not None and not shards.allows_custom_gradient:
         raise NeedsWholeAxisError(reason)
 
 
 class OneBlock:
-    """A block of examples that never hears of the others."""
+    """The batch of a loss that is given its rows block by block: every collective is refused."""
 
     def __getattr__(self, name: str) -> NoReturn:
         raise ValueError(

@@ -12,10 +12,11 @@ from collections.abc import Callable
 from functools import cache, partial
 from typing import Any
 
+from mlc_losses._array.arguments import checked_labels
 from mlc_losses._array.backend import is_jax_namespace, is_numpy_namespace, is_torch_namespace
 from mlc_losses._array.labels import label_count, label_max, label_sum, labels_together
 from mlc_losses._array.layout import require_all_labels
-from mlc_losses._array.namespace import checked_labels, namespace, shape_of
+from mlc_losses._array.namespace import namespace, shape_of
 from mlc_losses._array.ops import (
     entries_at,
     relevant_and_missing,

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from mlc_losses._array.backend import is_jax_namespace, is_numpy_namespace, is_torch_namespace
 from mlc_losses._array.labels import columns, label_indices, labels_together
 from mlc_losses._array.layout import require_all_labels
-from mlc_losses._array.namespace import Array, device_of, namespace, shape_of
+from mlc_losses._array.namespace import device_of, namespace, shape_of
 from mlc_losses._array.ops import entries_at
 
 
@@ -65,17 +64,3 @@ def group_sums(values: Any, groups: Any, num_groups: int) -> Any:
         return zeros.index_add(0, xp.astype(groups, xp.int64), values)[:num_groups]
     numbers = xp.arange(num_groups, dtype=groups.dtype, device=device_of(values))
     return xp.sum(xp.where(groups[:, None] == numbers[None, :], values[:, None], 0.0), axis=0)
-
-
-def check_matrix(name: str, x: Array) -> None:
-    """Examples by labels, two axes: a metric over more or fewer would mean something else."""
-    if x.ndim != 2:
-        raise ValueError(f"{name} must have shape [n, L], got {shape_of(x)}")
-
-
-def checked_option(name: str, value: Any, options: Mapping[Any, Any]) -> Any:
-    """What the option `value` stands for; a wrong one is refused with the list of valid ones."""
-    if value not in options:
-        valid = ", ".join(repr(known) for known in options)
-        raise ValueError(f"{name} must be one of {valid}, got {value!r}")
-    return options[value]

@@ -108,12 +108,12 @@ class LabelSum(RowRule):
         formula = self.by[index]
         if formula is None:
             return (None,)
-        derivative = formula(xp, params, *known(xp, where, arrays))
+        derivative = formula(xp, params, *masked_arrays(xp, where, arrays))
         return (derivative if where is None else xp.where(where, derivative, 0.0),)
 
     def _total(self, term: Formula, xp: Any, params: Any, where: Any, arrays: Any) -> Any:
         def masked(first: Any, where: Any, *rest: Any) -> Any:
-            x = term(xp, params, *known(xp, where, (first, *rest)))
+            x = term(xp, params, *masked_arrays(xp, where, (first, *rest)))
             return x if where is None else xp.where(where, x, 0.0)
 
         first, *rest = arrays
@@ -139,16 +139,16 @@ def sums_of_terms(
     return tuple(label_sum(x) for x in terms(*arrays))
 
 
-def largest(xp: Any, x: Any) -> Any:
+def row_max(xp: Any, x: Any) -> Any:
     """The largest entry over the labels, -inf for none: what a rule may subtract."""
     if is_jax_namespace(xp):
         from mlc_losses._array import jax_runs
 
-        return jax_runs.largest(x)
+        return jax_runs.row_max(x)
     return label_max(x)
 
 
-def known(xp: Any, where: Any, arrays: Any) -> Any:
+def masked_arrays(xp: Any, where: Any, arrays: Any) -> Any:
     """The arrays `[..., L]` with 0 where `where` is False: harmless in value and gradient."""
     if where is None:
         return arrays

@@ -26,12 +26,12 @@ class Anchors(NamedTuple):
     """Rows of the loss, some of the candidates or none of them."""
 
     embeddings: Any  # [A, D], unit vectors
-    about: Any  # [A, ...], from which the weights of a row are made: its labels, or the weights
-    numbers: Any  # [A], which candidate is the anchor itself; -1 for none
+    weight_inputs: Any  # [A, ...], what the weights of a row are computed from
+    indices: Any  # [A], which candidate is the anchor itself; -1 for none
 
 
 class Candidates(NamedTuple):
-    """Whom the anchors are compared with."""
+    """The embeddings each anchor is compared with."""
 
     embeddings: Any  # [C, D], unit vectors
     present: Any = None  # bool [C]; None is all
@@ -92,9 +92,9 @@ def peak_and_logsumexp(x: Any) -> tuple[Any, Any]:
     return peak, xp.where(none, -math.inf, xp.log(xp.where(none, 1.0, total)))
 
 
-def allowed_pairs(numbers: Any, candidates: Candidates) -> Any:
+def allowed_pairs(indices: Any, candidates: Candidates) -> Any:
     """Bool `[A, C]`: the pairs of an anchor and a candidate that is there and not the anchor."""
-    others = numbers[:, None] != candidate_indices(candidates.embeddings)[None, :]
+    others = indices[:, None] != candidate_indices(candidates.embeddings)[None, :]
     return others if candidates.present is None else others & candidates.present[None, :]
 
 
@@ -108,15 +108,15 @@ def soft_target_loss(
 ) -> Any:
     """`-Σ_a q_ia [s_ia / τ - log Σ_b β_b e^(s_ib / τ)]` for each anchor, `[A]`.
 
-    `weights_of(about, allowed)` gives the q of a block of rows, 0 where a pair is not allowed.
+    `weights_of(inputs, allowed)` gives the q of a block of rows, 0 where a pair is not allowed.
     With `attract_only` a positive whose softmax exceeds its weight has gradient 0, not repulsion.
     """
     xp = namespace(x=anchors.embeddings)
 
-    def rows(embeddings: Any, about: Any, numbers: Any) -> Any:
+    def rows(embeddings: Any, weight_inputs: Any, indices: Any) -> Any:
         scores = products(embeddings / temperature, candidates.embeddings)
-        allowed = allowed_pairs(numbers, candidates)
-        weights = weights_of(about, allowed)
+        allowed = allowed_pairs(indices, candidates)
+        weights = weights_of(weight_inputs, allowed)
         exponents = scores
         if candidates.denominator is not None:
             allowed = allowed & (candidates.denominator > 0)[None, :]

@@ -6,29 +6,32 @@ import math
 from numbers import Real
 from typing import Any
 
+from mlc_losses._array.arguments import (
+    check_floating,
+    check_matrix,
+    check_same_shape,
+    checked_float,
+    checked_option,
+    checked_where,
+)
 from mlc_losses._array.batch import batch_any, batch_size, batch_sum
 from mlc_losses._array.class_arguments import class_arguments, of_valid
 from mlc_losses._array.cross_entropy import two_weight_nll
-from mlc_losses._array.kth_of_batch import kth_largest, largest, rank_of
+from mlc_losses._array.kth_of_batch import kth_largest, largest_mask, rank_of
 from mlc_losses._array.labels import label_any, log_softmax, num_labels
 from mlc_losses._array.namespace import (
     Array,
     ArrayT,
+    accept_numpy,
     as_dtype,
-    check_floating,
-    check_same_shape,
-    checked_float,
-    checked_where,
     default_integer,
     is_number,
     namespace,
     shape_of,
-    taken,
     to_compute_dtype,
 )
 from mlc_losses._array.ops import softplus, stop_gradient
 from mlc_losses._array.pair_sums import log_pair_sum
-from mlc_losses._array.ranks import check_matrix, checked_option
 
 
 def average_k_threshold(scores: ArrayT, k: float) -> ArrayT:
@@ -232,7 +235,7 @@ def average_k_two_head(
     check_matrix("softmax_logits", scores)
     where = checked_where(xp, "softmax_logits", scores, where, -1)
     pseudo = _pseudo_labels(scores, is_label, where, k, rule)
-    other = as_dtype(xp, taken(xp, multilabel_logits), scores.dtype)
+    other = as_dtype(xp, accept_numpy(xp, multilabel_logits), scores.dtype)
     of_label, of_pseudo, of_rest = (
         xp.astype(mask, scores.dtype) for mask in (is_label, pseudo & ~is_label, ~pseudo)
     )
@@ -252,9 +255,9 @@ def _pseudo_labels(scores: Any, is_label: Any, where: Any, k: Any, rule: str) ->
     if exclude_label:
         k = _labels_per_example(k, num_labels(scores), least=1.0)
         rank = rank_of(_num_examples(scores, where), k - 1.0, round)
-        return is_label | largest(scores, rank, known & ~is_label)
+        return is_label | largest_mask(scores, rank, known & ~is_label)
     k = _labels_per_example(k, num_labels(scores))
-    return is_label | largest(scores, _rank(scores, k, where), known)
+    return is_label | largest_mask(scores, _rank(scores, k, where), known)
 
 
 def _num_examples(scores: Any, where: Any) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from mlc_losses._array.arguments import check_at_least_0, checked_float, checked_labels, per_label
 from mlc_losses._array.cross_entropy import (
     blended,
     by_side,
@@ -12,16 +13,8 @@ from mlc_losses._array.cross_entropy import (
     faded_derivative,
     signed,
 )
-from mlc_losses._array.host import check_at_least_0
 from mlc_losses._array.labels import label_count, num_labels
-from mlc_losses._array.namespace import (
-    Array,
-    ArrayT,
-    checked_float,
-    checked_labels,
-    is_number,
-    per_label,
-)
+from mlc_losses._array.namespace import Array, ArrayT, is_number
 from mlc_losses._array.ops import decided, power, sigmoid, sigmoid_power, sign
 from mlc_losses._array.row_rules import LabelSum, sum_over_labels
 

@@ -10,22 +10,24 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from mlc_losses._array.arguments import (
+    check_array,
+    check_at_least_0,
+    check_floating,
+    checked_float,
+    checked_labels,
+    per_label,
+)
 from mlc_losses._array.cross_entropy import faded, faded_derivative, signed
-from mlc_losses._array.host import check_at_least_0
 from mlc_losses._array.labels import label_max, label_sum, log_softmax, num_labels
 from mlc_losses._array.namespace import (
     Array,
     ArrayT,
+    accept_numpy,
     as_compute_float,
-    check_array,
-    check_floating,
-    checked_float,
-    checked_labels,
     is_number,
     namespace,
-    per_label,
     shape_of,
-    taken,
     to_compute_dtype,
 )
 from mlc_losses._array.ops import relevance, sigmoid, sign
@@ -366,7 +368,7 @@ def _counts(counts: Any, num_examples: Any = math.inf, beta: Any = None) -> tupl
     if is_number(counts):
         raise TypeError(f"counts must be an array of shape [L], got the number {counts}")
     xp = namespace(counts=counts) if beta is None else namespace(beta=beta, counts=counts)
-    counts = taken(xp, counts)
+    counts = accept_numpy(xp, counts)
     check_array("counts", counts)
     if counts.ndim != 1:
         raise ValueError(f"counts must be an array of shape [L], got {shape_of(counts)}")

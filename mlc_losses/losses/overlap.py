@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from mlc_losses._array.arguments import checked_float, label_arguments
 from mlc_losses._array.batch import batch_max, batch_sum
-from mlc_losses._array.namespace import Array, ArrayT, checked_float, label_arguments, shape_of
+from mlc_losses._array.namespace import Array, ArrayT, shape_of
 from mlc_losses._array.ops import log_sigmoid, stop_gradient
 
 # of an example that does not count: enough for its derivative, and 0 can still be multiplied by it

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from mlc_losses._array.arguments import checked_float, checked_labels
 from mlc_losses._array.cross_entropy import (
     by_side,
     cross_entropy,
@@ -14,14 +15,7 @@ from mlc_losses._array.cross_entropy import (
     nll_by_logits,
 )
 from mlc_losses._array.labels import label_count, num_labels
-from mlc_losses._array.namespace import (
-    Array,
-    ArrayT,
-    checked_float,
-    checked_labels,
-    is_number,
-    namespace,
-)
+from mlc_losses._array.namespace import Array, ArrayT, is_number, namespace
 from mlc_losses._array.ops import decided, magnitude, relevance, sigmoid, softplus
 from mlc_losses._array.row_rules import LabelSum, sum_over_labels
 

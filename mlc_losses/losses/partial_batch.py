@@ -6,19 +6,13 @@ import math
 from numbers import Real
 from typing import Any
 
+from mlc_losses._array.arguments import check_matrix, checked_float, checked_option, label_arguments
 from mlc_losses._array.batch import batch_size, batch_sum
 from mlc_losses._array.cross_entropy import cross_entropy, two_weight_nll
 from mlc_losses._array.kth_of_batch import kth_largest, rank_of
 from mlc_losses._array.labels import label_count, label_sum, num_labels
-from mlc_losses._array.namespace import (
-    Array,
-    ArrayT,
-    checked_float,
-    default_integer,
-    label_arguments,
-)
+from mlc_losses._array.namespace import Array, ArrayT, default_integer
 from mlc_losses._array.ops import sigmoid, stop_gradient
-from mlc_losses._array.ranks import check_matrix, checked_option
 from mlc_losses._array.row_rules import LabelSum, sum_over_labels
 
 

@@ -8,18 +8,17 @@ from typing import Any
 
 import numpy as np
 
+from mlc_losses._array.arguments import check_floating, check_integer
 from mlc_losses._array.class_arguments import check_class_ids, of_valid, valid_ids
 from mlc_losses._array.host import constant, first_index, to_host
 from mlc_losses._array.labels import label_indices, log_softmax
 from mlc_losses._array.namespace import (
     Array,
     ArrayT,
-    check_floating,
-    check_integer,
+    accept_numpy,
     default_integer,
     namespace,
     shape_of,
-    taken,
     to_compute_dtype,
 )
 from mlc_losses._array.ops import matmul, softplus
@@ -241,7 +240,7 @@ def label_powerset(set_logits: ArrayT, set_ids: Array) -> ArrayT:
     xp = namespace(set_logits=set_logits, set_ids=set_ids)
     check_floating(xp, "set_logits", set_logits)
     check_integer(xp, "set_ids", set_ids)
-    set_ids = taken(xp, set_ids)
+    set_ids = accept_numpy(xp, set_ids)
     if set_logits.ndim == 0 or shape_of(set_logits)[:-1] != shape_of(set_ids):
         raise ValueError(
             "set_ids must have the shape of set_logits without its last axis, "

@@ -6,19 +6,11 @@ from typing import Any
 
 import numpy as np
 
+from mlc_losses._array.arguments import checked_float, checked_labels, per_example
 from mlc_losses._array.cross_entropy import cross_entropy
 from mlc_losses._array.host import constant
 from mlc_losses._array.labels import label_count, looked_up
-from mlc_losses._array.namespace import (
-    Array,
-    ArrayT,
-    checked_float,
-    checked_labels,
-    default_integer,
-    namespace,
-    per_example,
-    shape_of,
-)
+from mlc_losses._array.namespace import Array, ArrayT, default_integer, namespace, shape_of
 from mlc_losses._array.ops import relevance, softplus
 from mlc_losses._array.pair_sums import log_pair_sum, pair_logistic
 from mlc_losses._array.pairs import pair_arguments, pair_exp_mean, pair_hinge

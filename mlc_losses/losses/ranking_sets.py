@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from mlc_losses._array.arguments import check_matrix, checked_float, label_arguments
 from mlc_losses._array.batch import batch_any, batch_sum
 from mlc_losses._array.labels import label_any, label_count, label_max, label_sum
-from mlc_losses._array.namespace import Array, ArrayT, checked_float, label_arguments, namespace
+from mlc_losses._array.namespace import Array, ArrayT, namespace
 from mlc_losses._array.ops import relevance, scaled, sigmoid, softplus, stop_gradient
 from mlc_losses._array.pair_sums import log_pair_sum, log_pair_sum_over_batch
 from mlc_losses._array.pairs import pair_arguments
-from mlc_losses._array.ranks import check_matrix
 
 
 def distributional_ranking(

@@ -7,6 +7,12 @@ from typing import Any
 
 import numpy as np
 
+from mlc_losses._array.arguments import (
+    check_floating,
+    check_integer,
+    check_multi_hot,
+    positive_integer,
+)
 from mlc_losses._array.host import first_index, to_host
 from mlc_losses._array.labels import (
     first_positions,
@@ -22,15 +28,11 @@ from mlc_losses._array.labels import (
 from mlc_losses._array.namespace import (
     Array,
     ArrayT,
+    accept_numpy,
     can_look,
-    check_floating,
-    check_integer,
-    check_multi_hot,
     default_integer,
     namespace,
-    positive_integer,
     shape_of,
-    taken,
     to_compute_dtype,
 )
 from mlc_losses._array.ops import relevant_and_missing, softplus
@@ -65,7 +67,7 @@ def order_labels(targets: ArrayT, counts: Array, max_labels: int) -> ArrayT:
     xp = namespace(targets=targets, counts=counts)
     max_labels = positive_integer("max_labels", max_labels)
     check_multi_hot(xp, "targets", targets)
-    counts = taken(xp, counts)
+    counts = accept_numpy(xp, counts)
     if targets.ndim == 0 or shape_of(counts) != shape_of(targets)[-1:]:
         raise ValueError(
             f"counts must have one entry per label, shape {shape_of(targets)[-1:]}, "
@@ -180,7 +182,7 @@ def label_set_sequence(step_logits: ArrayT, targets: Array, ids: Array) -> Array
       array([1.1965])
     """
     xp, logits, ids, num_given, bad = _step_arguments(step_logits, ids, targets)
-    targets, missing = relevant_and_missing(xp, taken(xp, targets))
+    targets, missing = relevant_and_missing(xp, accept_numpy(xp, targets))
     if missing is not None:
         bad = bad | label_any(missing)
     first = first_positions(ids, shape_of(targets)[-1])
@@ -203,7 +205,7 @@ def _step_arguments(step_logits: Any, ids: Any, targets: Any = None) -> tuple[An
     xp = namespace(step_logits=step_logits, targets=targets, ids=ids)
     check_floating(xp, "step_logits", step_logits)
     check_integer(xp, "ids", ids)
-    ids = taken(xp, ids)
+    ids = accept_numpy(xp, ids)
     if targets is not None:
         check_multi_hot(xp, "targets", targets)
     shape = shape_of(step_logits)

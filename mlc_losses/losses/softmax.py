@@ -6,24 +6,18 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
+from mlc_losses._array.arguments import checked_float, checked_labels, per_label
 from mlc_losses._array.class_arguments import class_scores, of_valid
 from mlc_losses._array.class_odds import log_odds_against
 from mlc_losses._array.labels import at_class, label_count, of_class, replaced_at_class
-from mlc_losses._array.namespace import (
-    Array,
-    ArrayT,
-    checked_float,
-    checked_labels,
-    is_number,
-    per_label,
-)
+from mlc_losses._array.namespace import Array, ArrayT, is_number
 from mlc_losses._array.ops import relevance, sigmoid_power, softplus
 from mlc_losses._array.row_rules import (
     LabelSum,
     RowRule,
     apply_rule,
-    known,
-    largest,
+    masked_arrays,
+    row_max,
     sum_over_labels,
     sums_of_terms,
 )
@@ -276,10 +270,10 @@ class _LogSumExp(RowRule):
     """
 
     def values(self, xp: Any, params: Any, where: Any, logits: Any, targets: Any) -> Any:
-        (targets,) = known(xp, where, (targets,))
+        (targets,) = masked_arrays(xp, where, (targets,))
         if where is not None:
             logits = xp.where(where, logits, -math.inf)
-        peak = largest(xp, logits)
+        peak = row_max(xp, logits)
         peak = xp.where(peak == -math.inf, 0.0, peak)
 
         def by_side(x: Any, y: Any, peak: Any) -> tuple[Any, Any]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
+from mlc_losses._array.arguments import checked_float, per_label, positive_integer
 from mlc_losses._array.class_arguments import class_arguments, of_valid
 from mlc_losses._array.labels import (
     label_any,
@@ -19,14 +20,7 @@ from mlc_losses._array.labels import (
     top_k_min,
     top_k_sum,
 )
-from mlc_losses._array.namespace import (
-    Array,
-    ArrayT,
-    checked_float,
-    namespace,
-    per_label,
-    positive_integer,
-)
+from mlc_losses._array.namespace import Array, ArrayT, namespace
 from mlc_losses._array.ops import softplus
 from mlc_losses._array.symmetric import symmetric_ratio
 from mlc_losses.perturbed.operator import perturbed_kth_largest

@@ -7,16 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from mlc_losses._array.arguments import check_matrix, checked_labels
 from mlc_losses._array.labels import looked_up
-from mlc_losses._array.namespace import (
-    checked_labels,
-    default_float,
-    device_of,
-    namespace,
-    shape_of,
-)
+from mlc_losses._array.namespace import default_float, device_of, namespace, shape_of
 from mlc_losses._array.ops import relevant_and_missing
-from mlc_losses._array.ranks import check_matrix
 
 # the axis that each way to average counts over, before the mean of what is left
 COUNTED_AXIS = {"micro": None, "macro": 0, "samples": -1, None: 0}

@@ -6,23 +6,26 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+from mlc_losses._array.arguments import (
+    check_array,
+    check_integer,
+    check_matrix,
+    check_same_shape,
+    checked_where,
+    positive_integer,
+)
 from mlc_losses._array.class_arguments import check_class_ids, class_arguments
 from mlc_losses._array.labels import label_any
 from mlc_losses._array.namespace import (
     Array,
+    accept_numpy,
     as_compute_float,
-    check_array,
-    check_integer,
-    check_same_shape,
-    checked_where,
     default_float,
     default_integer,
     namespace,
-    positive_integer,
     shape_of,
-    taken,
 )
-from mlc_losses._array.ranks import check_matrix, group_sums
+from mlc_losses._array.ranks import group_sums
 from mlc_losses.decide import predict_average_k, predict_top_k
 from mlc_losses.metrics._common import mean
 
@@ -122,7 +125,7 @@ def class_mean(
     if values.ndim != 1:
         raise ValueError(f"values must have shape [n], got {shape_of(values)}")
     num_classes = positive_integer("num_classes", num_classes)
-    labels = xp.astype(taken(xp, labels), default_integer(xp))
+    labels = xp.astype(accept_numpy(xp, labels), default_integer(xp))
     where = checked_where(xp, "values", values, where, -1)
     check_class_ids(labels if where is None else xp.where(where, labels, 0), num_classes)
     if where is not None:

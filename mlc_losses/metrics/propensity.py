@@ -5,19 +5,15 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from mlc_losses._array.host import check_at_least_0
-from mlc_losses._array.labels import label_any, label_sum
-from mlc_losses._array.namespace import (
-    Array,
-    as_compute_float,
+from mlc_losses._array.arguments import (
     check_array,
+    check_at_least_0,
     checked_float,
-    namespace,
     per_label,
     positive_integer,
-    shape_of,
-    taken,
 )
+from mlc_losses._array.labels import label_any, label_sum
+from mlc_losses._array.namespace import Array, accept_numpy, as_compute_float, namespace, shape_of
 from mlc_losses.decide import predict_top_k
 from mlc_losses.metrics._common import any_known, mean, scores_and_relevance
 
@@ -101,7 +97,7 @@ def propensity_scored_precision_at_k(
     xp, scores, relevant, where = scores_and_relevance(scores, targets, where)
     k = positive_integer("k", k, shape_of(scores)[-1])
     if shape_of(propensities) == shape_of(scores):
-        propensities = xp.astype(taken(xp, propensities), scores.dtype)
+        propensities = xp.astype(accept_numpy(xp, propensities), scores.dtype)
     else:
         propensities = per_label("propensities", propensities, scores)
     hit = predict_top_k(scores, k) & relevant

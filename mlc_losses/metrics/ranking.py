@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from mlc_losses._array.arguments import checked_option, positive_integer
 from mlc_losses._array.labels import label_any, label_count, label_max, label_sum
-from mlc_losses._array.namespace import Array, positive_integer, shape_of
+from mlc_losses._array.namespace import Array, shape_of
 from mlc_losses._array.ops import entries_at
-from mlc_losses._array.ranks import Ranking, checked_option, ranking
+from mlc_losses._array.ranks import Ranking, ranking
 from mlc_losses.decide import predict_top_k
 from mlc_losses.metrics._common import (
     COUNTED_AXIS,

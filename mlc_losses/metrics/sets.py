@@ -5,20 +5,23 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from mlc_losses._array.namespace import (
-    Array,
+from mlc_losses._array.arguments import (
     check_array,
+    check_matrix,
     check_multi_hot,
     check_same_shape,
+    checked_option,
     checked_where,
+)
+from mlc_losses._array.namespace import (
+    Array,
+    accept_numpy,
     default_float,
     device_of,
     namespace,
     shape_of,
-    taken,
 )
 from mlc_losses._array.ops import relevant_and_missing
-from mlc_losses._array.ranks import check_matrix, checked_option
 from mlc_losses.metrics._common import COUNTED_AXIS, any_known, averaged, count, mean, ratio
 
 
@@ -225,7 +228,7 @@ def _sets(predictions: Any, targets: Any, where: Any) -> tuple[Any, Any, Any, An
     xp, predicted, where = _predicted(predictions, where)
     check_multi_hot(xp, "targets", targets)
     check_same_shape("predictions", predictions, "targets", targets)
-    relevant, missing = relevant_and_missing(xp, taken(xp, targets))
+    relevant, missing = relevant_and_missing(xp, accept_numpy(xp, targets))
     if where is not None:
         relevant = relevant & where
         missing = None if missing is None else missing & where

@@ -5,17 +5,10 @@ from __future__ import annotations
 import math
 from typing import Any, NamedTuple
 
+from mlc_losses._array.arguments import check_floating, checked_float, positive_integer
 from mlc_losses._array.labels import columns, label_any, num_labels
 from mlc_losses._array.layout import require_all_labels
-from mlc_losses._array.namespace import (
-    check_floating,
-    checked_float,
-    is_number,
-    namespace,
-    positive_integer,
-    shape_of,
-    to_compute_dtype,
-)
+from mlc_losses._array.namespace import is_number, namespace, shape_of, to_compute_dtype
 from mlc_losses._array.noise import check_key
 from mlc_losses._array.ops import stop_gradient
 

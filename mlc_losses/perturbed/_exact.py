@@ -17,7 +17,7 @@ import math
 from functools import cache
 from typing import Any, NamedTuple
 
-from mlc_losses._array.kth_label import add_at, largest
+from mlc_losses._array.kth_label import add_at, k_largest
 from mlc_losses._array.labels import label_sum, top_k
 from mlc_losses._array.loops import choose, map_rows, repeat
 from mlc_losses._array.namespace import device_of, namespace, shape_of
@@ -128,40 +128,73 @@ def expected_kth(scores: Any, k: int, sigma: Any, num_candidates: int) -> Exact:
     infinite, so is the value, with no derivative.
     """
     xp = namespace(scores=scores)
-    num_labels = shape_of(scores)[-1]
     precision = accuracy(scores)
-    constants = stop_gradient(scores)
-    candidates, indices = scores, None
-    if num_candidates < num_labels:
-        indices = top_k(constants, num_candidates).indices
-        candidates = entries_at(scores, indices)
-    center = largest(stop_gradient(candidates), k, only_last=True).values
+    candidates, indices = _candidates(scores, num_candidates)
+    center = k_largest(stop_gradient(candidates), k, only_last=True).values
     finite = xp.isfinite(center)
-    origin = xp.where(finite, center, 0.0)
-    unit = xp.where(sigma < _NO_NOISE, _NO_NOISE, sigma)
-    offsets = (candidates - origin) / unit
-    low, high = _window(stop_gradient(offsets), k, precision)
-    grid = xp.arange(precision.nodes, dtype=scores.dtype, device=device_of(scores))
-    nodes = low + (high - low) * grid[None, :] / (precision.nodes - 1)
-    weights = xp.where((grid == 0) | (grid == precision.nodes - 1), 0.5, xp.ones_like(grid))
-    weights = weights[None, :] * (high - low) / (precision.nodes - 1)
-    none = xp.zeros((k - 1, *shape_of(nodes)), dtype=scores.dtype, device=device_of(scores))
-    others = xp.concat([xp.ones_like(nodes)[None, ...], none], axis=0)
-    bound = xp.zeros_like(low[:, 0])
-    if indices is not None:
-        every = (scores - origin) / unit
-        last = stop_gradient(last_of(offsets))
-        others, error = tail_counts(every, last, num_candidates, nodes, k, precision)
-    below, derivatives = counts_and_derivatives(offsets, others, nodes, weights)
-    beyond = label_sum(weights * (1.0 - xp.sum(below, axis=0)))
-    value = xp.where(finite, origin + sigma * (low + beyond[:, None]), center)[:, 0]
-    if indices is not None:
-        bound = _bound(below, others, error, weights)
+    units = _Units(xp.where(finite, center, 0.0), xp.where(sigma < _NO_NOISE, _NO_NOISE, sigma))
+    offsets = units.of(candidates)
+    grid = _grid(stop_gradient(offsets), k, precision)
+    if indices is None:
+        others = _no_others(k, grid.nodes)
+        below, derivatives = counts_and_derivatives(offsets, others, grid.nodes, grid.weights)
+        bound = xp.zeros_like(grid.low[:, 0])
+    else:
+        every, last = units.of(scores), stop_gradient(last_of(offsets))
+        others, error = tail_counts(every, last, num_candidates, grid.nodes, k, precision)
+        below, own = counts_and_derivatives(offsets, others, grid.nodes, grid.weights)
+        rest = tail_derivatives(every, last, grid.nodes, grid.weights, below, precision)
+        # the candidates have derivatives of their own in place of the interpolated ones
+        own = own - entries_at(rest, indices)
+        derivatives = rest + add_at(indices, own, shape_of(scores)[-1])
+        bound = _bound(below, others, error, grid.weights)
         bound = stop_gradient(xp.where(finite[:, 0], bound, 0.0))
-        rest = tail_derivatives(every, last, nodes, weights, below, precision)
-        rest_of_candidates = entries_at(rest, indices)
-        derivatives = rest + add_at(indices, derivatives - rest_of_candidates, num_labels)
-    return Exact(value, xp.where(finite, derivatives, 0.0), bound)
+    beyond = label_sum(grid.weights * (1.0 - xp.sum(below, axis=0)))
+    value = xp.where(finite, units.origin + sigma * (grid.low + beyond[:, None]), center)
+    return Exact(value[:, 0], xp.where(finite, derivatives, 0.0), bound)
+
+
+def _candidates(scores: Any, count: int) -> tuple[Any, Any]:
+    """The largest scores of each row, and whose they are; None if they are all of them."""
+    if count >= shape_of(scores)[-1]:
+        return scores, None
+    indices = top_k(stop_gradient(scores), count).indices
+    return entries_at(scores, indices), indices
+
+
+class _Units(NamedTuple):
+    """Scores are measured from an origin `[R, 1]`, in units of σ."""
+
+    origin: Any
+    unit: Any
+
+    def of(self, scores: Any) -> Any:
+        return (scores - self.origin) / self.unit
+
+
+class _Grid(NamedTuple):
+    """Nodes and weights `[R, Q]` of the trapezoidal rule on a window that begins at `low`."""
+
+    nodes: Any
+    weights: Any
+    low: Any
+
+
+def _grid(offsets: Any, k: int, precision: Accuracy) -> _Grid:
+    xp = namespace(offsets=offsets)
+    low, high = _window(offsets, k, precision)
+    last = precision.nodes - 1
+    steps = xp.arange(precision.nodes, dtype=offsets.dtype, device=device_of(offsets))
+    nodes = low + (high - low) * steps[None, :] / last
+    halves = xp.where((steps == 0) | (steps == last), 0.5, xp.ones_like(steps))
+    return _Grid(nodes, halves[None, :] * (high - low) / last, low)
+
+
+def _no_others(k: int, nodes: Any) -> Any:
+    """The counts 0..k-1 of no classes at all, `[k, R, Q]`: 0, with certainty."""
+    xp = namespace(nodes=nodes)
+    none = xp.zeros((k - 1, *shape_of(nodes)), dtype=nodes.dtype, device=device_of(nodes))
+    return xp.concat([xp.ones_like(nodes)[None, ...], none], axis=0)
 
 
 def _bound(below: Any, others: Any, error: Any, weights: Any) -> Any:
@@ -224,29 +257,30 @@ def _quantile(chance: float) -> float:
 @cache
 def _expected_counts(k: int, num_candidates: int, tail: float) -> tuple[float, float]:
     """Expected counts with which k or more, or fewer than k, have no more than that probability."""
-
-    def excess(count: int, expected: float) -> float:
-        """Chernoff's bound on the logarithm of the probability of a count on the far side."""
-        chance = count - expected
-        return chance + count * math.log(expected / count) if count else chance
-
-    def solve(count: int, good: float, bad: float) -> float:
-        for _ in range(100):
-            middle = (good + bad) / 2
-            if excess(count, middle) <= math.log(tail):
-                good = middle
-            else:
-                bad = middle
-        return good
-
-    def bounds(count: int) -> tuple[float, float]:
-        few = solve(count, good=1e-300, bad=float(count))
-        many = solve(count - 1, good=2.0 * count + 2000.0, bad=float(count - 1))
-        return few, many
-
-    few, many = bounds(k)
+    few, many = _expected_counts_above(k, tail)
     # the same of the candidates below, of which fewer than this is k or more above
-    few_below, many_below = bounds(num_candidates - k + 1)
-    few = max(few, num_candidates - many_below)
-    many = min(many, num_candidates - few_below)
+    few_below, many_below = _expected_counts_above(num_candidates - k + 1, tail)
+    return max(few, num_candidates - many_below), min(many, num_candidates - few_below)
+
+
+def _expected_counts_above(count: int, tail: float) -> tuple[float, float]:
+    few = _expected_count(count, tail, good=1e-300, bad=float(count))
+    many = _expected_count(count - 1, tail, good=2.0 * count + 2000.0, bad=float(count - 1))
     return few, many
+
+
+def _expected_count(count: int, tail: float, good: float, bad: float) -> float:
+    """The expected count nearest to `bad` for which `count` is improbable enough, by bisection."""
+    for _ in range(100):
+        middle = (good + bad) / 2
+        if _chernoff(count, middle) <= math.log(tail):
+            good = middle
+        else:
+            bad = middle
+    return good
+
+
+def _chernoff(count: int, expected: float) -> float:
+    """Chernoff's bound on the logarithm of the probability of a count on the far side."""
+    chance = count - expected
+    return chance + count * math.log(expected / count) if count else chance

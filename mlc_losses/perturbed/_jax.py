@@ -16,7 +16,7 @@ from jax import lax
 from jax.custom_batching import custom_vmap
 
 from mlc_losses._array.jax_rows import rows_alike
-from mlc_losses._array.kth_label import add_at, largest, values_at
+from mlc_losses._array.kth_label import add_at, k_largest, values_at
 from mlc_losses._array.labels import (
     label_indices,
     label_sum,
@@ -117,7 +117,7 @@ def _row_picks(plan: Plan, block: int, scores: Any, sigma: Any, source: Any) -> 
     numbers = label_indices(scores)
 
     def pick(perturbed: Any) -> tuple[Any, Any]:
-        values, indices = largest(perturbed, plan.k, only_last=plan.only_last)
+        values, indices = k_largest(perturbed, plan.k, only_last=plan.only_last)
         indices = jnp.where(jnp.isfinite(values), indices, num_labels(scores))
         return top_k_sum(values), indices.astype(jnp.int32)
 

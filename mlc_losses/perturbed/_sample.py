@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from mlc_losses._array.kth_label import largest
+from mlc_losses._array.kth_label import k_largest
 from mlc_losses._array.labels import top_k_sum
 from mlc_losses._array.namespace import namespace, shape_of
 
@@ -22,7 +22,7 @@ def mean_picks(
     total: Any = 0.0
     chosen = []
     for draw in draws:
-        found = largest(scores + sigma * draw, k, only_last=only_last)
+        found = k_largest(scores + sigma * draw, k, only_last=only_last)
         total = total + top_k_sum(found.values)
         chosen.append(xp.where(xp.isfinite(found.values), found.indices, shape_of(scores)[-1]))
     return total / len(chosen), xp.concat(chosen, axis=-1)

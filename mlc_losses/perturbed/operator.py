@@ -129,19 +129,12 @@ def perturbed_top_k_sum(
     Args:
       scores: floating ``[..., L]``.
       k: how many, 1 to L, static. k = L is the sum of all.
-      key: what to draw the noise with: a JAX PRNG key for JAX arrays (a batch of keys goes with
-        ``jax.vmap``), a ``torch.Generator`` for tensors, else a ``numpy.random.Generator``.
-      noise: the noise itself, ``[..., L, num_samples]``, in place of a key. The same noise makes
-        the same selection on every backend, unless perturbed scores tie within rounding.
-      num_samples: how many noise samples are drawn, in antithetic pairs: z, then -z. With an odd
-        number the last one is alone.
-      sigma: standard deviation of the noise, at least 0; a constant, it gets no gradient.
-        0 is the hard top-k.
-      method: ``"sample"``, or ``"exact"`` for the expectation itself by quadrature, which takes
-        neither key nor noise.
-      num_candidates: for ``"exact"`` alone, static: how many of the largest scores to take one by
-        one. By default enough for the promised accuracy; with fewer, eager calls warn when a bound
-        on the error exceeds it.
+      key: a JAX PRNG key, a ``torch.Generator`` or a ``numpy.random.Generator``.
+      noise: the noise itself, ``[..., L, num_samples]``, in place of a key.
+      num_samples: how many noise samples are drawn.
+      sigma: standard deviation of the noise, at least 0.
+      method: ``"sample"`` or ``"exact"``.
+      num_candidates: for ``"exact"`` alone: how many of the largest scores to take one by one.
 
     Returns:
       ``[...]``, convex in the scores; float32 for half precision scores.
@@ -197,19 +190,12 @@ def perturbed_top_k_mask(
     Args:
       scores: floating ``[..., L]``.
       k: how many, 1 to L, static. k = L gives 1 to all.
-      key: what to draw the noise with: a JAX PRNG key for JAX arrays (a batch of keys goes with
-        ``jax.vmap``), a ``torch.Generator`` for tensors, else a ``numpy.random.Generator``.
-      noise: the noise itself, ``[..., L, num_samples]``, in place of a key. The same noise makes
-        the same selection on every backend, unless perturbed scores tie within rounding.
-      num_samples: how many noise samples are drawn, in antithetic pairs: z, then -z. With an odd
-        number the last one is alone.
-      sigma: standard deviation of the noise, at least 0; a constant, it gets no gradient.
-        0 is the hard top-k.
-      method: ``"sample"``, or ``"exact"`` for the expectation itself by quadrature, which takes
-        neither key nor noise.
-      num_candidates: for ``"exact"`` alone, static: how many of the largest scores to take one by
-        one. By default enough for the promised accuracy; with fewer, eager calls warn when a bound
-        on the error exceeds it.
+      key: a JAX PRNG key, a ``torch.Generator`` or a ``numpy.random.Generator``.
+      noise: the noise itself, ``[..., L, num_samples]``, in place of a key.
+      num_samples: how many noise samples are drawn.
+      sigma: standard deviation of the noise, at least 0.
+      method: ``"sample"`` or ``"exact"``.
+      num_candidates: for ``"exact"`` alone: how many of the largest scores to take one by one.
 
     Returns:
       ``[..., L]`` in [0, 1], summing to k over the classes (to fewer if fewer are above ``-inf``):
@@ -290,12 +276,12 @@ def _sampled_on_jax(xp: Any, call: Call) -> tuple[Any, Any]:
     else:
         source = xp.permute_dims(call.noise, (0, 2, 1))
     plan = _jax.Plan(
-        call.k,
-        call.only_last,
-        call.num_samples,
-        num_labels,
-        call.noise is not None,
-        current_layout(),
+        k=call.k,
+        only_last=call.only_last,
+        num_samples=call.num_samples,
+        num_labels=num_labels,
+        from_noise=call.noise is not None,
+        layout=current_layout(),
     )
     return _jax.sampled_mean(plan, call.scores, call.sigma[:, 0], source)
 

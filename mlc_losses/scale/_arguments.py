@@ -6,14 +6,9 @@ import functools
 from importlib.util import find_spec
 from typing import Any, NamedTuple
 
+from mlc_losses._array.arguments import check_floating, check_jax, positive_integer
 from mlc_losses._array.class_arguments import check_class_ids
-from mlc_losses._array.namespace import (
-    check_floating,
-    check_jax,
-    namespace,
-    positive_integer,
-    shape_of,
-)
+from mlc_losses._array.namespace import namespace, shape_of
 from mlc_losses.targets import check_ids
 
 

@@ -8,7 +8,6 @@ it hands to `Blocks`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import jax
@@ -16,7 +15,7 @@ import numpy as np
 from jax.extend.core import Literal
 
 from mlc_losses._array.layout import NeedsWholeAxisError
-from mlc_losses.scale._programs import inner_programs
+from mlc_losses.scale._programs import inner_programs, needed
 
 # what an array is, by the labels of a block
 WHOLE = "the same in every block"
@@ -96,23 +95,12 @@ def _followed(narrow: Any, wide: Any, inputs: list[_Value]) -> list[_Value]:
     def read_all(xs: Any, ys: Any) -> list[_Value]:
         return [read(x, y) for x, y in _paired(xs, ys)]
 
-    for one, other in _paired(list(_needed(narrow)), list(_needed(wide))):
+    for one, other in _paired(needed(narrow), needed(wide)):
         if one.primitive is not other.primitive:
             raise _depends_on_width()
         results = _step(one, other, read_all(one.invars, other.invars))
         known.update(zip(one.outvars, results, strict=True))
     return read_all(narrow.outvars, wide.outvars)
-
-
-def _needed(jaxpr: Any) -> Iterator[Any]:
-    """The equations that the results are made of."""
-    needed = {x for x in jaxpr.outvars if not isinstance(x, Literal)}
-    kept = []
-    for equation in reversed(jaxpr.eqns):
-        if needed.intersection(equation.outvars):
-            kept.append(equation)
-            needed.update(x for x in equation.invars if not isinstance(x, Literal))
-    return reversed(kept)
 
 
 def _step(one: Any, other: Any, inputs: list[_Value]) -> list[_Value]:

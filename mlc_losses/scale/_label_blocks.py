@@ -1,4 +1,4 @@
-"""How the reductions of a loss are put together from blocks of labels; imported when used."""
+"""The label reductions of a loss, computed over blocks of labels; imported when used."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from mlc_losses._array.jax_blocks import Blocks, Found, begin
+from mlc_losses._array.jax_blocks import Blocks, Request, neutral
 from mlc_losses._array.labels import scatter_true
 from mlc_losses._array.layout import Layout, NeedsWholeAxisError, OneBlock, use_layout
 from mlc_losses.scale._arguments import Head, name_of
@@ -22,12 +22,16 @@ _LABELS = 2**16
 
 
 class Reduction(NamedTuple):
-    """A label reduction of a loss; `found` of (known, logits, targets, where, offset)."""
+    """A label reduction of a loss.
 
-    found: Program
-    found_in_rest: Program | None
+    `of_block` and `of_rest` give what a block of labels, and the shorter last one, contribute:
+    functions of (known, logits, targets, where, offset).
+    """
+
+    of_block: Program
+    of_rest: Program | None
     combine: Program
-    begin: Program
+    start: Program
 
 
 class Plan(NamedTuple):
@@ -60,7 +64,7 @@ class _Cut(NamedTuple):
     bias_rest: Any
 
 
-def mean_loss(loss: Callable[..., Any], head: Head, label_block: int | None) -> Any:
+def mean_by_label_blocks(loss: Callable[..., Any], head: Head, label_block: int | None) -> Any:
     num_rows, num_labels = head.features.shape[0], head.kernel.shape[1]
     dtype = wide(head.kernel.dtype)
     if num_rows == 0:
@@ -68,7 +72,7 @@ def mean_loss(loss: Callable[..., Any], head: Head, label_block: int | None) -> 
     width = min(label_block or _LABELS, num_labels)
     blocks, rows = cut(num_rows, head.block_size or rows_within_budget(width))
     try:
-        reductions, last, *closed_over = _parts_of(loss, head, rows, width)
+        reductions, last, *closed_over = _stages(loss, head, rows, width)
     except NeedsWholeAxisError as error:
         raise ValueError(
             f"{name_of(loss)} cannot be computed in blocks of labels: it {error}; use linear_loss"
@@ -78,60 +82,67 @@ def mean_loss(loss: Callable[..., Any], head: Head, label_block: int | None) -> 
     return _compiled_sum(plan, *head[:3], data)
 
 
-def _parts_of(loss: Any, head: Head, rows: int, width: int) -> Any:
+def _stages(loss: Any, head: Head, rows: int, width: int) -> Any:
     """The reductions of a loss, its end, and what each of them closes over."""
     num_labels = head.kernel.shape[1]
-    reductions: list[Reduction] = []
-    closed_over: list[Any] = []
+    stages: list[_Stage] = []
     known: tuple[Any, ...] = ()
-    while True:
-        at = partial(_next_part, loss, head, rows, known)
-        part = at(width)
+    while not stages or stages[-1].request is not None:
+        at = partial(_next_stage, loss, head, rows, known)
+        stages.append(at(width))
         # of fewer labels one could not be told from an axis of one entry
         if num_labels > 2:
-            narrow, wider = at(num_labels - 1), at(num_labels)
-            check(narrow.traced, wider.traced, is_last=part.found is None)
-        if part.found is None:
-            return tuple(reductions), part.program, closed_over, part.closed_over
-        rest = at(num_labels % width) if num_labels % width else None
-        shape = part.program.result
-        combine, _ = traced(part.found.combine, shape, shape)
-        start, _ = traced(partial(begin, shape, part.found.start))
-        reductions.append(
-            Reduction(part.program, None if rest is None else rest.program, combine, start)
-        )
-        closed_over.append((part.closed_over, None if rest is None else rest.closed_over))
-        known = (*known, shape)
+            narrow, wide = at(num_labels - 1), at(num_labels)
+            check(narrow.traced, wide.traced, is_last=stages[-1].request is None)
+        known = (*known, stages[-1].program.result)
+    *stages, last = stages
+    reductions, closed_over = [], []
+    for i, stage in enumerate(stages):
+        rest = None
+        # only now that the whole loss is known to work on blocks, of whatever width
+        if num_labels % width:
+            rest = _next_stage(loss, head, rows, known[:i], num_labels % width)
+        reductions.append(_reduction(stage, rest))
+        closed_over.append((stage.closed_over, None if rest is None else rest.closed_over))
+    return tuple(reductions), last.program, closed_over, last.closed_over
 
 
-class _Part(NamedTuple):
+def _reduction(stage: _Stage, rest: _Stage | None) -> Reduction:
+    assert stage.request is not None
+    shape = stage.program.result
+    combine, _ = traced(stage.request.combine, shape, shape)
+    start, _ = traced(partial(neutral, shape, stage.request.start))
+    return Reduction(stage.program, None if rest is None else rest.program, combine, start)
+
+
+class _Stage(NamedTuple):
+    """A loss on a block of labels, up to a reduction or to its end."""
+
     program: Program
     closed_over: Any
-    found: Found | None  # None at the end of the loss
+    request: Request | None  # None at the end of the loss
 
     @property
     def traced(self) -> Traced:
         return Traced(self.program.jaxpr, self.closed_over)
 
 
-def _next_part(loss: Any, head: Head, rows: int, known: tuple[Any, ...], width: int) -> _Part:
+def _next_stage(loss: Any, head: Head, rows: int, known: tuple[Any, ...], width: int) -> _Stage:
     """A loss on a block of this many labels, up to its first reduction that is not known."""
-    seen: list[Found] = []
+    request: Request | None = None
 
     def run(known: Any, logits: Any, targets: Any, where: Any, offset: Any) -> Any:
+        nonlocal request
         given = {} if where is None else {"where": where}
-        blocks = Blocks(list(known), offset, head.kernel.shape[1])
-        try:
-            with use_layout(Layout(labels=blocks, batch=OneBlock())):
-                values = loss(logits, targets, **given)
-        except Found as found:
-            seen.append(found)
-            return found.value
+        blocks = Blocks(known, offset, head.kernel.shape[1])
+        with use_layout(Layout(labels=blocks, batch=OneBlock())):
+            values = loss(logits, targets, **given)
         if values.shape != (rows,):
             raise ValueError(
                 f"the loss must return one value per example, shape {(rows,)}, got {values.shape}"
             )
-        return values
+        request = blocks.request
+        return values if request is None else request.value
 
     by_label = jax.ShapeDtypeStruct((rows, width), wide(head.kernel.dtype))
     targets = jax.ShapeDtypeStruct(by_label.shape, bool if head.from_ids else head.targets.dtype)
@@ -141,9 +152,9 @@ def _next_part(loss: Any, head: Head, rows: int, known: tuple[Any, ...], width: 
     offset = jax.ShapeDtypeStruct((), jnp.int32)
     program, closed_over = traced(run, known, by_label, targets, where, offset)
     # what has come out of an inner trace looks like an array from outside
-    if seen and any(x in program.jaxpr.constvars for x in program.jaxpr.outvars):
+    if request is not None and any(x in program.jaxpr.constvars for x in program.jaxpr.outvars):
         raise NeedsWholeAxisError("has a jax.jit or another transformation inside; leave it out")
-    return _Part(program, closed_over, seen[0] if seen else None)
+    return _Stage(program, closed_over, request)
 
 
 def _weighted_sum(plan: Plan, features: Any, kernel: Any, bias: Any, data: Data) -> Any:
@@ -213,18 +224,18 @@ def _values(plan: Plan, features: Any, layer: _Cut, data: Data) -> Any:
         in_block, in_rest = closed_over
 
         @jax.checkpoint
-        def found(known: Any, block: Any) -> Any:
-            return reduction.found(in_block, known, *arguments(*block))
+        def of_block(known: Any, block: Any) -> Any:
+            return reduction.of_block(in_block, known, *arguments(*block))
 
         def add(total: Any, block: Any) -> tuple[Any, None]:
-            return reduction.combine([], total, found(known, block)), None
+            return reduction.combine([], total, of_block(known, block)), None
 
         blocks = layer.kernel.shape[0]
         offsets = plan.width * jnp.arange(blocks, dtype=jnp.int32)
-        total, _ = lax.scan(add, reduction.begin([]), (layer.kernel, layer.bias, offsets))
-        if reduction.found_in_rest is not None:
+        total, _ = lax.scan(add, reduction.start([]), (layer.kernel, layer.bias, offsets))
+        if reduction.of_rest is not None:
             rest = layer.kernel_rest, layer.bias_rest, jnp.int32(blocks * plan.width)
-            more = reduction.found_in_rest(in_rest, known, *arguments(*rest))
+            more = reduction.of_rest(in_rest, known, *arguments(*rest))
             total = reduction.combine([], total, more)
         return total
 

@@ -52,7 +52,7 @@ class Plan(NamedTuple):
     from_ids: bool
 
 
-def mean_loss(loss: Callable[..., Any], head: Head, key: Any) -> Any:
+def mean_by_row_blocks(loss: Callable[..., Any], head: Head, key: Any) -> Any:
     num_rows, num_labels = head.features.shape[0], head.kernel.shape[1]
     dtype = wide(head.kernel.dtype)
     if num_rows == 0:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import jax
-from jax.extend.core import ClosedJaxpr, Jaxpr
+from jax.extend.core import ClosedJaxpr, Jaxpr, Literal
 
 
 @dataclass(frozen=True)
@@ -30,8 +30,20 @@ class Program:
 def traced(function: Callable[..., Any], *like: Any) -> tuple[Program, list[Any]]:
     """The program of a function at arguments like these, and the arrays it has closed over."""
     closed, shape = jax.make_jaxpr(function, return_shape=True)(*like)
-    text = "\n".join([str(closed.jaxpr), *_rules(closed.jaxpr)])
-    return Program(text, closed.jaxpr, shape), closed.consts
+    jaxpr = closed.jaxpr.replace(eqns=needed(closed.jaxpr))
+    text = "\n".join([str(jaxpr), *_rules(jaxpr)])
+    return Program(text, jaxpr, shape), closed.consts
+
+
+def needed(jaxpr: Any) -> list[Any]:
+    """The equations that the results depend on."""
+    used = {x for x in jaxpr.outvars if not isinstance(x, Literal)}
+    kept = []
+    for equation in reversed(jaxpr.eqns):
+        if used.intersection(equation.outvars):
+            kept.append(equation)
+            used.update(x for x in equation.invars if not isinstance(x, Literal))
+    return kept[::-1]
 
 
 def inner_programs(equation: Any) -> Iterator[Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from mlc_losses._array.namespace import positive_integer
+from mlc_losses._array.arguments import positive_integer
 from mlc_losses.scale._arguments import checked_head
 
 
@@ -74,4 +74,4 @@ def label_block_loss(
     )
     from mlc_losses.scale import _label_blocks
 
-    return _label_blocks.mean_loss(loss, head, label_block)
+    return _label_blocks.mean_by_label_blocks(loss, head, label_block)

@@ -81,4 +81,4 @@ def linear_loss(
     head = checked_head("linear_loss", features, kernel, bias, targets, weights, where, block_size)
     from mlc_losses.scale import _linear
 
-    return _linear.mean_loss(loss, head, key)
+    return _linear.mean_by_row_blocks(loss, head, key)

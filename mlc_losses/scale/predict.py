@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from mlc_losses._array.namespace import positive_integer
+from mlc_losses._array.arguments import positive_integer
 from mlc_losses.scale._arguments import check_layer
 
 

@@ -5,15 +5,14 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from mlc_losses._array.arguments import check_floating, check_multi_hot
 from mlc_losses._array.batch import whole_batch
 from mlc_losses._array.labels import label_any
 from mlc_losses._array.namespace import (
-    check_floating,
-    check_multi_hot,
+    accept_numpy,
     device_of,
     namespace,
     shape_of,
-    taken,
     to_compute_dtype,
 )
 
@@ -53,7 +52,7 @@ def embeddings_and_targets(
     xp = namespace(**{names[0]: embeddings, names[1]: targets}, **others)
     check_floating(xp, names[0], embeddings)
     check_multi_hot(xp, names[1], targets)
-    targets = taken(xp, targets)
+    targets = accept_numpy(xp, targets)
     check_rows(names[0], embeddings, names[1], targets)
     embeddings = nan_of_targets(to_compute_dtype(xp, embeddings), targets)
     return xp, embeddings, binary(names[1], targets, embeddings.dtype)
@@ -87,7 +86,7 @@ def unit_targets(targets: Any) -> Any:
 def key_labels(key_targets: Any, key_where: Any, like: Any) -> tuple[Any, Any]:
     """Labels of the keys, and bool `[K]`, which keys are candidates; `like`: the batch's labels."""
     xp = namespace(targets=like, key_targets=key_targets, key_where=key_where)
-    key_targets, key_where = taken(xp, key_targets), taken(xp, key_where)
+    key_targets, key_where = accept_numpy(xp, key_targets), accept_numpy(xp, key_where)
     keys = binary("key_targets", whole_batch(key_targets), like.dtype)
     check_width("key_targets", keys, "targets", like)
     if key_where is None:

@@ -13,8 +13,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from mlc_losses._array.arguments import checked_float
 from mlc_losses._array.labels import label_sum
-from mlc_losses._array.namespace import checked_float, namespace, shape_of
+from mlc_losses._array.namespace import namespace, shape_of
 from mlc_losses._array.similarity import (
     candidate_counts,
     candidate_indices,

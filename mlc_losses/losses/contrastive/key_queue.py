@@ -6,15 +6,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from mlc_losses._array.arguments import check_floating, positive_integer
 from mlc_losses._array.namespace import (
     Array,
-    check_floating,
+    accept_numpy,
     default_integer,
     device_of,
     namespace,
-    positive_integer,
     shape_of,
-    taken,
 )
 from mlc_losses._array.ops import stop_gradient
 from mlc_losses._array.similarity import candidate_indices
@@ -106,7 +105,7 @@ def enqueue(queue: KeyQueue, embeddings: Array, targets: Array) -> KeyQueue:
              [2.]], dtype=float32)
     """
     xp = namespace(queue=queue.embeddings, embeddings=embeddings, targets=targets)
-    embeddings, targets = taken(xp, embeddings), taken(xp, targets)
+    embeddings, targets = accept_numpy(xp, embeddings), accept_numpy(xp, targets)
     check_rows("embeddings", embeddings, "targets", targets)
     check_width("embeddings", embeddings, "the queue's embeddings", queue.embeddings)
     check_width("targets", targets, "the queue's targets", queue.targets)

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
+from mlc_losses._array.arguments import check_floating, check_same_shape, checked_float
 from mlc_losses._array.batch import row_indices, whole_batch
 from mlc_losses._array.distances import distances
 from mlc_losses._array.loops import one_program
 from mlc_losses._array.namespace import (
     Array,
     ArrayT,
-    check_floating,
-    check_same_shape,
-    checked_float,
+    accept_numpy,
     namespace,
     shape_of,
-    taken,
     to_compute_dtype,
 )
 from mlc_losses._array.similarity import (
@@ -72,7 +70,7 @@ def n_pair(anchors: ArrayT, positives: ArrayT, *, regularization: float = 0.0) -
     check_same_shape("anchors", anchors, "positives", positives)
     check_rows("anchors", anchors, "positives", positives)
     a = to_compute_dtype(xp, anchors)
-    p = xp.astype(taken(xp, positives), a.dtype)
+    p = xp.astype(accept_numpy(xp, positives), a.dtype)
     own = row_indices(a)
 
     def weights(numbers: Any, allowed: Any) -> Any:

@@ -16,11 +16,11 @@ from mlc_losses._array.labels import label_any
 from mlc_losses._array.namespace import (
     Array,
     ArrayT,
+    accept_numpy,
     default_float,
     is_floating,
     namespace,
     shape_of,
-    taken,
     to_compute_dtype,
 )
 from mlc_losses._array.similarity import (
@@ -180,7 +180,7 @@ def _labels(name: str, targets: Any) -> Any:
 
 def _label_sets(targets: Any, other: Any) -> tuple[Any, Any, Any]:
     """Labels of the anchors, of the candidates, and which pairs are allowed."""
-    other = taken(namespace(targets=targets, other=other), other)
+    other = accept_numpy(namespace(targets=targets, other=other), other)
     own = _labels("targets", targets)
     if other is None:
         others, numbers = whole_batch(own), row_indices(own)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from mlc_losses._array.arguments import checked_float
 from mlc_losses._array.batch import row_indices, rows_and_more, whole_batch
 from mlc_losses._array.labels import label_sum
-from mlc_losses._array.namespace import Array, ArrayT, checked_float, shape_of, taken
+from mlc_losses._array.namespace import Array, ArrayT, accept_numpy, shape_of
 from mlc_losses._array.similarity import (
     Anchors,
     Candidates,
@@ -222,4 +223,9 @@ def _arguments(embeddings: Any, prototypes: Any, targets: Any) -> tuple[Any, Any
             "prototypes must have one row per label, "
             f"{shape_of(targets)[1]}, got {shape_of(prototypes)}"
         )
-    return xp, unit_vectors(x), unit_vectors(xp.astype(taken(xp, prototypes), x.dtype)), labels
+    return (
+        xp,
+        unit_vectors(x),
+        unit_vectors(xp.astype(accept_numpy(xp, prototypes), x.dtype)),
+        labels,
+    )

@@ -8,15 +8,14 @@ from __future__ import annotations
 
 from typing import Any
 
+from mlc_losses._array.arguments import check_floating, checked_float
 from mlc_losses._array.batch import row_indices, whole_batch
 from mlc_losses._array.namespace import (
     Array,
     ArrayT,
-    check_floating,
-    checked_float,
+    accept_numpy,
     namespace,
     shape_of,
-    taken,
     to_compute_dtype,
 )
 from mlc_losses._array.similarity import (
@@ -91,7 +90,9 @@ def contrastive(
         embeddings=embeddings, weights=weights, candidates=candidates, denominator=denominator
     )
     check_floating(xp, "embeddings", embeddings)
-    weights, candidates, denominator = (taken(xp, x) for x in (weights, candidates, denominator))
+    weights, candidates, denominator = (
+        accept_numpy(xp, x) for x in (weights, candidates, denominator)
+    )
     check_rows("embeddings", embeddings, "weights", weights)
     anchors = unit_vectors(to_compute_dtype(xp, embeddings))
     if candidates is None:
@@ -247,7 +248,7 @@ def _among_examples(
         raise ValueError("keys and key_targets must be given together")
     if keys is None and key_where is not None:
         raise ValueError("key_where needs keys and key_targets")
-    keys, key_targets = taken(xp, keys), taken(xp, key_targets)
+    keys, key_targets = accept_numpy(xp, keys), accept_numpy(xp, key_targets)
     x = unit_vectors(x)
     anchors = Anchors(x, labels, row_indices(x))
     others, other_labels, present = whole_batch(x), whole_batch(labels), None

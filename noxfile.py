@@ -1,3 +1,6 @@
+# /// script
+# dependencies = ["nox>=2025.11.12"]
+# ///
 """Sessions: what a change must pass, what takes longer, and what makes the site.
 
 `nox` runs those with a star in `nox -l`; any other runs by `nox -s NAME`. Arguments after `--` go
@@ -16,7 +19,6 @@ nox.needs_version = ">=2025.11.12"  # `requires`
 nox.options.default_venv_backend = "virtualenv"
 nox.options.error_on_missing_interpreters = False
 nox.options.reuse_venv = "yes"
-nox.options.sessions = ["tests", "lint", "doctests", "build"]
 
 PYPROJECT = nox.project.load_toml("pyproject.toml")
 BACKENDS = ["numpy", "array-api-strict", "torch", "jax"]
@@ -66,7 +68,7 @@ def tests(session: nox.Session) -> None:
         pytest(session, backend, *chosen, *session.posargs)
 
 
-@nox.session(venv_backend="none", requires=["environment"])
+@nox.session(venv_backend="none", requires=["environment"], default=False)
 def quick(session: nox.Session) -> None:
     """The tests of a loss in under a minute, on NumPy, JAX and PyTorch: -- -k zlpr"""
     if not session.posargs:
@@ -75,7 +77,7 @@ def quick(session: nox.Session) -> None:
         pytest(session, backend, *WORKERS, "tests/test_losses.py", *session.posargs)
 
 
-@nox.session(venv_backend="none", requires=["environment"])
+@nox.session(venv_backend="none", requires=["environment"], default=False)
 def properties(session: nox.Session) -> None:
     """The property tests in depth: with ten times the examples."""
     for backend in BACKENDS:
@@ -83,21 +85,21 @@ def properties(session: nox.Session) -> None:
         pytest(session, backend, *chosen, *session.posargs, PROPERTY_DEPTH="10")
 
 
-@nox.session(venv_backend="none", requires=["environment"])
+@nox.session(venv_backend="none", requires=["environment"], default=False)
 def devices(session: nox.Session) -> None:
     """Losses over simulated devices, on JAX, and over two processes, on JAX and PyTorch."""
     for backend in ("jax", "torch"):
         pytest(session, backend, *WORKERS, "-m", "devices", *LIBRARY, *session.posargs)
 
 
-@nox.session(venv_backend="none", requires=["environment"])
+@nox.session(venv_backend="none", requires=["environment"], default=False)
 def modes(session: nox.Session) -> None:
     """Every function under the compilers and transformations of PyTorch and JAX."""
     for backend in ("torch", "jax"):
         pytest(session, backend, *WORKERS, "-m", "modes", *LIBRARY, *session.posargs)
 
 
-@nox.session(python=PYTHONS)
+@nox.session(python=PYTHONS, default=False)
 def pythons(session: nox.Session) -> None:
     """Every promise on each Python that is found; the newer ones bring the newest JAX."""
     install_backends(session)
@@ -105,7 +107,7 @@ def pythons(session: nox.Session) -> None:
         pytest(session, backend, *WORKERS, *LIBRARY, *session.posargs)
 
 
-@nox.session(python="3.13")
+@nox.session(python="3.13", default=False)
 def newest(session: nox.Session) -> None:
     """The newest JAX, which wants a newer Python: identities, targets, ranking."""
     session.install("-e", ".[jax]", *group("tests"))
@@ -116,14 +118,14 @@ def newest(session: nox.Session) -> None:
 # examples -----------------------------------------------------------------------------------------
 
 
-@nox.session
+@nox.session(default=False)
 def demo(session: nox.Session) -> None:
     """The main job: train with zlpr and with binary cross-entropy, and compare them."""
     session.install("-e", ".[examples]")
     session.run("python", "examples/train.py", *session.posargs)
 
 
-@nox.session(python="3.11")
+@nox.session(python="3.11", default=False)
 def examples(session: nox.Session) -> None:
     """Every example end to end at reduced size, its tests, and the notebooks."""
     session.install(*group("torch-cpu"))
@@ -180,7 +182,7 @@ def site_tools(session: nox.Session) -> dict[str, str]:
     return {"NO_MKDOCS_2_WARNING": "1"}
 
 
-@nox.session(python="3.11")
+@nox.session(python="3.11", default=False)
 def docs(session: nox.Session) -> None:
     """Run every Python block of README and site, build it strictly, check it in a browser.
 
@@ -195,13 +197,13 @@ def docs(session: nox.Session) -> None:
     session.run("pytest", "docs/site", "--durations=10", *session.posargs)
 
 
-@nox.session(python="3.11")
+@nox.session(python="3.11", default=False)
 def serve(session: nox.Session) -> None:
     """Show the site on this machine; pages written by hand follow when they change."""
     session.run("mkdocs", "serve", "--dirty", *session.posargs, env=site_tools(session))
 
 
-@nox.session(python="3.11")
+@nox.session(python="3.11", default=False)
 def benchmarks(session: nox.Session) -> None:
     """Speed against peers in one run; fails where a bar of docs/design.md is missed."""
     session.install(*group("torch-cpu"))
@@ -209,3 +211,7 @@ def benchmarks(session: nox.Session) -> None:
     # the package itself needs torchvision; the module of its loss, loaded alone, does not
     session.install("--no-deps", "timm==1.0.31")
     session.run("pytest", "benchmarks", *session.posargs)
+
+
+if __name__ == "__main__":
+    nox.main()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from numbers import Real
 from typing import Any
 
 from mlc_losses._array.arguments import check_matrix, checked_float, checked_option, label_arguments
@@ -11,7 +10,7 @@ from mlc_losses._array.batch import batch_size, batch_sum
 from mlc_losses._array.cross_entropy import cross_entropy, two_weight_nll
 from mlc_losses._array.kth_of_batch import kth_largest, rank_of
 from mlc_losses._array.labels import label_count, label_sum, num_labels
-from mlc_losses._array.namespace import Array, ArrayT, default_integer
+from mlc_losses._array.namespace import Array, ArrayT, default_integer, is_number
 from mlc_losses._array.ops import sigmoid, stop_gradient
 from mlc_losses._array.row_rules import LabelSum, sum_over_labels
 
@@ -195,7 +194,7 @@ def large_loss(
       array([0.6755, 1.3197])
     """
     corrects = checked_option("mode", mode, {"reject": False, "correct": True})
-    if not isinstance(fraction, Real):
+    if not is_number(fraction):
         raise TypeError(f"fraction must be a Python number, got {type(fraction).__name__}")
     fraction = checked_float("fraction", fraction, low=0.0, high=1.0)
     xp, logits, seen, where = _batch(logits, targets, where)

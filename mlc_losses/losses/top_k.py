@@ -22,7 +22,7 @@ from mlc_losses._array.labels import (
 )
 from mlc_losses._array.namespace import Array, ArrayT, namespace
 from mlc_losses._array.ops import softplus
-from mlc_losses._array.symmetric import symmetric_ratio
+from mlc_losses.losses._symmetric import symmetric_ratio
 from mlc_losses.perturbed.operator import perturbed_kth_largest
 
 KINDS = ("calibrated", "off_label", "convex", "convex_beta")

@@ -103,7 +103,7 @@ def measure(path: Path, most: int = LABELS[-1]) -> None:
     measure_missing(__file__, cells, path, LIMIT)
 
 
-def gradient(labels: list[int], values: list[float]) -> float:
+def exponent(labels: list[int], values: list[float]) -> float:
     """The exponent of growth over the last factor of 10 or more."""
     first = max(len(labels) - 2, 0)
     rise = np.log(values[-1] / values[first]) / np.log(labels[-1] / labels[first])
@@ -129,13 +129,13 @@ def report(path: Path, page: Path) -> None:
         text += [
             f"**{title}**",
             "",
-            f"| |{heads} gradient |",
+            f"| |{heads} exponent |",
             "|---|" + "---:|" * (len(numbers) + 1),
         ]
         for method, name in METHODS.items():
             values = {n: points[f"{method} {n}"][column] for n in sizes[method]}
             cells = "".join(f" {short(values[n])} |" if n in values else " |" for n in numbers)
-            text.append(f"| {name} |{cells} {gradient(list(values), list(values.values())):.2f} |")
+            text.append(f"| {name} |{cells} {exponent(list(values), list(values.values())):.2f} |")
         text.append("")
     write_between(page, "\n".join(text).rstrip())
     figure(points, sizes, columns, page.with_suffix(".png"))

@@ -113,7 +113,7 @@ def distribution_balanced(
     return total
 
 
-def slopes(function: Callable[[S], float], x: S) -> S:
+def derivatives(function: Callable[[S], float], x: S) -> S:
     """Central differences of a scalar function."""
     result = np.empty_like(x)
     for index in np.ndindex(*x.shape):

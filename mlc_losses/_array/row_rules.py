@@ -11,11 +11,12 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar
 
 from mlc_losses._array.backend import is_jax_namespace, is_torch_namespace
 from mlc_losses._array.labels import label_max, label_sum
-from mlc_losses._array.layout import label_shards
+from mlc_losses._array.layout import Layout, current_layout, label_shards, use_layout
 
 
 class RowRule(ABC):
@@ -68,6 +69,27 @@ def apply_rule(
 
         return torch_rules.apply_rule(rule, params, where, arrays)
     return rule.values(xp, params, where, *arrays)
+
+
+def apply_rule_over_batch(
+    xp: Any, rule: RowRule, arrays: tuple[Any, ...], params: tuple[Any, ...] = (), where: Any = None
+) -> tuple[Any, ...]:
+    """The same for each label over the examples of `[n, L]`: the values are `[L]`."""
+    if not is_jax_namespace(xp):
+        turned = tuple(xp.permute_dims(x, (1, 0)) for x in arrays)
+        mask = None if where is None else xp.permute_dims(where, (1, 0))
+        return apply_rule(xp, rule, turned, params, mask)
+    import jax
+
+    # column by column: XLA then leaves the arrays as they are in memory
+    column = partial(_apply_to_column, xp, rule, params)
+    layout = current_layout()
+    with use_layout(Layout(labels=layout.batch, batch=layout.labels)):
+        return jax.vmap(column, in_axes=(None if where is None else 1, 1))(where, arrays)
+
+
+def _apply_to_column(xp: Any, rule: RowRule, params: Any, where: Any, arrays: Any) -> Any:
+    return apply_rule(xp, rule, arrays, params, where)
 
 
 def is_finite(x: Any) -> bool:

@@ -51,6 +51,14 @@ def one_class(rng: np.random.Generator, n: int, num_labels: int) -> Arrays:
     return rng.normal(size=(n, num_labels)) * 3, rng.choice(ids, n)
 
 
+def one_distribution(rng: np.random.Generator, n: int, num_labels: int) -> Arrays:
+    """Logits and a distribution over the classes, with some at 0."""
+    shares = np.maximum(rng.random((n, num_labels)) - 0.3, 0) + 0.01 * (
+        np.arange(num_labels) % 2 == 0
+    )
+    return rng.normal(size=(n, num_labels)) * 3, shares / shares.sum(1, keepdims=True)
+
+
 def embeddings(rng: np.random.Generator, n: int, num_labels: int) -> Arrays:
     """As `hard`, with points in as many dimensions for logits; the last two sets are equal."""
     points, targets = hard(rng, n, num_labels)

@@ -8,7 +8,16 @@ import cases_top_k
 import oracles
 import oracles_ranking
 import oracles_sets
-from case import Case, bounded, hard_bool, one_class, soft, two_logits, two_logits_and_targets
+from case import (
+    Case,
+    bounded,
+    hard_bool,
+    one_class,
+    one_distribution,
+    soft,
+    two_logits,
+    two_logits_and_targets,
+)
 
 import mlc_losses as ml
 
@@ -73,6 +82,13 @@ CASES = [
     Case(ml.softmax_cross_entropy, oracles_ranking.softmax_cross_entropy, one_class),
     Case(ml.softmax_cross_entropy, oracles_ranking.softmax_cross_entropy, one_class,
          {"label_smoothing": 0.1}, derivative_at_infinity=False),
+    Case(ml.softmax_cross_entropy, oracles_ranking.softmax_cross_entropy, one_class,
+         {"label_smoothing": 0.2, "z_loss": 0.01}, per_label=("class_weights",),
+         right_infinity_is_deletion=False, derivative_at_infinity=False),
+    Case(ml.softmax_cross_entropy, oracles_ranking.softmax_cross_entropy, one_distribution,
+         {"label_smoothing": 0.1, "z_loss": 0.01}, per_label=("class_weights",),
+         right_infinity_is_deletion=False, derivative_at_infinity=False, takes_targets=False,
+         hard_sizes=(0.0, 80.0)),  # a difference of squares of 1e4 has lost its digits
     Case(ml.softmax_focal, oracles_ranking.softmax_focal, one_class),
     Case(ml.softmax_focal, oracles_ranking.softmax_focal, one_class, {"gamma": 0.5}),
     Case(ml.ldam, oracles_ranking.ldam, one_class, {"scale": 3.0}, per_label=("margins",)),

@@ -118,12 +118,24 @@ def log_odds_against(s: S, label: int) -> float:
     return log_sum_exp([a - s[label] for k, a in enumerate(s) if k != label])
 
 
-def softmax_cross_entropy(s: S, label: int, label_smoothing: float = 0.0) -> float:
-    """A label of -1 is a class that is not there."""
-    if label < 0:
+def softmax_cross_entropy(
+    s: S,
+    label: int | S,
+    label_smoothing: float = 0.0,
+    class_weights: S | None = None,
+    z_loss: float = 0.0,
+) -> float:
+    """For a class id or a distribution. A label of -1 is a class that is not there."""
+    if np.ndim(label) == 0 and label < 0:
         return 0.0
+    target = np.eye(len(s))[label] if np.ndim(label) == 0 else label
     losses = [softplus(log_odds_against(s, k)) for k in range(len(s))]
-    return (1 - label_smoothing) * losses[label] + label_smoothing * np.mean(losses)
+    total = 0.0
+    for k, (share, loss) in enumerate(zip(target, losses, strict=True)):
+        share = (1 - label_smoothing) * share + label_smoothing / len(s)
+        weight = 1.0 if class_weights is None else class_weights[k]
+        total += weight * share * loss if share else 0.0
+    return total + (z_loss * log_sum_exp(s) ** 2 if z_loss and len(s) else 0.0)
 
 
 def softmax_focal(s: S, label: int, gamma: float = 2.0) -> float:

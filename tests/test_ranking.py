@@ -321,6 +321,24 @@ def test_pytorchs_cross_entropy(label_smoothing: float) -> None:
     assert_same(ml.multilabel_softmax(logits, targets), theirs)
 
 
+@only_torch
+@pytest.mark.parametrize("label_smoothing", [0.0, 0.1])
+def test_pytorchs_weights_and_distributions(label_smoothing: float) -> None:
+    import torch.nn.functional as F
+
+    logits, targets = batch(16)
+    weights = asarray(np.linspace(0.0, 2.0, 8))
+    shares = (targets + 0.5) / (targets + 0.5).sum(-1, keepdim=True)
+    for labels in (asarray(np.arange(50) % 8), shares):
+        theirs = F.cross_entropy(
+            logits, labels, weights, reduction="none", label_smoothing=label_smoothing
+        )
+        ours = ml.softmax_cross_entropy(
+            logits, labels, class_weights=weights, label_smoothing=label_smoothing
+        )
+        assert_same(ours, theirs, 1e-12)
+
+
 # errors ------------------------------------------------------------------------------------------
 
 
@@ -336,6 +354,9 @@ BAD_HYPER_PARAMETERS = [
 ]
 BAD_SOFTMAX_PARAMETERS = [
     (ml.softmax_cross_entropy, {"label_smoothing": 1.5}, r"label_smoothing must be in \[0, 1\]"),
+    (ml.softmax_cross_entropy, {"z_loss": -1.0}, r"z_loss must be at least 0, got -1"),
+    (ml.softmax_cross_entropy, {"class_weights": [1.0]}, r"class_weights must have one entry per"),
+    (ml.softmax_cross_entropy, {"class_weights": [-1.0] * 8}, r"class_weights must be finite and"),
     (ml.softmax_focal, {"gamma": -1.0}, r"gamma must be at least 0, got -1"),
     (ml.ldam, {"margins": [0.5] * 8, "scale": 0.0}, r"scale must be above 0, got 0"),
     (ml.ldam, {"margins": [0.5]}, r"margins must have one entry per label, shape \(8,\)"),

@@ -179,6 +179,73 @@ def test_many_labels_as_few(case: Case, monkeypatch: pytest.MonkeyPatch) -> None
     np.testing.assert_allclose(derivatives[one], few, rtol=1e-12, atol=1e-15)
 
 
+def edges_of_a_softmax() -> tuple[np.ndarray, np.ndarray]:
+    """Rows of logits, and labels."""
+    rng = np.random.default_rng(3)
+    logits, labels = rng.normal(size=(8, 150)), rng.integers(0, 150, 8)
+    for row, of_label in ((1, 40.0), (2, -200.0), (3, -np.inf), (4, np.inf), (5, 80.0)):
+        logits[row, labels[row]] = of_label
+    logits[6, (labels[6] + 5) % 150] = np.inf
+    logits[7, 10:140] = -np.inf
+    logits[7, labels[7]] = 0.5
+    return logits, labels
+
+
+def softmax_and_its_derivatives(s: np.ndarray, label: int) -> tuple[float, np.ndarray]:
+    if s[label] == np.inf:
+        return 0.0, np.zeros_like(s)
+    others = np.delete(s, label)
+    if others.max() == np.inf:
+        return np.inf, (s == np.inf) - 1.0 * (np.arange(len(s)) == label)
+    rest = np.logaddexp.reduce(others)
+    loss = np.logaddexp(0.0, rest - s[label])
+    derivatives = np.exp(s - np.logaddexp(rest, s[label]))
+    derivatives[label] = np.expm1(-loss)
+    return loss, derivatives
+
+
+def softmax_loss(s: Any, y: Any) -> Any:
+    return xp.sum(ml.softmax_cross_entropy(s, y))
+
+
+@pytest.mark.usefixtures("users_compiler")
+@pytest.mark.parametrize("rows", [[0, 1, 5], [0, 1, 2], [0, 1, 2, 3, 4, 5, 6, 7]], ids=str)
+def test_edges_of_a_softmax(rows: list[int]) -> None:
+    """Each way to the sum over the other classes, and what one row makes of the others."""
+    logits, labels = (x[rows] for x in edges_of_a_softmax())
+    found = [softmax_and_its_derivatives(s, y) for s, y in zip(logits, labels, strict=True)]
+    values, derivatives = (np.array(x) for x in zip(*found, strict=True))
+    s, y = asarray(logits, "float32"), asarray(labels)
+    actual = to_numpy(compiled(ml.softmax_cross_entropy)(s, y))
+    np.testing.assert_allclose(actual, values, rtol=1e-5)
+    if HAS_GRADIENTS:
+        np.testing.assert_allclose(gradient(softmax_loss, s, y), derivatives, rtol=3e-5, atol=1e-36)
+
+
+@pytest.mark.usefixtures("users_compiler")
+def test_a_softmax_of_examples_left_out() -> None:
+    """A label left out, and an example left out as a whole, with an id that is none."""
+    rng = np.random.default_rng(4)
+    logits, labels = rng.normal(size=(4, 150)), rng.integers(0, 150, 4)
+    where = rng.random((4, 150)) < 0.7
+    where[np.arange(4), labels] = [True, False, True, True]
+    where[2], labels[2], logits[2] = False, -100, np.nan
+    logits[~where] = np.inf
+    values, derivatives = np.zeros(4), np.zeros((4, 150))
+    for row in (0, 3):
+        kept = np.where(where[row], logits[row], -np.inf)
+        values[row], derivatives[row] = softmax_and_its_derivatives(kept, labels[row])
+
+    def loss(s: Any, y: Any, where: Any) -> Any:
+        return xp.sum(ml.softmax_cross_entropy(s, y, where=where))
+
+    given = [asarray(x) for x in (logits, labels, where)]
+    actual = ml.softmax_cross_entropy(given[0], given[1], where=given[2])
+    np.testing.assert_allclose(to_numpy(actual), values, rtol=1e-12)
+    if HAS_GRADIENTS:
+        np.testing.assert_allclose(gradient(loss, *given), derivatives, rtol=1e-12, atol=1e-15)
+
+
 # memory ------------------------------------------------------------------------------------------
 
 

@@ -266,6 +266,29 @@ def test_wrong_arguments_are_named(changes: dict[str, Any], error: Any, message:
         linear_loss(*first, **p)
 
 
+@pytest.mark.parametrize("blocked", [linear_loss, label_block_loss])
+@pytest.mark.parametrize("name", ["softmax_cross_entropy", "zlpr"])
+def test_an_id_in_a_row_left_out_is_not_looked_at(name: str, blocked: Any) -> None:
+    """Class ids, and label ids padded with -1, eagerly and under jit."""
+    p, loss = problem(), getattr(mlc_losses, name)
+    where = p["where"].at[:, 0].set(True).at[2].set(False)
+    ids = p["labels"] if name == "softmax_cross_entropy" else p["labels"][:, None]
+
+    def total(kernel: Any, ids: Any) -> Any:
+        return blocked(loss, p["features"], kernel, p["bias"], ids, where=where)
+
+    step = jax.value_and_grad(total)
+    expected, derivatives = step(p["kernel"], ids.at[2].set(0))
+    assert np.isfinite(derivatives).all()
+    for run in (step, jax.jit(step)):
+        for wrong in (-100, L):
+            value, by_kernel = run(p["kernel"], ids.at[2].set(wrong))
+            np.testing.assert_allclose(value, expected, rtol=1e-12)
+            np.testing.assert_allclose(by_kernel, derivatives, rtol=1e-12, atol=1e-15)
+    with pytest.raises(ValueError, match="got -100 at index"):
+        total(p["kernel"], ids.at[1].set(-100))
+
+
 @pytest.mark.parametrize("name", ["zlpr", "softmax_cross_entropy", "top_k_hinge"])
 def test_in_blocks_of_labels_it_is_the_dense_loss(name: str) -> None:
     """In blocks of 4, 4 and 1 labels, and of 3, 3 and 1 rows."""

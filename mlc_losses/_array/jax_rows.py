@@ -31,6 +31,25 @@ def by_rows(function: Callable[..., Any], *arrays: Any) -> Any:
     return function(*(_resharded(x, rows) for x in arrays))
 
 
+def entry(x: Any, ids: Any) -> Any:
+    """The entry of each row of `x` `[..., L]` at its id, which is in range."""
+    return jnp.take_along_axis(x, ids[..., None], axis=-1, mode="promise_in_bounds")[..., 0]
+
+
+def replaced(x: Any, ids: Any, value: float) -> Any:
+    """`x` with that number in place of the entry of each row at its id, which is in range.
+
+    In place, if nothing else reads `x`.
+    """
+
+    def replace(row: Any, i: Any) -> Any:
+        return row.at[i].set(value, mode="promise_in_bounds")
+
+    for _ in range(ids.ndim):
+        replace = jax.vmap(replace)
+    return replace(x, ids)
+
+
 def labels_together(x: Any) -> Any:
     """`x` with all its labels on every device."""
     return _resharded(x, _rows_like(x))

@@ -59,12 +59,18 @@ def _derivatives(
 @partial(_values.defjvp, symbolic_zeros=True)
 def _jvp(rule: RowRule, static: Any, layout: Layout, primals: Any, tangents: Any) -> Any:
     traced, where, arrays = primals
-    values = _values(rule, static, layout, *primals)
+    by_logits = None
+    if rule.shares_terms and not isinstance(tangents[2][0], SymbolicZero):
+        values, by_logits = _values_and_derivative(rule, static, layout, *primals)
+    else:
+        values = _values(rule, static, layout, *primals)
     dots = [jnp.zeros_like(value) for value in values]
     for index, (array, dot) in enumerate(zip(arrays, tangents[2], strict=True)):
         if isinstance(dot, SymbolicZero):
             continue
         found = _derivatives(index, rule, static, layout, traced, where, values, arrays)
+        if index == 0 and by_logits is not None:
+            found = (by_logits, *found[1:])
         for place, derivative in enumerate(found):
             if derivative is not None:
                 with use_layout(layout):
@@ -73,6 +79,35 @@ def _jvp(rule: RowRule, static: Any, layout: Layout, primals: Any, tangents: Any
         moved = _moved_by_params(rule, static, layout, primals, tangents[0])
         dots = [dot + more for dot, more in zip(dots, moved, strict=True)]
     return values, tuple(dots)
+
+
+@partial(jax.custom_jvp, nondiff_argnums=(0, 1, 2))
+@partial(jax.jit, static_argnums=(0, 1, 2), inline=True)
+def _values_and_derivative(
+    rule: RowRule, static: Any, layout: Layout, traced: Any, where: Any, arrays: Any
+) -> tuple[tuple[Any, ...], Any]:
+    with use_layout(layout):
+        values, derivative = rule.values_and_derivative(
+            jnp, _params(static, traced), where, *arrays
+        )
+    return tuple(values), derivative
+
+
+@_values_and_derivative.defjvp
+def _shared_jvp(rule: RowRule, static: Any, layout: Layout, primals: Any, tangents: Any) -> Any:
+    """Of the derivative by its formula, op by op."""
+    traced, where, arrays = primals
+
+    def values_of(traced: Any, arrays: Any) -> Any:
+        return _values(rule, static, layout, traced, where, arrays)
+
+    def derivative_of(traced: Any, values: Any, arrays: Any) -> Any:
+        return _derivatives(0, rule, static, layout, traced, where, values, arrays)[0]
+
+    moved = tangents[0], tangents[2]
+    values, dots = jax.jvp(values_of, (traced, arrays), moved)
+    derivative, dot = jax.jvp(derivative_of, (traced, values, arrays), (moved[0], dots, moved[1]))
+    return (values, derivative), (dots, dot)
 
 
 def _along(derivative: Any, dot: Any, has_labels: bool) -> Any:

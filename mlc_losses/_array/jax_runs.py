@@ -55,12 +55,15 @@ def row_max(x: Any) -> Any:
 def _reduce_one_or_two(
     combine: Callable[..., Any], start: float, terms: Callable[..., Any], arrays: Any
 ) -> tuple[Any, ...]:
+    is_pair = True
+
     def pair(*arrays: Any) -> Any:
+        nonlocal is_pair
         found = tuple(terms(*arrays))
-        return found if len(found) == 2 else (*found, jnp.full_like(found[0], start))
+        is_pair = len(found) == 2
+        return found if is_pair else (*found, jnp.full_like(found[0], start))
 
     first, second = _reduce_pair(combine, start, _RUNS, pair, arrays)
-    is_pair = len(jax.eval_shape(terms, *arrays)) == 2
     # both are asked for, or XLA would drop the second and reduce one array alone
     return (first, second) if is_pair else (combine(first, second),)
 
@@ -77,7 +80,9 @@ def side_sums(logits: Any, targets: Any, bound: Any = None) -> two_sided.SideSum
 
 def _on_one_cpu(on_cpu: Callable[..., Any], elsewhere: Callable[..., Any], arrays: Any) -> Any:
     several = jax.default_backend() == "cpu" and jax.device_count() > 1
-    if several or label_shards(jnp) is not None or arrays[0].shape[-1] < _FEWEST_LABELS:
+    # on an explicit mesh, which may be of one device
+    split = jax.typeof(arrays[0]).sharding.spec[-1:] not in ((), (None,))
+    if several or split or label_shards(jnp) is not None or arrays[0].shape[-1] < _FEWEST_LABELS:
         return elsewhere(*arrays)
     return lax.platform_dependent(*arrays, cpu=on_cpu, default=elsewhere)
 
@@ -100,6 +105,29 @@ def quick_or_exact(
 def _if_trusted(trusted: Any, results: Any, exact: Callable[..., Any], arrays: Any) -> Any:
     results = varying_like(tuple(results))
     return lax.cond(trusted, lambda *_: results, lambda *arrays: tuple(exact(*arrays)), *arrays)
+
+
+def quick_or_again(
+    quick: Callable[..., Any], exact: Callable[..., Any], arrays: tuple[Any, ...]
+) -> Any:
+    """The same for results of the size of the arguments: a loop keeps them where they are.
+
+    A branch would copy them. There is one round of it, or none.
+    """
+
+    def on_cpu(*arrays: Any) -> Any:
+        results, trusted = quick(jnp, *arrays)
+
+        def again(_: Any) -> Any:
+            return varying_like((tuple(exact(jnp, *arrays)), jnp.array(True)), arrays)
+
+        start = varying_like((tuple(results), trusted), arrays)
+        return lax.while_loop(lambda state: ~state[1], again, start)[0]
+
+    def elsewhere(*arrays: Any) -> Any:
+        return tuple(exact(jnp, *arrays))
+
+    return _on_one_cpu(on_cpu, elsewhere, arrays)
 
 
 def _by_bound(logits: Any, targets: Any, bound: Any) -> tuple[Any, ...]:

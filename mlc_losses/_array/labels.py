@@ -122,10 +122,9 @@ def at_class(x: Any, ids: Any) -> Any:
     xp = namespace(x=x)
     if is_torch_namespace(xp):
         return x.gather(-1, in_range(xp, ids, x)[..., None])[..., 0]
-    is_class = ids[..., None] == label_indices(x)
     if xp.isdtype(x.dtype, "bool"):
-        return label_any(is_class & x)
-    return label_sum(x, is_class)
+        return label_any(is_class(x, ids) & x)
+    return label_sum(x, is_class(x, ids))
 
 
 def of_class(weights: Any, ids: Any) -> Any:
@@ -162,7 +161,12 @@ def replaced_at_class(x: Any, ids: Any, value: float) -> Any:
     xp = namespace(x=x)
     if is_torch_namespace(xp):
         return x.scatter(-1, in_range(xp, ids, x)[..., None], value)
-    return xp.where(ids[..., None] == label_indices(x), value, x)
+    return xp.where(is_class(x, ids), value, x)
+
+
+def is_class(like: Any, ids: Any) -> Any:
+    """Bool `[..., L]`, True at the class of each row."""
+    return ids[..., None] == label_indices(like)
 
 
 def in_range(xp: Any, ids: Any, x: Any) -> Any:

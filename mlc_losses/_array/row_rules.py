@@ -36,8 +36,19 @@ class RowRule(ABC):
     ) -> tuple[Any, ...]:
         """Of each value by the array with that index, in its shape; None is 0."""
 
+    # whether JAX is to ask for `values_and_derivative`
+    shares_terms: ClassVar[bool] = False
+
+    def values_and_derivative(
+        self, xp: Any, params: Any, where: Any, *arrays: Any
+    ) -> tuple[tuple[Any, ...], Any]:
+        """The values, and the derivative of the first by the logits, from terms that both need."""
+        raise NotImplementedError
+
     # whether `finite_values` fills an array with the derivative of the first value by the logits
     keeps_derivative: ClassVar[bool] = False
+    # whether they come from one kernel, which gains nothing from blocks of rows
+    in_one_kernel: ClassVar[bool] = False
 
     def finite_values(
         self, xp: Any, params: Any, where: Any, *arrays: Any, derivative: Any = None

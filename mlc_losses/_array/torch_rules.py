@@ -194,6 +194,10 @@ def _values(
         return tuple(rule.values(xp, params, where, *arrays)), False
     if first.numel() <= _BLOCK_SIZE:
         return _values_of_block(rule, params, where, arrays, derivative)
+    if rule.in_one_kernel:
+        values = rule.finite_values(xp, params, where, *arrays, derivative=derivative)
+        if values is not None:
+            return tuple(values), True
     found, finite = zip(
         *(
             _values_of_block(rule, params, where_, arrays_, derivative_)

@@ -64,6 +64,13 @@ def binary_cross_entropy(
       np.float64(0.8024)
     """
     xp, logits, targets, where = checked_labels(logits, targets, where, axis)
+    return _weighted(xp, logits, targets, where, pos_weight, label_weights)
+
+
+def _weighted(
+    xp: Any, logits: Any, targets: Any, where: Any, pos_weight: Any, label_weights: Any
+) -> Any:
+    """The sum, of arguments that are checked but for the weights."""
     negative = _weights("label_weights", label_weights, logits)
     positive = negative
     if pos_weight is not None:
@@ -125,10 +132,8 @@ def multilabel_soft_margin(
       >>> multilabel_soft_margin(np.array([1.5, -0.5, 2.0]), np.array([1, 0, 1])).round(4)
       np.float64(0.2675)
     """
-    total: Any = binary_cross_entropy(
-        logits, targets, label_weights=label_weights, where=where, axis=axis
-    )
-    xp, logits, _, where = checked_labels(logits, targets, where, axis)
+    xp, logits, targets, where = checked_labels(logits, targets, where, axis)
+    total = _weighted(xp, logits, targets, where, None, label_weights)
     if where is None:
         return total / max(num_labels(logits), 1)
     known = label_count(where, total)

@@ -3,24 +3,18 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import Any
 
-from mlc_losses._array.arguments import checked_float, checked_labels, per_label
+from mlc_losses._array.arguments import check_at_least_0, checked_float, checked_labels, per_label
 from mlc_losses._array.class_arguments import class_scores, of_valid
+from mlc_losses._array.class_cross_entropy import class_cross_entropy
 from mlc_losses._array.class_odds import log_odds_against
-from mlc_losses._array.labels import at_class, label_count, of_class, replaced_at_class
-from mlc_losses._array.namespace import Array, ArrayT, is_number
-from mlc_losses._array.ops import relevance, sigmoid_power, softplus
-from mlc_losses._array.row_rules import (
-    LabelSum,
-    RowRule,
-    apply_rule,
-    masked_arrays,
-    row_max,
-    sum_over_labels,
-    sums_of_terms,
-)
+from mlc_losses._array.class_smoothing import class_lead
+from mlc_losses._array.labels import at_class, label_count, label_sum, of_class
+from mlc_losses._array.log_sum_exp import log_sum_exp, over, sum_below
+from mlc_losses._array.namespace import Array, ArrayT, is_floating, is_number
+from mlc_losses._array.ops import decided, relevance, sigmoid_power, softplus
+from mlc_losses._array.row_rules import LabelSum, sum_over_labels
 
 
 def softmax_cross_entropy(
@@ -28,18 +22,23 @@ def softmax_cross_entropy(
     labels: Array,
     *,
     label_smoothing: float = 0.0,
+    class_weights: Array | None = None,
+    z_loss: float = 0.0,
     where: Array | None = None,
     axis: int = -1,
 ) -> ArrayT:
-    r"""Softmax cross-entropy; one integer class id per example.
+    r"""Softmax cross-entropy; one integer class id per example, or a distribution over the classes.
 
-    .. math:: -\sum_l t_l \log \mathrm{softmax}(s)_l, \qquad
-              t = (1 - \epsilon) \, e_y + \epsilon / L
+    .. math:: -\sum_l w_l \, t_l \log \mathrm{softmax}(s)_l + z \Bigl(\log \sum_l e^{s_l}\Bigr)^2,
+              \qquad t = (1 - \epsilon) \, e_y + \epsilon / L
 
     Args:
       logits: floating ``[..., L]``.
-      labels: integer class ids ``[...]``, each in 0..L-1.
+      labels: integer class ids ``[...]``, each in 0..L-1; or floating ``[..., L]``, in place of
+        :math:`e_y` a distribution: of mixed examples, or of a teacher. It is not normalised.
       label_smoothing: ε in [0, 1], shared out equally over the classes.
+      class_weights: ``[L]``, the factor :math:`w_l \ge 0` on the term of each class.
+      z_loss: z >= 0; it keeps the sum of the exponentials near 1. PaLM uses 1e-4.
       where: bool ``[..., L]``, or ``[..., 1]`` for whole examples; False leaves a class out of
         the softmax. An example whose own class is left out is 0. In place of PyTorch's
         ``ignore_index`` write ``where=(labels >= 0)[..., None]``: of an example that is left out
@@ -47,18 +46,24 @@ def softmax_cross_entropy(
       axis: the axis of the classes.
 
     Returns:
-      ``[...]``, PyTorch's ``cross_entropy`` with ``reduction="none"``; float32 for half
-      precision logits.
+      ``[...]``, PyTorch's ``cross_entropy`` with ``reduction="none"`` and ``weight``; its mean
+      divides by the sum of :math:`w_y` over the examples. float32 for half precision logits.
 
     Raises:
-      TypeError: logits are not floating-point, or labels are not integers.
-      ValueError: shapes differ, ``label_smoothing`` is outside [0, 1] or, in eager code, a label
-        is out of range; under jit such an example is NaN.
+      TypeError: logits are not floating-point, or labels neither integers nor a distribution.
+      ValueError: shapes differ, ``class_weights`` is not ``[L]``, ``label_smoothing`` is outside
+        [0, 1], ``z_loss`` is negative or, in eager code, a label is out of range or a weight
+        negative or not finite; under jit an example with such a label is NaN.
 
-    Without smoothing it is computed as :func:`lsep` with one positive, ``log1p`` of the odds
-    against the label, so that a loss of 1e-20 is not rounded to 0. A logit of ``-inf`` deletes its
-    class, from the L that the smoothing is divided by too (PyTorch's loss is then ``inf``); at the
-    label itself the loss is ``inf`` with gradient -1. A label at ``inf`` alone is 0.
+    With a class id, without smoothing, it keeps its digits: a loss of 1e-20 is not rounded to 0.
+    A logit of ``-inf`` deletes its class, from the L that the smoothing is divided by too
+    (PyTorch's loss is then ``inf``); at the label itself the loss is ``inf`` with gradient -1. A
+    label at ``inf`` alone is 0, but for ``z_loss``, which is ``inf`` then.
+
+    References:
+      Szegedy et al., `Rethinking the Inception Architecture for Computer Vision
+      <https://arxiv.org/abs/1512.00567>`_, 2016, for the smoothing; Chowdhery et al., `PaLM
+      <https://arxiv.org/abs/2204.02311>`_, 2022, for ``z_loss``.
 
     Example:
       >>> import numpy as np
@@ -66,48 +71,96 @@ def softmax_cross_entropy(
       >>> logits = np.array([[1.5, -0.5, 2.0], [0.0, 0.0, -np.inf]])
       >>> softmax_cross_entropy(logits, np.array([2, 0])).round(4)
       array([0.5239, 0.6931])
+      >>> mixed = np.array([[0.3, 0.0, 0.7], [0.5, 0.5, 0.0]])
+      >>> softmax_cross_entropy(logits, mixed).round(4)
+      array([0.6739, 0.6931])
     """
     label_smoothing = checked_float("label_smoothing", label_smoothing, low=0.0, high=1.0)
+    z_loss = checked_float("z_loss", z_loss, low=0.0)
+    many = getattr(labels, "ndim", None) == getattr(logits, "ndim", 0) and is_floating(labels)
+    loss = _of_distribution if many else _of_class_ids
+    return loss(logits, labels, label_smoothing, class_weights, z_loss, where, axis)
+
+
+def _of_class_ids(
+    logits: Any, labels: Any, smoothing: Any, class_weights: Any, z_loss: Any, where: Any, axis: int
+) -> Any:
     xp, logits, labels, where, valid = class_scores(logits, labels, where, axis)
-    loss = softplus(log_odds_against(xp, logits, labels, where))
-    if is_number(label_smoothing) and label_smoothing == 0.0:
-        return of_valid(loss, valid)
-    lead, _ = apply_rule(xp, _Lead(), (logits, labels), where=where)
-    return of_valid(loss + label_smoothing * xp.where(loss == math.inf, 0.0, lead), valid)
-
-
-@dataclass(frozen=True)
-class _Lead(RowRule):
-    """Values: by how much the label leads the classes on average, and their number, a constant.
-
-    Classes at -inf are not there. 0 where the label itself is left out.
-    """
-
-    def values(self, xp: Any, params: Any, where: Any, logits: Any, labels: Any) -> Any:
-        own = at_class(logits, labels)
+    loss, shift, total = class_cross_entropy(xp, logits, labels, where)
+    ours: Any = loss
+    if class_weights is not None:
+        factor = of_class(xp.reshape(_class_weights(class_weights, logits), (-1,)), labels)
+        ours = factor * _unless_0(xp, factor, loss)
+    if not _is_0(smoothing) and class_weights is None:
+        lead = class_lead(xp, logits, labels, where)
+        ours = loss + smoothing * xp.where(loss == math.inf, 0.0, lead)
+    elif not _is_0(smoothing):
+        shares = _class_weights(class_weights, logits) * _even_shares(xp, logits, where)
+        spread, _ = _cross_entropy(xp, logits, shares, where)
         if where is not None:
-            logits = xp.where(where, logits, -math.inf)
-            own = xp.where(at_class(where, labels), own, -math.inf)
+            spread = xp.where(at_class(where, labels), spread, 0.0)
+        ours = (1.0 - smoothing) * ours + smoothing * spread
+    loss = ours
+    if not _is_0(z_loss):
+        there = total > 0 if where is None else (total > 0) & at_class(where, labels)
+        square = _square(xp, shift + xp.log(xp.where(there, total, 1.0)))
+        loss = loss + z_loss * xp.where(there, square, 0.0)
+    return of_valid(loss, valid)
 
-        def terms(x: Any, own: Any) -> tuple[Any, Any]:
-            own, present = own[..., None], x > -math.inf
-            return -_over(xp, xp.where(present, x, own), own), xp.astype(present, x.dtype)
 
-        there = own > -math.inf
-        lead, count = sums_of_terms(xp, terms, (logits, xp.where(there, own, 0.0)))
-        count = xp.where(there, count, math.inf)
-        return lead / count, count
+def _of_distribution(
+    logits: Any,
+    targets: Any,
+    smoothing: Any,
+    class_weights: Any,
+    z_loss: Any,
+    where: Any,
+    axis: int,
+) -> Any:
+    xp, logits, targets, where = checked_labels(logits, targets, where, axis, targets_name="labels")
+    if where is not None:
+        targets = xp.where(where, targets, 0.0)
+    if not _is_0(smoothing):
+        targets = (1.0 - smoothing) * targets + smoothing * _even_shares(xp, logits, where)
+    if class_weights is not None:
+        targets = _class_weights(class_weights, logits) * targets
+    loss, log_total = _cross_entropy(xp, logits, targets, where)
+    return loss if _is_0(z_loss) else loss + z_loss * _square(xp, log_total)
 
-    def derivatives(
-        self, index: int, xp: Any, params: Any, where: Any, values: Any, logits: Any, labels: Any
-    ) -> tuple[Any, ...]:
-        if index == 1:
-            return None, None
-        _, count = values
-        present = logits > -math.inf if where is None else where & (logits > -math.inf)
-        own = xp.where(count == math.inf, 0.0, 1.0)[..., None]
-        of_label = replaced_at_class(xp.zeros_like(logits), labels, 1.0)
-        return own * of_label - xp.where(present, 1.0 / count[..., None], 0.0), None
+
+def _cross_entropy(xp: Any, logits: Any, targets: Any, where: Any) -> tuple[Any, Any]:
+    """`-Σ t log softmax(s)`, of terms none of which is negative, and `log Σ e^s`."""
+    peak, log_total = log_sum_exp(xp, logits, where)
+    loss = sum_below(xp, logits, targets, peak, where) + label_sum(targets) * log_total
+    return loss, peak + log_total
+
+
+def _even_shares(xp: Any, logits: Any, where: Any) -> Any:
+    """1 over the number of classes, of which those at -inf are none."""
+    known = logits > -math.inf if where is None else where & (logits > -math.inf)
+    count = label_count(known, logits)[..., None]
+    return xp.astype(known, logits.dtype) / xp.where(count > 0, count, 1.0)
+
+
+def _class_weights(weights: Any, logits: Any) -> Any:
+    shaped = per_label("class_weights", weights, logits)
+    check_at_least_0("class_weights", weights)
+    return shaped
+
+
+def _is_0(value: Any) -> bool:
+    return is_number(value) and value == 0.0
+
+
+def _unless_0(xp: Any, factor: Any, loss: Any) -> Any:
+    """The loss; no larger than a number where it is multiplied by 0."""
+    return xp.where(factor == 0, xp.clip(loss, None, float(xp.finfo(loss.dtype).max)), loss)
+
+
+def _square(xp: Any, x: Any) -> Any:
+    """`x²`; inf without a gradient where x decides the softmax."""
+    near = decided(x)
+    return xp.where(xp.abs(near) < xp.abs(x), math.inf, near * near)
 
 
 def softmax_focal(
@@ -257,56 +310,15 @@ def multilabel_softmax(
     xp, logits, targets, where = checked_labels(logits, targets, where, axis)
     relevant = xp.astype(relevance(xp, targets, logits.dtype), xp.bool)
     count = label_count(relevant if where is None else relevant & where, logits)
-    shift, log_total = apply_rule(xp, _LogSumExp(), (logits, targets), where=where)
-    below = sum_over_labels(xp, _BELOW, (logits, targets, shift), where=where)
+    peak, log_total = log_sum_exp(xp, logits, where)
+    below = sum_over_labels(xp, _BELOW, (logits, targets, peak), where=where)
     return (below + count * log_total) / xp.where(count == 0, 1.0, count)
-
-
-@dataclass(frozen=True)
-class _LogSumExp(RowRule):
-    """Values: the largest logit, a constant here, and `log Σ e^(s - largest)`.
-
-    Labels at inf share the probability, without a gradient.
-    """
-
-    def values(self, xp: Any, params: Any, where: Any, logits: Any, targets: Any) -> Any:
-        (targets,) = masked_arrays(xp, where, (targets,))
-        if where is not None:
-            logits = xp.where(where, logits, -math.inf)
-        peak = row_max(xp, logits)
-        peak = xp.where(peak == -math.inf, 0.0, peak)
-
-        def by_side(x: Any, y: Any, peak: Any) -> tuple[Any, Any]:
-            relevant, term = relevance(xp, y, x.dtype), xp.exp(_over(xp, x, peak[..., None]))
-            return relevant * term, (1.0 - relevant) * term
-
-        ups, downs = sums_of_terms(xp, by_side, (logits, targets, peak))
-        # one relevant label far above the others: the loss keeps its digits
-        alone = ups == 1.0
-        total = xp.where(alone | (ups + downs == 0), 1.0, ups + downs)
-        return peak, xp.where(alone, xp.log1p(downs), xp.log(total))
-
-    def derivatives(
-        self, index: int, xp: Any, params: Any, where: Any, values: Any, logits: Any, targets: Any
-    ) -> tuple[Any, ...]:
-        if index == 1:
-            return None, None
-        peak, log_total = (value[..., None] for value in values)
-        share = xp.exp(_over(xp, logits, peak) - log_total)
-        counted = ~xp.isinf(logits) if where is None else where & ~xp.isinf(logits)
-        return None, xp.where(counted, share, 0.0)
-
-
-def _over(xp: Any, logits: Any, peak: Any) -> Any:
-    """`s - peak`, where two of inf differ by 0."""
-    tied = xp.isinf(logits) & (logits == peak)
-    return xp.where(tied, 0.0, logits) - xp.where(tied, 0.0, peak)
 
 
 def _below(xp: Any, params: Any, logits: Any, targets: Any, peak: Any) -> Any:
     """How far a relevant label is below the largest."""
     relevant = relevance(xp, targets, logits.dtype)
-    return relevant * xp.where(relevant == 0, 0.0, -_over(xp, logits, peak[..., None]))
+    return relevant * xp.where(relevant == 0, 0.0, -over(xp, logits, peak[..., None]))
 
 
 def _below_by_logits(xp: Any, params: Any, logits: Any, targets: Any, peak: Any) -> Any:

@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 
 from mlc_losses._array.arguments import check_floating, check_jax, positive_integer
 from mlc_losses._array.class_arguments import check_class_ids
-from mlc_losses._array.namespace import namespace, shape_of
+from mlc_losses._array.labels import label_any
+from mlc_losses._array.namespace import can_look, namespace, shape_of
 from mlc_losses.targets import check_ids
 
 
@@ -49,7 +50,7 @@ def checked_head(
             f"where must have one entry per example and label, {(rows, num_labels)}, "
             f"got {shape_of(where)}"
         )
-    from_ids = _targets_are_ids(xp, targets, rows, num_labels)
+    from_ids = _targets_are_ids(xp, targets, where, rows, num_labels)
     return Head(features, kernel, bias, targets, from_ids, weights, where, block_size)
 
 
@@ -93,18 +94,28 @@ def name_of(loss: Any) -> str:
     return getattr(loss, "__name__", repr(loss))
 
 
-def _targets_are_ids(xp: Any, targets: Any, rows: int, num_labels: int) -> bool:
+def _targets_are_ids(xp: Any, targets: Any, where: Any, rows: int, num_labels: int) -> bool:
     shape = shape_of(targets)
     integer = xp.isdtype(targets.dtype, "integral")
     if shape == (rows,) and integer:
-        check_class_ids(targets, num_labels)
+        check_class_ids(_of_known_rows(xp, targets, where), num_labels)
         return False
     if shape == (rows, num_labels):
         return False
     if len(shape) == 2 and shape[0] == rows and integer:
-        check_ids(targets, num_labels)
+        check_ids(_of_known_rows(xp, targets, where), num_labels)
         return True
     raise ValueError(
         f"targets must be multi-hot {(rows, num_labels)}, integer ids ({rows}, P) or integer "
         f"class ids {(rows,)}, got shape {shape} and dtype {targets.dtype}"
     )
+
+
+def _of_known_rows(xp: Any, ids: Any, where: Any) -> Any:
+    """The ids, 0 in a row that `where` leaves out as a whole: no loss looks at what stands there.
+
+    Where ids are not looked at, as they are.
+    """
+    if where is None or not can_look(ids):
+        return ids
+    return xp.where(xp.reshape(label_any(where), (-1,) + (1,) * (ids.ndim - 1)), ids, 0)

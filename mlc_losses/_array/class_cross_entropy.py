@@ -1,0 +1,205 @@
+"""Softmax cross-entropy of one class per example."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from mlc_losses._array.backend import is_jax_namespace, is_torch_namespace
+from mlc_losses._array.labels import (
+    at_class,
+    in_range,
+    is_class,
+    label_max,
+    label_sum,
+)
+from mlc_losses._array.row_rules import RowRule, apply_rule, is_finite, row_max, sums_of_terms
+
+# a label with a smaller share has lost digits of it, or all of them
+_LEAST_SHARE = 1e-30
+# of a sum that is 1 and more: what is left of it without the 1 has then all but 4 of its bits
+_ENOUGH = 1 / 16
+
+
+def class_cross_entropy(
+    xp: Any, logits: Any, labels: Any, where: Any = None
+) -> tuple[Any, Any, Any]:
+    """`log Σ e^s - s_y` of logits `[..., L]` and class ids `[...]`; 0 where the label is left out.
+
+    And a shift, a constant, with `Σ e^(s - shift)`, which is differentiable.
+    """
+    loss, shift, total = apply_rule(xp, ClassCrossEntropy(), (logits, labels), where=where)
+    return loss, shift, total
+
+
+@dataclass(frozen=True)
+class ClassCrossEntropy(RowRule):
+    """The sum over the other classes is never found by subtracting: small losses keep their digits.
+
+    The derivatives are the shares of the classes, and at the label what is missing there.
+    """
+
+    def values(self, xp: Any, params: Any, where: Any, logits: Any, labels: Any) -> Any:
+        if is_jax_namespace(xp) and where is None:
+            from mlc_losses._array import jax_runs
+
+            return jax_runs.quick_or_exact(_quick_values, _values, params, (logits, labels))
+        return _values(xp, params, logits, labels, where)
+
+    def derivatives(
+        self, index: int, xp: Any, params: Any, where: Any, values: Any, logits: Any, labels: Any
+    ) -> tuple[Any, ...]:
+        if index == 1:
+            return None, None, None
+        terms = _terms(xp, _known(xp, where, logits), values[1])
+        return _by_logits(xp, values, terms, labels), None, terms
+
+    shares_terms = True
+
+    def values_and_derivative(
+        self, xp: Any, params: Any, where: Any, logits: Any, labels: Any
+    ) -> tuple[Any, Any]:
+        """On JAX, where the terms `e^(s - shift)` are written down once."""
+        from mlc_losses._array import jax_runs
+
+        terms, *found = jax_runs.quick_or_again(_quick_terms, _exact_terms, (logits, labels, where))
+        values = _finished(xp, *found)
+        return values, _by_logits(xp, values, terms, labels)
+
+    keeps_derivative = True
+    in_one_kernel = True
+
+    def finite_values(
+        self, xp: Any, params: Any, where: Any, *arrays: Any, derivative: Any = None
+    ) -> Any:
+        """By PyTorch's own softmax."""
+        logits, labels = arrays
+        ids = in_range(xp, labels, logits)[..., None]
+        own, known = logits.gather(-1, ids), None
+        if where is not None:
+            # a label that is left out is alone
+            known = where.gather(-1, ids)
+            own = xp.where(known, own, 0.0)
+            logits = xp.where(where & known, logits, -math.inf).scatter_(-1, ids, own)
+        share = xp.softmax(logits, -1, out=derivative)
+        of_label = share.gather(-1, ids)
+        least, most = (float(x) for x in of_label.aminmax()) if len(of_label) else (0.0, 0.0)
+        if least > _LEAST_SHARE:
+            shift, total = own, 1.0 / of_label
+            far = -xp.log(of_label)
+        else:
+            shift, total = xp.amax(logits, -1, True), 1.0 / xp.amax(share, -1, True)
+            far = shift - own + xp.log(total)
+            if not is_finite(far):
+                return None
+        if most > 1.0 - _ENOUGH:
+            rest = share.scatter_(-1, ids, 0.0).sum(-1, keepdim=True)
+        else:
+            rest = 1.0 - of_label
+        if derivative is not None:
+            share.scatter_(-1, ids, -rest)
+        loss = xp.where(rest < 0.5, -xp.log1p(-rest), far)
+        return loss[..., 0], shift[..., 0], total[..., 0]
+
+
+def _known(xp: Any, where: Any, logits: Any) -> Any:
+    """The logits, -inf where `where` is False."""
+    return logits if where is None else xp.where(where, logits, -math.inf)
+
+
+def _with_own(xp: Any, where: Any, logits: Any, labels: Any) -> tuple[Any, Any, Any]:
+    """The same, those of the labels, and which of these are known; None for all."""
+    logits = _known(xp, where, logits)
+    return logits, at_class(logits, labels), None if where is None else at_class(where, labels)
+
+
+def _terms(xp: Any, logits: Any, shift: Any) -> Any:
+    """`e^(s - shift)`, 1 at inf, where the shift is the largest finite number."""
+    term = xp.exp(logits - shift[..., None])
+    return xp.where(logits == math.inf, 1.0, term)
+
+
+def _values(xp: Any, params: Any, logits: Any, labels: Any, where: Any = None) -> tuple[Any, ...]:
+    logits, own, known = _with_own(xp, where, logits, labels)
+    peak = row_max(xp, logits)
+    shift = _finite(xp, peak)
+
+    def terms(logits: Any, peak: Any) -> tuple[Any, Any]:
+        term = xp.exp(logits - peak[..., None])
+        return term, xp.where(logits >= peak[..., None], 0.0, term)
+
+    # PyTorch's compiler finds the largest and the sums in one loop over the examples, if nothing
+    # comes between; what is inf - inf is not used
+    peaks = peak if is_torch_namespace(xp) else shift
+    total, below = sums_of_terms(xp, terms, (logits, peaks))
+    total = xp.where(xp.isinf(peak), xp.astype(peak > 0, total.dtype), total)
+    alone = (own == peak) & (total < below + 1.5)
+    rest = xp.where(alone, below, total - _own_term(xp, own, shift))
+    return _finished(xp, own, known, shift, rest)
+
+
+def _exact_terms(xp: Any, logits: Any, labels: Any, where: Any) -> tuple[Any, ...]:
+    """The terms without that of the label, and what `_finished` is made of."""
+    logits, own, known = _with_own(xp, where, logits, labels)
+    shift = _finite(xp, label_max(logits))
+    others = xp.where(is_class(logits, labels), 0.0, _terms(xp, logits, shift))
+    return others, own, known, shift, label_sum(others)
+
+
+def _quick_terms(xp: Any, logits: Any, labels: Any, where: Any) -> tuple[tuple[Any, ...], Any]:
+    """The same with the label's own logit as shift, and whether no sum has overflowed."""
+    from mlc_losses._array import jax_rows
+
+    ids = in_range(xp, labels, logits)
+    known = None if where is None else jax_rows.entry(where, ids)
+    logits = _known(xp, where, logits)
+    own = jax_rows.entry(logits, ids)
+    shift = xp.where(xp.isfinite(own), own, 0.0)
+    others = jax_rows.replaced(xp.exp(logits - shift[..., None]), ids, 0.0)
+    rest = label_sum(others)
+    usable = own > -math.inf if known is None else (own > -math.inf) | ~known
+    return (others, own, known, shift, rest), xp.all(xp.isfinite(rest) & usable)
+
+
+def _quick_values(xp: Any, params: Any, logits: Any, labels: Any) -> tuple[tuple[Any, ...], Any]:
+    """The same without the largest logit, and whether no example has lost digits by it."""
+    own = xp.take_along_axis(logits, labels[..., None], axis=-1)[..., 0]
+    total = label_sum(xp.exp(logits - own[..., None]))
+    trusted = (total > 1.0 + _ENOUGH) & xp.isfinite(total) & xp.isfinite(own)
+    return (xp.log(total), own, total), xp.all(trusted)
+
+
+def _finished(xp: Any, own: Any, known: Any, shift: Any, rest: Any) -> tuple[Any, Any, Any]:
+    """The values from the sum over the other classes."""
+    own_term = _own_term(xp, own, shift)
+    total = rest + own_term
+    odds = rest / xp.where(own_term > 0, own_term, 1.0)
+    far = xp.log(xp.where(total > 0, total, 1.0)) - (own - shift)
+    loss = xp.where(rest < own_term, xp.log1p(odds), far)
+    most = float(xp.finfo(shift.dtype).max)
+    loss = xp.where((shift == most) & (own < most), math.inf, loss)
+    settled = (own == math.inf) | (total == 0)
+    if known is not None:
+        settled = settled | ~known
+    loss = xp.where(settled, 0.0, loss)
+    # XLA's exponential may lose a NaN
+    return xp.where(xp.isnan(shift), shift, loss), shift, total
+
+
+def _own_term(xp: Any, own: Any, shift: Any) -> Any:
+    return xp.exp(xp.where(own > shift, 0.0, own - shift))
+
+
+def _by_logits(xp: Any, values: Any, terms: Any, labels: Any) -> Any:
+    """The derivative of the loss; the terms may lack that of the label."""
+    loss, _, total = values
+    factor = xp.where(loss == 0, 0.0, 1.0 / xp.where(total == 0, 1.0, total))
+    factor = xp.where(xp.isnan(loss), loss, factor)
+    at_label = xp.expm1(-loss)[..., None]
+    return xp.where(is_class(terms, labels), at_label, terms * factor[..., None])
+
+
+def _finite(xp: Any, x: Any) -> Any:
+    most = float(xp.finfo(x.dtype).max)
+    return xp.clip(x, -most, most)

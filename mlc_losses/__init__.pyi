@@ -80,6 +80,12 @@ from .losses.contrastive.supervised import (
 from .losses.contrastive.supervised import (
     supcon as supcon,
 )
+from .losses.hierarchy import (
+    Hierarchy as Hierarchy,
+)
+from .losses.hierarchy import (
+    max_constraint as max_constraint,
+)
 from .losses.imbalance import (
     balanced_pos_weights as balanced_pos_weights,
 )
@@ -97,6 +103,12 @@ from .losses.imbalance import (
 )
 from .losses.imbalance import (
     logit_adjust as logit_adjust,
+)
+from .losses.label_ranking import (
+    auc_margin as auc_margin,
+)
+from .losses.label_ranking import (
+    smooth_average_precision as smooth_average_precision,
 )
 from .losses.overlap import (
     sigmoid_f1 as sigmoid_f1,

@@ -90,6 +90,8 @@ class Case:
     right_infinity_is_deletion: bool = True
     # the derivative by a label scored wrong at infinity is the limit of the derivatives before it
     derivative_at_infinity: bool = True
+    # labels may be put in another order or left out: no label is tied to another
+    labels_are_alike: bool = True
     takes_targets: bool = True
     # looks across the batch `[n, L]`, and its oracle too; the result has any shape
     across_batch: bool = False

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import cases_average_k
 import cases_contrastive
+import cases_hierarchy
+import cases_label_ranking
 import cases_top_k
 import oracles
 import oracles_ranking
@@ -105,4 +107,6 @@ CASES = [
     *cases_top_k.CASES,
     *cases_average_k.CASES,
     *cases_contrastive.CASES,
+    *cases_hierarchy.CASES,
+    *cases_label_ranking.CASES,
 ]  # fmt: skip

@@ -34,6 +34,8 @@ GATHERS = {
     "smooth_top_k_hinge",
     "noised_top_k_hinge",
     "average_k_two_head",  # of tied scores it counts the first
+    "max_constraint",  # looks from a label at those below it
+    "smooth_average_precision",  # its labels are rows here: it compares the columns, its examples
 }
 OVERLAP = [Case(loss, None, across_batch=True) for loss in (ml.soft_f1, ml.sigmoid_f1, ml.tversky)]
 COLLECTIVE = re.compile(

@@ -21,8 +21,10 @@ from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 import mlc_losses as m
 from mlc_losses import sharded
+from mlc_losses.scale._arguments import name_of
 
 N, L, D = 4, 16, 3
+HIERARCHY = m.Hierarchy(np.stack([np.arange(1, L), np.arange(L - 1) // 2], axis=1), L)
 BOTH = {"labels": "columns", "batch": "rows"}
 LABELS, ALL_LABELS, BATCH = (
     {"labels": "columns"},
@@ -96,6 +98,19 @@ CHECKS: dict[str, Check] = {
     "pairwise_hinge": (m.pairwise_hinge, BATCH, HOT, {}),
     "two_way": (m.two_way, BOTH, HOT, {"where": "where"}),
     "soft_f1": (m.soft_f1, BOTH, HOT, {}),
+    "smooth_average_precision": (
+        partial(m.smooth_average_precision, temperature=0.5),
+        BOTH,
+        HOT,
+        {"where": "where"},
+    ),
+    "auc_margin": (m.auc_margin, BOTH, HOT, {"where": "where"}),
+    "max_constraint": (
+        partial(m.max_constraint, hierarchy=HIERARCHY),
+        BATCH,
+        HOT,
+        {"where": "where"},
+    ),
     "two heads": (
         lambda s, t, y: m.average_k_two_head(s, t, y, 2.5),
         BOTH,
@@ -164,8 +179,10 @@ def eager(mesh: Any) -> None:
 
 def refused(mesh: Any) -> None:
     given = arrays()
-    for loss in (m.pairwise_hinge, m.multilabel_margin, m.warp, m.calibrated_ranking):
-        message = f"{loss.__name__} cannot be split over labels: it "
+    in_hierarchy = partial(m.max_constraint, hierarchy=HIERARCHY)
+    compared = (m.pairwise_hinge, m.multilabel_margin, m.warp, m.calibrated_ranking)
+    for loss in (*compared, in_hierarchy):
+        message = f"{name_of(loss)} cannot be split over labels: it "
         try:
             sharded(loss, mesh, **LABELS)(given["logits"], given["targets"])
         except ValueError as error:

@@ -69,6 +69,7 @@ KEYS = RNG.normal(size=(5, 7))
 KEY_TARGETS = (RNG.random((5, 7)) < 0.5).astype(float)
 KEY_WHERE = np.array([True, True, False, True, True])
 KEPT = KEY_TARGETS, KEY_WHERE
+WHERE = RNG.random((6, 7)) < 0.7
 
 
 def _with_keys(loss: Any) -> Callable[..., Any]:
@@ -111,6 +112,13 @@ def _exact_of_many(scores: Any) -> Any:
 TABLE = ml.LabelPowerset(np.tri(7, dtype=bool))
 
 
+HIERARCHY = ml.Hierarchy(np.array([[1, 0], [2, 0], [3, 1], [4, 1], [5, 2], [6, 5], [6, 3]]), 7)
+
+
+def _masked_max_constraint(scores: Any, targets: Any, where: Any) -> Any:
+    return ml.max_constraint(scores, targets, HIERARCHY, where=where)
+
+
 def _adjusted(scores: Any, labels: Any, counts: Any) -> Any:
     return ml.softmax_cross_entropy(ml.logit_adjust(scores, counts), labels)
 
@@ -147,6 +155,9 @@ OTHERS = [
     Subject("perturbed_kth_largest-many", _exact_of_many, (RNG.normal(size=(2, 160)) * 3,),
             twice=False),
     _across("LabelPowerset.marginals", TABLE.marginals, (SCORES,)),
+    Subject("Hierarchy.coherent", HIERARCHY.coherent, (SCORES,)),
+    Subject("max_constraint-where", _masked_max_constraint, (*_scored, WHERE)),
+    _plain("Hierarchy.closure", HIERARCHY.closure, (TARGETS > 0.5,)),
     _plain("LabelPowerset.decode", TABLE.decode, (LABELS,)),
     _plain("perturbed_top_k_mask-sample", _sampled(ml.perturbed_top_k_mask), (SCORES, NOISE)),
     _plain("perturbed_top_k_mask-exact", _exact(ml.perturbed_top_k_mask), (SCORES,)),

@@ -52,6 +52,7 @@ def other_calls() -> dict[str, Callable[[], Any]]:
     points = jnp.asarray(rng.normal(size=(N, 4)))
     ids = jnp.asarray(rng.integers(-1, L, (N, 5)))
     powerset = ml.LabelPowerset.fit(targets)
+    hierarchy = ml.Hierarchy.fit(jnp.stack([jnp.arange(1, L), jnp.arange(L - 1) // 2], axis=1), L)
     set_ids, set_logits = jnp.zeros(N, int), jnp.zeros((N, powerset.num_sets))
     key = jax.random.key(0)
     queue = ml.init_queue(8, 4, L, like=points)
@@ -92,6 +93,8 @@ def other_calls() -> dict[str, Callable[[], Any]]:
         "LabelPowerset.encode": lambda: powerset.encode(targets),
         "LabelPowerset.decode": lambda: powerset.decode(set_ids),
         "LabelPowerset.marginals": lambda: powerset.marginals(set_logits),
+        "Hierarchy.closure": lambda: hierarchy.closure(targets),
+        "Hierarchy.coherent": lambda: hierarchy.coherent(scores),
         "metrics.label_propensities": lambda: metrics.label_propensities(counts, 100),
         "metrics.average_k_accuracy": lambda: metrics.average_k_accuracy(scores, labels, 0.5),
         "metrics.top_k_accuracy": lambda: metrics.top_k_accuracy(scores, labels, 3),

@@ -19,6 +19,7 @@ ROOT = Path(__file__).parents[1]
 WITHOUT_TARGETS = {"contrastive", "n_pair", "zlpr_kl"}
 # what stands beside the losses of its family
 NOT_LOSSES = {
+    "Hierarchy",
     "LabelPowerset",
     "average_k_pseudo_labels",
     "average_k_threshold",

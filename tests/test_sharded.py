@@ -51,6 +51,19 @@ def test_wrong_arguments_are_named() -> None:
         sharded(supcon, mesh, labels="devices")(logits, logits)
 
 
+def test_labels_are_the_last_axis() -> None:
+    """On another one the loss would sum over a part of the examples, or of the labels."""
+    mesh = jax.make_mesh((1,), ("devices",))
+    logits = jnp.zeros((4, 4))
+    for over in ({"batch": "devices"}, {"labels": "devices"}):
+        with pytest.raises(ValueError, match=r"the labels are the last axis .* got axis=0 of 2"):
+            sharded(partial(zlpr, axis=0), mesh, **over)(logits, logits)
+    # neither the labels nor the examples
+    pixels = jnp.zeros((4, 3, 5))
+    split = sharded(partial(zlpr, axis=1), mesh, batch="devices")
+    np.testing.assert_allclose(split(pixels, pixels), zlpr(pixels, pixels, axis=1))
+
+
 def test_arguments_may_be_named_or_bound() -> None:
     mesh = jax.make_mesh((1,), ("devices",))
     cosines, labels = jnp.linspace(-1.0, 1.0, 12).reshape(3, 4), jnp.array([0, 3, 1])

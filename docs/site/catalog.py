@@ -17,6 +17,8 @@ FAMILIES = {
     "ZLPR": ("losses.zlpr",),
     "One label at a time": ("losses.binary",),
     "Ranking of labels": ("losses.ranking", "losses.ranking_sets"),
+    "Ranking of examples": ("losses.label_ranking",),
+    "Labels in a hierarchy": ("losses.hierarchy",),
     "Set overlap over the batch": ("losses.overlap",),
     "Imbalanced labels": ("losses.imbalance",),
     "Label sets as classes or sequences": ("losses.powerset", "losses.sequence"),

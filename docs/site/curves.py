@@ -55,6 +55,14 @@ def _pair_weights(points: Any, targets: Any) -> Any:
     return ml.contrastive(points, ml.jaccard_weights(targets))
 
 
+def _smooth_average_precision(logits: Any, targets: Any) -> Any:
+    return ml.smooth_average_precision(logits, targets, temperature=0.5)
+
+
+def _in_a_hierarchy(logits: Any, targets: Any) -> Any:
+    return ml.max_constraint(logits, targets, ml.Hierarchy(np.array([[0, 1]]), 3))
+
+
 # losses of another call shape than the one that the list of cases tests, and what to add
 OTHERS: dict[str, tuple[Callable[[], Scene], Callable[..., Any], str]] = {
     "average_k_two_head": (
@@ -62,11 +70,18 @@ OTHERS: dict[str, tuple[Callable[[], Scene], Callable[..., Any], str]] = {
         _two_heads,
         f"Both heads have these scores; `k=2.5`.{FIXED_WEIGHTS}",
     ),
+    "auc_margin": (scenes.one_logit_in_batch, ml.auc_margin, ""),
     "contrastive": (scenes.one_pair, _pair_weights, "The weights are `jaccard_weights(targets)`."),
     "label_powerset": (scenes.one_score, ml.label_powerset, "Classes are label sets."),
     "label_sequence": (scenes.one_step, ml.label_sequence, ""),
     "label_set_sequence": (scenes.one_step, _set_sequence, ""),
+    "max_constraint": (scenes.one_logit, _in_a_hierarchy, "It is below the relevant one of these."),
     "sigmoid_f1": (scenes.one_logit_in_batch, ml.sigmoid_f1, ""),
+    "smooth_average_precision": (
+        scenes.one_logit_in_batch,
+        _smooth_average_precision,
+        "`temperature=0.5`.",
+    ),
     "soft_f1": (scenes.one_logit_in_batch, ml.soft_f1, ""),
     "tversky": (scenes.one_logit_in_batch, ml.tversky, ""),
 }

@@ -70,7 +70,7 @@ def splits(name: str, axis: str) -> bool | None:
     if known[0].embedded and axis == "labels":
         return False
     arrays, keywords = known[0].draw(0, n=8, num_labels=6)
-    loss = known[0].loss
+    loss = inspect.unwrap(known[0].loss)  # not with rows and columns turned
     if "noise" in inspect.signature(getattr(ml, name)).parameters:
         loss = getattr(ml, name)  # the case has noise of its own, in NumPy
         keywords = {"k": keywords["k"], "noise": np.zeros((8, 6, 1))}

@@ -12,7 +12,7 @@ from array_api_compat import is_array_api_obj
 
 from mlc_losses._array.backend import is_jax_array, is_torch_array
 from mlc_losses._array.host import first_index, to_host
-from mlc_losses._array.layout import label_shards
+from mlc_losses._array.layout import batch_shards, label_shards
 from mlc_losses._array.namespace import (
     Array,
     accept_numpy,
@@ -148,7 +148,14 @@ def checked_where(xp: Any, logits_name: str, logits: Any, where: Any, axis: int)
 def labels_last(xp: Any, x: Any, axis: int) -> Any:
     """`x` with that axis last."""
     axis = _checked_axis(axis, x.ndim)
-    return x if axis in (-1, x.ndim - 1) else xp.moveaxis(x, axis, -1)
+    if axis in (-1, x.ndim - 1):
+        return x
+    if label_shards(xp) is not None or (axis % x.ndim == 0 and batch_shards(xp) is not None):
+        raise ValueError(
+            "where labels or examples are split over devices, or taken in blocks, the labels are "
+            f"the last axis and the examples the first, got axis={axis} of {x.ndim}"
+        )
+    return xp.moveaxis(x, axis, -1)
 
 
 def _checked_axis(axis: Any, ndim: int) -> int:

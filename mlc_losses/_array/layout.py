@@ -7,7 +7,7 @@ from, ask here how to combine the results of all shards. On JAX only; elsewhere 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, NamedTuple, NoReturn, Protocol
@@ -78,6 +78,14 @@ def use_layout(layout: Layout) -> Iterator[None]:
         _layout.reset(token)
 
 
+def run_with_layout(xp: Any, layout: Layout, function: Callable[..., Any], *arguments: Any) -> Any:
+    """`function(*arguments)` under this layout, on the libraries that have one."""
+    if not is_jax_namespace(xp):  # PyTorch's compiler does not look into a context variable
+        return function(*arguments)
+    with use_layout(layout):
+        return function(*arguments)
+
+
 def current_layout() -> Layout:
     """The layout in use. A custom gradient keeps it: it may be traced later, under another one."""
     return _layout.get()
@@ -86,6 +94,11 @@ def current_layout() -> Layout:
 def label_shards(xp: Any) -> Any:
     """The `ShardedAxis` of the label axis, None if it is whole."""
     return _layout.get().labels if is_jax_namespace(xp) else None
+
+
+def examples_as_labels(xp: Any) -> Layout:
+    """The layout for arrays `[L, B]`, whose last axis is that of the examples."""
+    return Layout(labels=batch_shards(xp))
 
 
 def batch_shards(xp: Any) -> Any:

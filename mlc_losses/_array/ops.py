@@ -165,6 +165,13 @@ def matmul(a: Any, b: Any) -> Any:
     return xp.tensordot(a, b, axes=1)
 
 
+def with_axis_at(x: Any, axis: int, place: int) -> Any:
+    """`x` with that axis in another place: `moveaxis`, which PyTorch's `vmap` does not know."""
+    axes = list(range(x.ndim))
+    axes.insert(place % x.ndim, axes.pop(axis))
+    return namespace(x=x).permute_dims(x, tuple(axes))
+
+
 def entries_at(x: Any, indices: Any) -> Any:
     """The entries of `x` `[..., L]` at the `indices` `[..., W]`, along the last axis."""
     xp = namespace(x=x)

@@ -1,4 +1,7 @@
-"""Pairs of labels: every relevant label is to score above every other one, pair by pair."""
+"""Pairs of labels: every relevant label is to score above every other one, pair by pair.
+
+With `axis=0` they are pairs of examples: the losses rank the examples of each label.
+"""
 
 from __future__ import annotations
 
@@ -91,6 +94,10 @@ def pairwise_hinge(
     By one sort, in O(L log L). The gradient of a negative is the number of positives that it
     violates, of a positive minus the number of negatives; a pair exactly at the margin is no
     violation. A label right at infinity violates nothing; a wrong one makes the loss ``inf``.
+
+    With ``axis=0`` it ranks the examples of each label, as any ranking loss does. With
+    ``normalize=True`` it is then the hinge surrogate of 1 - AUROC of each label, nowhere below it
+    at ``margin=1``.
 
     Limits: :func:`multilabel_margin` is this divided by L. Published codes divide by other
     numbers (20 times the batch, L, or nothing), so compare their values with care.

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import inspect
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import jax
@@ -68,7 +69,8 @@ def sharded_loss(
     def over_devices(*args: Any, **keywords: Any) -> Any:
         call, arrays = _arrays_apart(loss, args, keywords)
         kinds = _kinds_of_arrays(split, arrays, name_of(loss))
-        results = _kinds_of_result(split, call, arrays, kinds)
+        with _named_refusal(name_of(loss)):
+            results = _kinds_of_result(split, layout, call, arrays, kinds)
 
         def on_one_device(*parts: Any) -> Any:
             with use_layout(layout):
@@ -81,12 +83,8 @@ def sharded_loss(
             out_specs=tuple(split.spec(result.kinds) for result in results),
         )
         placed = _placed(split, arrays, kinds)
-        try:
+        with _named_refusal(name_of(loss)):
             program, closed_over = traced(everywhere, *placed)
-        except NeedsWholeAxisError as error:
-            raise ValueError(
-                f"{name_of(loss)} cannot be split over labels: it {error}; split it over the batch"
-            ) from None
         outputs = _run(program, closed_over, placed)
         return outputs[0] if len(outputs) == 1 else rows_and_more(*outputs)
 
@@ -97,6 +95,16 @@ def sharded_loss(
 def _run(program: Program, closed_over: Any, arrays: Any) -> Any:
     """Compiled once for what is to be computed, in eager code too."""
     return program(closed_over, *arrays)
+
+
+@contextlib.contextmanager
+def _named_refusal(loss: str) -> Iterator[None]:
+    try:
+        yield
+    except NeedsWholeAxisError as error:
+        raise ValueError(
+            f"{loss} cannot be split over labels: it {error}; split it over the batch"
+        ) from None
 
 
 def _names(mesh: Any, name: str, axes: Any) -> tuple[str, ...]:
@@ -191,7 +199,9 @@ class _Result(NamedTuple):
     rows: int | None = None  # how many of one device's; None is all
 
 
-def _kinds_of_result(split: Split, call: Any, arrays: dict[str, Any], kinds: Any) -> list[_Result]:
+def _kinds_of_result(
+    split: Split, layout: Layout, call: Any, arrays: dict[str, Any], kinds: Any
+) -> list[_Result]:
     """Told from how its shape grows when there are twice as many examples, or labels."""
 
     def shape_with(doubled: str | None) -> tuple[int, ...]:
@@ -200,7 +210,12 @@ def _kinds_of_result(split: Split, call: Any, arrays: dict[str, Any], kinds: Any
             sizes = (2 * n if k in grows else n for n, k in zip(shape_of(x), kinds, strict=True))
             return jax.ShapeDtypeStruct(tuple(sizes), x.dtype)
 
-        return tuple(jax.eval_shape(call, *map(like, arrays.values(), kinds)).shape)
+        try:
+            return tuple(jax.eval_shape(call, *map(like, arrays.values(), kinds)).shape)
+        except ValueError:
+            if doubled == LABELS:
+                _ask_for_reason(layout, call, arrays)
+            raise
 
     shape = shape_with(None)
     found = [OTHER] * len(shape)
@@ -221,6 +236,18 @@ def _kinds_of_result(split: Split, call: Any, arrays: dict[str, Any], kinds: Any
         _Result(whole, growth[0] // split.devices(whole[0])),
         _Result((OTHER, *whole[1:])),
     ]
+
+
+def _ask_for_reason(layout: Layout, call: Any, arrays: dict[str, Any]) -> None:
+    """A loss that takes one number of labels alone may say why it cannot have them in parts."""
+    try:
+        with use_layout(layout):
+            # a function anew, since a trace of this one is kept
+            jax.eval_shape(lambda *parts: call(*parts), *arrays.values())
+    except NeedsWholeAxisError:
+        raise
+    except Exception:  # outside of the mesh nothing else is to be learnt
+        return
 
 
 def _parted(split: Split, results: list[_Result], value: Any) -> tuple[Any, ...]:

@@ -1,0 +1,224 @@
+"""Reductions over a label and all labels below it, of a hierarchy: by levels, a pair at a time.
+
+A label's own entry and the results of its children are merged two by two, so each merge has two
+inputs and one output, and there is one merge for each edge. Merges that need no other of their
+level stand together: a level is two gathers, one elementwise step and one slice that is written.
+So no backend needs a scatter, and an example takes memory for its labels and edges alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import numpy as np
+
+from mlc_losses._array.backend import is_jax_namespace, is_torch_namespace
+from mlc_losses._array.host import constant
+from mlc_losses._array.labels import label_indices
+from mlc_losses._array.namespace import namespace, shape_of
+from mlc_losses._array.ops import stop_gradient, with_axis_at
+
+Merge = Callable[[Any, tuple[Any, ...], tuple[Any, ...]], tuple[Any, ...]]
+
+
+@dataclass(frozen=True, eq=False)
+class Levels:
+    """The merges of a hierarchy in the order of their levels.
+
+    Entries 0..L-1 are the labels' own. Merge m, of entries `left[m]` and `right[m]`, is the entry
+    L + m; `results[a]` is the entry of label a and all below it.
+    """
+
+    left: np.ndarray
+    right: np.ndarray
+    results: np.ndarray
+    ends: tuple[int, ...]  # of the levels, in merges
+
+
+def levels_of(inputs: Sequence[Sequence[int]], order: Sequence[int]) -> Levels:
+    """`inputs[a]` are the labels right below label a, which stand before it in the `order`.
+
+    Neighbours are merged, the label's own entry first: of equal ones a merge may keep the first.
+    """
+    num_labels = len(inputs)
+    level = [0] * num_labels
+    merges: list[tuple[int, int]] = []
+    results = list(range(num_labels))
+    for label in order:
+        entries = [label, *(results[below] for below in inputs[label])]
+        while len(entries) > 1:
+            merged = []
+            for left, right in zip(entries[::2], entries[1::2], strict=False):
+                merged.append(len(level))
+                merges.append((left, right))
+                level.append(1 + max(level[left], level[right]))
+            entries = merged + entries[len(merged) * 2 :]
+        results[label] = entries[0]
+    own = np.arange(num_labels)
+    by_level = np.argsort(np.array(level[num_labels:], dtype=np.int64), kind="stable")
+    new = np.concatenate([own, num_labels + np.argsort(by_level, kind="stable")])
+    left, right = new[np.array(merges, dtype=np.int64).reshape(-1, 2)[by_level]].T
+    ends = np.cumsum(np.bincount(level)[1:]) if merges else np.zeros(0, int)
+    return Levels(left, right, new[results], tuple(int(end) for end in ends))
+
+
+def first_largest(levels: Levels, keys: Any, classes: Any = None) -> Any:
+    """Of each label and those below it the one with the largest key `[..., L]`: its number.
+
+    The highest class goes first, of `classes` `[..., L]`. Of equal ones the label itself is taken,
+    else the winner of the child that stands first. NaN counts as infinity.
+    """
+    xp = namespace(keys=keys)
+    keys = stop_gradient(keys)
+    keys = xp.where(xp.isnan(keys), xp.inf, keys)
+    numbers = xp.broadcast_to(label_indices(keys), shape_of(keys))
+    state = (numbers, keys) if classes is None else (numbers, keys, classes)
+    return _reduced(xp, levels, "first largest", state)
+
+
+def any_of(levels: Levels, mask: Any) -> Any:
+    """Of each label, whether it or any below it is True."""
+    return _reduced(namespace(mask=mask), levels, "either", (mask,))
+
+
+def _first_largest(xp: Any, first: Any, second: Any) -> tuple[Any, ...]:
+    _, key, *rank = first
+    _, other_key, *other_rank = second
+    moves = other_key > key
+    if rank:
+        moves = (other_rank[0] > rank[0]) | ((other_rank[0] == rank[0]) & moves)
+    return tuple(xp.where(moves, b, a) for a, b in zip(first, second, strict=True))
+
+
+def _either(xp: Any, first: Any, second: Any) -> tuple[Any, ...]:
+    return (first[0] | second[0],)
+
+
+MERGES: dict[str, Merge] = {"first largest": _first_largest, "either": _either}
+
+
+def _reduced(xp: Any, levels: Levels, merge: str, state: tuple[Any, ...]) -> Any:
+    """The first of the arrays `[..., L]`, merged over each label and all labels below it."""
+    if not levels.ends:
+        return state[0]
+    if is_jax_namespace(xp):
+        return _jitted()(levels, merge, state)
+    # a level is then one piece of memory
+    arrays = [with_axis_at(x, -1, 0) for x in state]
+    schedule = [constant(x, state[0]) for x in (levels.left, levels.right, levels.results)]
+    return with_axis_at(_run_of(xp)(xp, merge, arrays, *schedule, levels.ends), 0, -1)
+
+
+def _run_of(xp: Any) -> Callable[..., Any]:
+    if is_torch_namespace(xp):
+        import torch
+
+        from mlc_losses._array import torch_rules
+
+        if torch.compiler.is_compiling():
+            return _as_one_operation
+        # what `vmap` maps cannot be written into what it does not
+        if torch_rules.is_transformed():
+            return _joined
+    return _in_place
+
+
+def _as_one_operation(xp: Any, merge: str, arrays: list[Any], *schedule: Any) -> Any:
+    from mlc_losses._array.torch_levels import over_levels
+
+    *numbers, ends = schedule
+    return over_levels(merge, arrays, *numbers, list(ends))
+
+
+def _in_place(
+    xp: Any, merge: str, arrays: list[Any], left: Any, right: Any, results: Any, ends: Any
+) -> Any:
+    entries = merged_in_place(xp, MERGES[merge], arrays, left, right, ends)
+    return xp.take(entries[0], results, axis=0)
+
+
+def merged_in_place(
+    xp: Any, merge: Merge, arrays: list[Any], left: Any, right: Any, ends: Sequence[int]
+) -> list[Any]:
+    """The arrays `[L, ...]` and, behind them, what the merges give."""
+    num_labels = shape_of(arrays[0])[0]
+    room = (ends[-1], *shape_of(arrays[0])[1:])
+    arrays = [xp.concat([x, xp.zeros_like(xp.broadcast_to(x[:1, ...], room))]) for x in arrays]
+    for start, end in zip((0, *ends), ends, strict=False):
+        merged = merge(xp, *_inputs(xp, arrays, left, right, start, end))
+        for x, new in zip(arrays, merged, strict=True):
+            x[num_labels + start : num_labels + end, ...] = new
+    return arrays
+
+
+def _joined(
+    xp: Any, merge: str, arrays: list[Any], left: Any, right: Any, results: Any, ends: Any
+) -> Any:
+    """The same where nothing may be written."""
+    for start, end in zip((0, *ends), ends, strict=False):
+        merged = MERGES[merge](xp, *_inputs(xp, arrays, left, right, start, end))
+        arrays = [xp.concat(pair) for pair in zip(arrays, merged, strict=True)]
+    return xp.take(arrays[0], results, axis=0)
+
+
+def _inputs(
+    xp: Any, arrays: list[Any], left: Any, right: Any, start: int, end: int
+) -> list[tuple[Any, ...]]:
+    """Of the merges of one level."""
+    return [tuple(xp.take(x, side[start:end], axis=0) for x in arrays) for side in (left, right)]
+
+
+@cache
+def _jitted() -> Callable[..., Any]:
+    """Compiled once for a hierarchy and shapes, in eager code too."""
+    import jax
+
+    return jax.jit(_on_jax, static_argnums=(0, 1))
+
+
+def _on_jax(levels: Levels, merge: str, state: tuple[Any, ...]) -> Any:
+    """In steps of one width, so that the program does not grow with the number of levels.
+
+    A step may begin the next level too early; what it writes there is written again.
+    """
+    from jax import lax
+    from jax import numpy as jnp
+
+    from mlc_losses._array import jax_rows
+    from mlc_losses._array.jax_axes import varying_like
+
+    num_labels, num_merges = state[0].shape[-1], len(levels.left)
+    # at most twice as many steps as levels
+    width = -(-num_merges // len(levels.ends))
+    begins = (0, *levels.ends[:-1])
+    starts = np.concatenate(
+        [np.arange(begin, end, width) for begin, end in zip(begins, levels.ends, strict=True)]
+    )
+    sides = (np.pad(x, (0, width)) for x in (levels.left, levels.right))
+    numbers = (starts, *sides, levels.results)
+    starts, left, right, results = (jnp.asarray(x, dtype=jnp.int32) for x in numbers)
+
+    def at(x: Any, places: Any) -> Any:
+        return x.at[places].get(mode="promise_in_bounds")
+
+    def of_row(*row: Any) -> Any:
+        def step(i: Any, entries: Any) -> Any:
+            inputs = (
+                tuple(at(x, lax.dynamic_slice_in_dim(side, starts[i], width)) for x in entries)
+                for side in (left, right)
+            )
+            merged = MERGES[merge](jnp, *inputs)
+            return tuple(
+                lax.dynamic_update_slice_in_dim(x, y, num_labels + starts[i], axis=0)
+                for x, y in zip(entries, merged, strict=True)
+            )
+
+        room = tuple(jnp.zeros(num_merges + width, x.dtype) for x in row)
+        entries = tuple(jnp.concatenate(pair) for pair in zip(row, room, strict=True))
+        entries = lax.fori_loop(0, len(starts), step, varying_like(entries))
+        return at(entries[0], results)
+
+    return jax_rows.by_rows(of_row, *state)

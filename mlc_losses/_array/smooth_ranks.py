@@ -1,0 +1,239 @@
+"""Smooth ranks of the examples of each label, without a `[B, B, L]` array.
+
+A rank is a sum over all other examples, so each is compared with each: in blocks of examples, value
+and derivative apart, so that differentiating it keeps no block. The relevant examples stand first
+in the blocks, and blocks beyond them are passed over: rare labels cost little.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from mlc_losses._array.backend import is_jax_namespace, is_torch_namespace
+from mlc_losses._array.batch import batch_sum, row_indices, whole_batch
+from mlc_losses._array.labels import columns, label_count, label_indices, label_sum
+from mlc_losses._array.layout import Layout, batch_shards, run_with_layout
+from mlc_losses._array.loops import choose, scan
+from mlc_losses._array.namespace import default_integer, device_of, is_number, namespace, shape_of
+from mlc_losses._array.ops import entries_at, sigmoid, with_axis_at
+from mlc_losses._array.row_rules import RowRule, apply_rule
+from mlc_losses._array.smooth_ranks_by_label import goes_by_label, missed, missed_by_scores
+
+# entries of one block of pairs: 4 MiB in float32; on an accelerator 32, for as many fewer steps
+_BLOCK_SIZE = 2**20
+_DEVICE_BLOCK_SIZE = 2**23
+# so few pairs are one block; more are at least so many blocks, to pass some of them over
+_FEW_PAIRS = 2**17
+_FEWEST_BLOCKS = 8
+# blocks of a program of PyTorch's compiler, which writes each of them out
+_COMPILED_BLOCKS = 16
+# of 1 / temperature: a steeper step is one for all numbers that differ by more than rounding
+_LARGEST_SCALE = 1e15
+
+
+def missed_precision(scores: Any, positive: Any, negative: Any, temperature: Any) -> Any:
+    """`Σ_P N_i / (A_i + N_i)` of each label of `[B, L]`: `[L]`.
+
+    `N_i = Σ_N σ((s_j - s_i) / τ)` and `A_i = 1 + Σ_{P, j != i} σ((s_j - s_i) / τ)`: with neither a
+    difference from 1 nor a product, it keeps its digits where it is small.
+    """
+    xp = namespace(scores=scores)
+    scale = _scale(xp, temperature)
+    scores = _decided(xp, scores, scale)
+    params, own = (scale,), (scores, positive, negative)
+    if batch_shards(xp) is None:
+        arrays = tuple(xp.permute_dims(whole_batch(x), (1, 0)) for x in own)
+        return _alone(xp, _MissedPrecision(together=True), arrays, params)
+    numbers = xp.broadcast_to(row_indices(scores)[:, None], shape_of(scores))
+    every, every_positive, every_negative = map(whole_batch, own)
+    # each device compares its own examples with all
+    arrays = every, scores, every_positive, every_negative, positive, numbers
+    arrays = tuple(xp.permute_dims(x, (1, 0)) for x in arrays)
+    return batch_sum(_alone(xp, _MissedPrecision(together=False), arrays, params)[None, :])
+
+
+def _scale(xp: Any, temperature: Any) -> Any:
+    if is_number(temperature):
+        return min(1.0 / temperature, _LARGEST_SCALE)
+    return xp.clip(1.0 / temperature, None, _LARGEST_SCALE)
+
+
+def _decided(xp: Any, scores: Any, scale: Any) -> Any:
+    """No larger than what a gap can hold; two infinities of one sign become a tie."""
+    largest = 0.5 * float(xp.finfo(scores.dtype).max)
+    largest = largest / (max(scale, 1.0) if is_number(scale) else xp.clip(scale, 1.0, None))
+    return xp.clip(scores, -largest, largest)
+
+
+def _alone(xp: Any, rule: RowRule, arrays: tuple[Any, ...], params: tuple[Any, ...]) -> Any:
+    """The last axis is that of the examples, all of which are here."""
+    return run_with_layout(xp, Layout(), apply_rule, xp, rule, arrays, params)[0]
+
+
+@dataclass(frozen=True)
+class _MissedPrecision(RowRule):
+    """Of `(scores, positive, negative)` `[L, B]`, each example against each; or, not `together`, of
+    `(every, own, every_positive, every_negative, own_positive, own_numbers)`, own ones against all.
+    """
+
+    together: bool
+
+    def _every_and_own(self, xp: Any, arrays: Any) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
+        if not self.together:
+            every, own, positive, negative, *about_own = arrays
+            return (every, positive, negative), (own, *about_own)
+        scores, positive, negative = arrays
+        numbers = xp.broadcast_to(label_indices(scores), shape_of(scores))
+        return arrays, (scores, positive, numbers)
+
+    def values(self, xp: Any, params: Any, where: Any, *arrays: Any) -> tuple[Any, ...]:
+        every, own = self._every_and_own(xp, arrays)
+
+        def add(total: Any, own: Any) -> tuple[Any, None]:
+            *_, ahead, level = _pairs(xp, params, every, own)
+            return total + label_sum(xp.where(own[1], ahead / (ahead + level), 0.0)), None
+
+        # 0, but a NaN is not to pass for a number, not even where nothing is relevant
+        start = label_sum(xp.where(xp.isnan(own[0]), own[0], 0.0))
+        if self.together and goes_by_label(xp, own[0]):
+            return (start + missed(xp, params[0], *arrays),)
+        return (_by_blocks(xp, add, start, every, own)[0],)
+
+    def derivatives(
+        self, index: int, xp: Any, params: Any, where: Any, values: Any, *arrays: Any
+    ) -> tuple[Any, ...]:
+        if index > (0 if self.together else 1):
+            return (None,)
+        if self.together and goes_by_label(xp, arrays[0]):
+            return (missed_by_scores(xp, params[0], *arrays),)
+        every, own = self._every_and_own(xp, arrays)
+
+        def add(total: Any, own: Any) -> tuple[Any, Any]:
+            moved = _moved(xp, params, every, own)
+            return total + xp.sum(moved, axis=-2), -label_sum(moved)
+
+        by_every, by_own = _by_blocks(xp, add, _zeros(xp, every[0]), every, own, keeps=True)
+        if self.together:
+            return (by_every + by_own,)
+        return (by_own if index else by_every,)
+
+
+def _pairs(xp: Any, params: Any, every: Any, own: Any) -> tuple[Any, ...]:
+    """Gaps `[..., own, every]`, who is a rival and who a peer in them, N and A of each own."""
+    scores, positive, negative = every
+    gaps = (scores[..., None, :] - own[0][..., :, None]) * params[0]
+    share = sigmoid(gaps)
+    numbers = xp.astype(label_indices(scores), own[2].dtype)[..., None, :]
+    rivals = negative[..., None, :]
+    peers = positive[..., None, :] & (own[2][..., :, None] != numbers)
+    ahead = label_sum(xp.where(rivals, share, 0.0))
+    level = 1.0 + label_sum(xp.where(peers, share, 0.0))
+    return gaps, share, rivals, peers, ahead, level
+
+
+def _moved(xp: Any, params: Any, every: Any, own: Any) -> Any:
+    """Of the terms of the own ones by each gap `[..., own, every]`."""
+    gaps, share, rivals, peers, ahead, level = _pairs(xp, params, every, own)
+    square = (ahead + level) * (ahead + level)
+    by_ahead = xp.where(own[1], level / square, 0.0)[..., None]
+    by_level = xp.where(own[1], -ahead / square, 0.0)[..., None]
+    weights = xp.where(rivals, by_ahead, xp.where(peers, by_level, 0.0))
+    return weights * (share * sigmoid(-gaps)) * params[0]
+
+
+def _by_blocks(
+    xp: Any,
+    add: Callable[..., Any],
+    total: Any,
+    every: tuple[Any, ...],
+    own: tuple[Any, ...],
+    *,
+    keeps: bool = False,
+) -> tuple[Any, Any]:
+    """`add(total, own)`: the next total and, if it keeps one, an array like the own ones."""
+    count = shape_of(own[0])[-1]
+    entries = math.prod(shape_of(every[0]))
+    # to PyTorch's compiler the number of blocks is a number, and another one another program
+    few = _BLOCK_SIZE if _is_unrolled(xp) else min(_FEW_PAIRS, _BLOCK_SIZE)
+    if entries * count <= few:
+        return add(total, own)
+
+    def in_blocks(size: int, total: Any, own: tuple[Any, ...]) -> tuple[Any, Any]:
+        length = max(1, min(size // entries, -(-count // _FEWEST_BLOCKS)))
+        return _in_blocks(xp, add, length, total, own, keeps)
+
+    if is_jax_namespace(xp):
+        import jax
+
+        sizes = {"cpu": _BLOCK_SIZE, "default": _DEVICE_BLOCK_SIZE}
+        branches = {platform: partial(in_blocks, size) for platform, size in sizes.items()}
+        return jax.lax.platform_dependent(total, own, **branches)
+    if is_torch_namespace(xp) and not own[0].is_cpu:
+        return in_blocks(_DEVICE_BLOCK_SIZE, total, own)
+    return in_blocks(_BLOCK_SIZE, total, own)
+
+
+def _in_blocks(
+    xp: Any, add: Callable[..., Any], length: int, total: Any, own: tuple[Any, ...], keeps: bool
+) -> tuple[Any, Any]:
+    """The same on so many of the own ones at a time."""
+    count = shape_of(own[0])[-1]
+    if _is_unrolled(xp):
+        length = max(length, -(-count // _COMPILED_BLOCKS))
+    order = _first_where(xp, own[1])
+    blocks = tuple(_cut(xp, entries_at(x, order), length) for x in own)
+    starts = length * xp.arange(
+        shape_of(blocks[0])[0], dtype=default_integer(xp), device=device_of(own[0])
+    )
+    most = xp.max(label_count(own[1], own[0]))
+
+    def step(total: Any, block: Any) -> tuple[Any, Any]:
+        start, *own = block
+
+        def nothing() -> tuple[Any, Any]:
+            return total, _zeros(xp, own[0]) if keeps else None
+
+        done = xp.astype(start, most.dtype) >= most
+        return choose(done, nothing, lambda: add(total, own))
+
+    total, kept = scan(step, total, (starts, *blocks))
+    if not keeps:
+        return total, None
+    kept = with_axis_at(kept, 0, -2)
+    kept = xp.reshape(kept, (*shape_of(kept)[:-2], -1))[..., :count]
+    return total, entries_at(kept, xp.argsort(order, axis=-1))
+
+
+def _zeros(xp: Any, x: Any) -> Any:
+    """In the shape of `x`, and to JAX as different from device to device as `x` is."""
+    return xp.where(xp.isnan(x), 0.0, xp.zeros_like(x))
+
+
+def _is_unrolled(xp: Any) -> bool:
+    if not is_torch_namespace(xp):
+        return False
+    import torch
+
+    return torch.compiler.is_compiling()
+
+
+def _first_where(xp: Any, mask: Any) -> Any:
+    """Places along the last axis, those of True first."""
+    if is_jax_namespace(xp):
+        from mlc_losses._array import jax_rows
+
+        return jax_rows.by_rows(lambda row: xp.argsort(~row, stable=True), mask)
+    return xp.argsort(xp.astype(~mask, xp.int8), axis=-1, stable=True)
+
+
+def _cut(xp: Any, x: Any, length: int) -> Any:
+    """`[..., W]` in blocks `[blocks, ..., length]`, the last one filled up with 0."""
+    *batch, width = shape_of(x)
+    blocks = -(-width // length)
+    if blocks * length > width:
+        x = xp.concat([x, columns(0, x, blocks * length - width)], axis=-1)
+    return with_axis_at(xp.reshape(x, (*batch, blocks, length)), -2, 0)

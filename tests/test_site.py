@@ -65,7 +65,7 @@ def test_no_sphinx_markup_is_left(name: str) -> None:
 @pytest.mark.parametrize("name", sorted(LOSSES))
 def test_a_loss_has_what_its_page_in_the_gallery_shows(name: str) -> None:
     found = parts(inspect.cleandoc(getattr(ml, name).__doc__))
-    papers = dict(ROW.findall((ROOT / "README.md").read_text(encoding="utf-8")))
+    papers = dict(ROW.findall((ROOT / "docs" / "losses.md").read_text(encoding="utf-8")))
     wanted = {"Args", "Returns", "Raises", "Example", "math"}
     assert found >= (wanted | {"References"} if papers[name].strip() else wanted)
 

@@ -1,4 +1,4 @@
-"""What there is to show: the public names by family, and what the README says of each loss."""
+"""What there is to show: the public names by family, and what the table of losses says of each."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ _ROW = re.compile(r"^\| `(?P<name>\w+)` \|(?P<cells>.*)\|$", re.MULTILINE)
 
 @dataclass(frozen=True)
 class Row:
-    """A loss in the table of the README."""
+    """A loss in the table of docs/losses.md."""
 
     name: str
     targets: str
@@ -61,8 +61,8 @@ class Row:
 
 @cache
 def rows() -> dict[str, Row]:
-    """The losses, in the order of the README."""
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    """The losses, in the order of that table."""
+    text = (ROOT / "docs" / "losses.md").read_text(encoding="utf-8")
     found = {}
     for row in _ROW.finditer(text):
         targets, across_batch, use_when, paper = map(str.strip, row["cells"].split("|"))
@@ -75,7 +75,7 @@ def rows() -> dict[str, Row]:
 
 
 def names_in(rooms: tuple[str, ...]) -> list[str]:
-    """Losses first, in the order of the README, then what stands beside them."""
+    """Losses first, in the order of the table, then what stands beside them."""
     modules = [f"mlc_losses.{room}" for room in rooms]
     names = [name for module in modules for name in ml.__all__ if _module_of(name) == module]
     order = list(rows())

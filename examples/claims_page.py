@@ -10,13 +10,14 @@ from textwrap import fill
 from claims_rule import (
     AHEAD,
     BEHIND,
-    HELD,
+    CONTRADICTED,
     LEVEL,
-    NOT,
+    MIXED,
     NOT_RUN,
     OPEN,
-    PARTLY,
     RULE,
+    SUPPORTED,
+    UNDECIDED,
     Bars,
     Cell,
     Judged,
@@ -26,7 +27,7 @@ from claims_rule import (
 )
 from comparison_report import Table, to_markdown
 
-ORDER = (HELD, PARTLY, NOT, NOT_RUN)
+ORDER = (SUPPORTED, MIXED, UNDECIDED, CONTRADICTED, NOT_RUN)
 INTRO = """\
 # The papers' claims, tested again
 
@@ -38,7 +39,7 @@ READING = """\
 A difference is in points, hundredths of the metric: mean ± standard deviation over seeds, positive
 where it speaks for the claim. Counted are the data sets of all tests of a claim; shown is the one
 with the smallest p of those ahead, and of those behind. [The rule](#the-rule) says when a claim
-held."""
+is supported."""
 FIGURE = """\
 ![Differences that the claims are judged by, with confidence intervals](claims.png)
 

@@ -1,4 +1,4 @@
-"""How a claim is judged: one rule for all of them, from records to held, partly or not."""
+"""How a claim is judged: one rule for all of them, from records to a verdict."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from report import LOWER_IS_BETTER
 from scipy.stats import t as student
 
 LEVEL = 0.05
-HELD, PARTLY, NOT, NOT_RUN, NOTED = "held", "partly", "not", "not run", "noted"
+SUPPORTED, MIXED, UNDECIDED, CONTRADICTED = "supported", "mixed", "undecided", "contradicted"
+NOT_RUN, NOTED = "not run", "noted"
 AHEAD, BEHIND, OPEN = "ahead", "behind", "open"
 RULE = f"""\
 Two methods are compared on one metric: a *test*. On each data set both ran with the same seeds,
@@ -20,14 +21,15 @@ two-sided paired t-test gives p, corrected by Holm's method over the data sets o
 set is *ahead* if the mean difference is positive with p < {LEVEL}, *behind* if it is negative with
 p < {LEVEL}, and *open* otherwise.
 
-- A test is **held** if the mean difference is positive on every data set and more than half of the
-  data sets are ahead; it is **not** held if none is ahead; everything else is **partly**.
-- Costs have no seeds. They are measured against a bar: **held** if the bar is met everywhere,
-  **not** if nowhere, else **partly**.
-- A claim is **held** if all of its tests are, **not** if none of them is held or partly held, else
-  **partly**. Tests without records are left out, and named.
+- A test is **supported** if the mean difference is positive on every data set and more than half
+  of the data sets are ahead. It is **contradicted** if none is ahead and at least one is behind,
+  **undecided** if all are open, and **mixed** otherwise.
+- Costs have no seeds. They are measured against a bar: **supported** if the bar is met everywhere,
+  **contradicted** if it is met nowhere, and **mixed** otherwise.
+- A claim has the verdict of its tests if they all agree. It is **contradicted** if some of its
+  tests are contradicted and the others undecided, and **mixed** otherwise. Tests without records
+  are left out, and named.
 
-"Not" says that these runs do not show the claim; only *behind* says that they speak against it.
 There is no correction over the tests of a claim: read a single p among many with care."""
 
 
@@ -178,10 +180,13 @@ def judge_pairs(test: Pairs, runs: Sequence[Run]) -> Part:
         mean, spread = float(values.mean()), float(values.std(ddof=1))
         half = least_t(len(values)) * spread / math.sqrt(len(values))
         cells.append(Cell(data, mean, spread, len(values), p, half, outcome(mean, p)))
-    ahead = sum(cell.outcome == AHEAD for cell in cells)
-    verdict = PARTLY if ahead else NOT
+    ahead, behind = (sum(cell.outcome == x for cell in cells) for x in (AHEAD, BEHIND))
     if 2 * ahead > len(cells) and all(cell.mean > 0 for cell in cells):
-        verdict = HELD
+        verdict = SUPPORTED
+    elif ahead:
+        verdict = MIXED
+    else:
+        verdict = CONTRADICTED if behind else UNDECIDED
     missing = [data for data in test.data if data not in found]
     return Part(test, verdict if cells else NOT_RUN, cells, missing)
 
@@ -193,7 +198,7 @@ def judge_bars(test: Bars, records: Any) -> Part:
         state = AHEAD if met else BEHIND
         cells.append(Cell(at, value, math.nan, 1, math.nan, math.nan, state))
     met = sum(cell.outcome == AHEAD for cell in cells)
-    verdict = HELD if met == len(cells) else PARTLY if met else NOT
+    verdict = SUPPORTED if met == len(cells) else MIXED if met else CONTRADICTED
     if test.limit is None:
         verdict = NOTED
     return Part(test, verdict if cells else NOT_RUN, cells, ())
@@ -203,7 +208,9 @@ def combined(verdicts: Iterable[str]) -> str:
     judged = {verdict for verdict in verdicts if verdict not in (NOT_RUN, NOTED)}
     if not judged:
         return NOT_RUN
-    return judged.pop() if len(judged) == 1 else PARTLY
+    if judged == {CONTRADICTED, UNDECIDED}:
+        return CONTRADICTED
+    return judged.pop() if len(judged) == 1 else MIXED
 
 
 def judge(claim: Claim, records: Any, runs: Sequence[Run]) -> Judged:

@@ -55,20 +55,20 @@ def judged(runs, *tests):
 @pytest.mark.parametrize(
     ("runs", "verdict", "outcomes"),
     [
-        (runs_of(dict.fromkeys(DATA, 0.05)), "held", ["ahead"] * 3),
+        (runs_of(dict.fromkeys(DATA, 0.05)), "supported", ["ahead"] * 3),
         (
             runs_of({"one": 0.05, "two": 0.05, "three": -0.002}),
-            "partly",
+            "mixed",
             ["ahead", "ahead", "open"],
         ),
-        (runs_of({"one": 0.05, "two": 0.05, "three": -0.05}), "partly", ["ahead"] * 2 + ["behind"]),
+        (runs_of({"one": 0.05, "two": 0.05, "three": -0.05}), "mixed", ["ahead"] * 2 + ["behind"]),
         (
             runs_of({"one": 0.05}) + noisy("two") + noisy("three"),
-            "partly",
+            "mixed",
             ["ahead"] + ["open"] * 2,
         ),
-        (noisy("one") + noisy("two"), "not", ["open"] * 2),
-        (runs_of(dict.fromkeys(DATA, -0.05)), "not", ["behind"] * 3),
+        (noisy("one") + noisy("two"), "undecided", ["open"] * 2),
+        (runs_of(dict.fromkeys(DATA, -0.05)), "contradicted", ["behind"] * 3),
         (runs_of({"one": 0.05}, seeds=1), "not run", []),
         ([], "not run", []),
     ],
@@ -82,7 +82,7 @@ def test_every_verdict_is_reached(runs, verdict, outcomes):
 def test_lower_metrics_are_turned_round():
     (test,) = claims_rule.pairs("ours", "rival", "ranking loss", ("one",))
     runs = runs_of({"one": -0.05}, metric="ranking loss")
-    assert test.lower and judged(runs, test).verdict == "held"
+    assert test.lower and judged(runs, test).verdict == "supported"
     assert claims_rule.pairs("ours", "rival", "Hamming loss at 0", ("one",))[0].lower
     assert not claims_rule.pairs("ours", "rival", "micro-F1", ("one",))[0].lower
 
@@ -114,23 +114,23 @@ def test_costs_and_claims_of_several_tests():
         return Bars("cost", lambda records: {"small": 1.0, "large": 3.0}, limit)
 
     verdicts = {limit: judged([], bars(limit)).verdict for limit in (0.5, 2.0, 4.0)}
-    assert verdicts == {0.5: "held", 2.0: "partly", 4.0: "not"}
+    assert verdicts == {0.5: "supported", 2.0: "mixed", 4.0: "contradicted"}
     most = bars(2.0)._replace(at_most=True, limit=3.0)
-    assert judged([], most).verdict == "held"
-    assert judged([], bars(0.5), bars(4.0)).verdict == "partly"
-    assert judged([], bars(4.0), bars(5.0)).verdict == "not"
+    assert judged([], most).verdict == "supported"
+    assert judged([], bars(0.5), bars(4.0)).verdict == "mixed"
+    assert judged([], bars(4.0), bars(5.0)).verdict == "contradicted"
     assert judged([], bars(None)).verdict == "not run"  # noted, judges nothing
-    assert judged([], bars(0.5), bars(None), TEST).verdict == "held"  # TEST has no runs
+    assert judged([], bars(0.5), bars(None), TEST).verdict == "supported"  # TEST has no runs
 
 
 def test_page_says_what_was_found():
     one = judged(runs_of({"one": 0.05, "two": -0.05}, seeds=3))
     text = claims_page.page([one], {"made up": "made_up.md"}, {"made up": "small."})
-    assert "| [A claim](#a-claim) | **partly** | 1 ahead, 0 open, 1 behind<br>" in text
+    assert "| [A claim](#a-claim) | **mixed** | 1 ahead, 0 open, 1 behind<br>" in text
     assert "**+5.2 ± 0.2** (p 0.001)" in text and "[made up](made_up.md)" in text
     assert "3 seeds: a paired t-test needs |t| > 4.3, 6.2 on the clearest of 2 data sets." in text
     assert "Not run, or not with two seeds: three." in text
-    assert "Of 1 claims: 1 partly." in text
+    assert "Of 1 claims: 1 mixed." in text
 
 
 def synthetic_records(docs: Path) -> None:

@@ -113,8 +113,11 @@ def distribution_balanced(
     return total
 
 
-def derivatives(function: Callable[[S], float], x: S) -> S:
-    """Central differences of a scalar function."""
+def derivatives(function: Callable[[S], float | S], x: S) -> S:
+    """Central differences of a number, or of the sum of several.
+
+    Each is subtracted by itself: what does not depend on an entry of x leaves no rounding behind.
+    """
     result = np.empty_like(x)
     for index in np.ndindex(*x.shape):
         step = 1e-6 * max(1.0, abs(x[index])) ** 0.5
@@ -123,5 +126,5 @@ def derivatives(function: Callable[[S], float], x: S) -> S:
             moved = x.copy()
             moved[index] += sign * step
             sides.append(function(moved))
-        result[index] = (sides[0] - sides[1]) / (2 * step)
+        result[index] = np.sum(np.subtract(*sides)) / (2 * step)
     return result

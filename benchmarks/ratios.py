@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-# PyTorch's threads go on spinning for a while after a call and would slow whoever comes next
+# PyTorch's threads go on spinning for a while after a call and would slow what is timed next
 PAUSE = 0.02
 
 

@@ -5,7 +5,7 @@ is of times taken side by side. Memory is measured in a second process, in which
 back to the system when they are freed. Finished cells are kept; a run goes on where it stopped.
 
     python benchmarks/table_peers.py            # all cells that are missing, then the page
-    python benchmarks/table_peers.py --write    # the page anew from what is there
+    python benchmarks/table_peers.py --write    # the page, from what is there
 """
 
 from __future__ import annotations

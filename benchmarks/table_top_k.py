@@ -6,7 +6,7 @@ script once more with an interpreter that has it, and its cells are added.
 
     python benchmarks/table_top_k.py                  # all cells that are missing
     python benchmarks/table_top_k.py --classes 100    # some of them
-    python benchmarks/table_top_k.py --write          # the page anew from what is there
+    python benchmarks/table_top_k.py --write          # the page, from what is there
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Check a JAX value and gradient at the desk: the same call on NumPy, in float64.
+"""Check a JAX value and gradient by the same call on NumPy, in float64.
 
 python examples/numpy_check.py
 """

@@ -228,7 +228,7 @@ def kept_records(name: str, docs: Path) -> Any:
 
 
 def write_tables(name: str, docs: Path) -> None:
-    """The tables of a comparison's own page, anew from the records beside it."""
+    """The tables of a comparison's own page, made from the records beside it."""
     comparison, path = COMPARISONS[name], docs / f"{name}.md"
     records = kept_records(name, docs)
     if comparison.tables and records is not None and path.exists():

@@ -188,7 +188,7 @@ def known(targets: ArrayT, ids: Sequence[int] = (-1, -100)) -> ArrayT:
     """Which labels are known: the ``where`` of losses and metrics, from marks in the targets.
 
     Args:
-      targets: multi-hot ``[..., L]`` with NaN, -1 or -100 where nobody has looked; or class ids
+      targets: multi-hot ``[..., L]`` with NaN, -1 or -100 where a label is unknown; or class ids
         ``[...]`` with one of those where an example has no label.
       ids: the numbers that mark a label as unknown, beside NaN. -100 is PyTorch's
         ``ignore_index``.

@@ -121,7 +121,7 @@ for key in results["zlpr"]:
 # %% [markdown]
 # ## Labels that are not known
 #
-# `where` is False for a label that nobody looked at. Such a label adds nothing to value or
+# `where` is False for an unknown label. Such a label adds nothing to value or
 # gradient, as if it were deleted; it is not a negative. An example without any known label gives
 # 0, and `masked_mean` leaves it out of the average too.
 
@@ -162,7 +162,7 @@ except torch._dynamo.exc.BackendCompilerFailed as error:
 # %% [markdown]
 # ## The same number from NumPy
 #
-# One implementation serves all libraries, so a value can be checked at the desk.
+# One implementation serves all libraries, so you can check a value on NumPy.
 
 # %%
 torch_mean = zlpr(scores["zlpr"], y_test).mean().item()

@@ -71,7 +71,7 @@ def class_arguments(
 
 
 def valid_ids(name: str, ids: Any, count: int, dtype: Any) -> Any:
-    """A factor `[...]` for `of_valid`: NaN for a class id out of range that nobody has looked at.
+    """A factor `[...]` for `of_valid`: NaN for a class id out of range that could not be checked.
 
     None where the ids can be looked at; then one that is out of range raises.
     """

@@ -60,7 +60,7 @@ def _kth_on_jax(x: Any, k: int) -> TopK:
     import jax
 
     num_labels = shape_of(x)[-1]
-    # x is read several times: what it was made from is not to be computed anew inside each pass
+    # x is read several times: what it was made from must not be computed again in each pass
     x = jax.lax.optimization_barrier(x)
     if num_labels < _FEW_LABELS:
         return _kth_by_passes(x, k)

@@ -66,7 +66,7 @@ def choose(condition: Any, yes: Callable[[], Any], no: Callable[[], Any]) -> Any
 def one_program(function: Callable[..., Any]) -> Callable[..., Any]:
     """`function` of arrays, a module's own; on JAX compiled once for shapes, in eager code too.
 
-    Loops inside may be over functions made anew at each call.
+    Loops inside may be over functions made at each call.
     """
 
     @wraps(function)

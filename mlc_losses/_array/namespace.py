@@ -128,7 +128,7 @@ def is_number(x: Any) -> bool:
 def is_concrete(x: Any) -> bool:
     """Whether `x` has values to look at when asked to: it is not traced, fake, `meta` or wrapped.
 
-    The host may have to wait for them. What nobody has asked for is looked at only where
+    The host may have to wait for them. Unless a user asks for it, they are looked at only where
     `can_look` says so.
     """
     if is_jax_array(x):

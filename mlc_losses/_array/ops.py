@@ -44,7 +44,7 @@ def stop_gradient(x: Any) -> Any:
 
 
 def materialized(x: Any) -> Any:
-    """`x`, which XLA is to write down once: fused into each of its readers it is computed anew."""
+    """`x`, stored once by XLA: fused into each of its readers it would be computed again."""
     if is_jax_namespace(namespace(x=x)):
         import jax
 
@@ -176,7 +176,7 @@ def entries_at(x: Any, indices: Any) -> Any:
     """The entries of `x` `[..., L]` at the `indices` `[..., W]`, along the last axis."""
     xp = namespace(x=x)
     if is_torch_namespace(xp):
-        # `take_along_dim` looks at each size, and so is compiled anew for each
+        # `take_along_dim` looks at each size, and so is compiled again for each
         return x.gather(-1, indices)
     return xp.take_along_axis(x, indices, axis=-1)
 

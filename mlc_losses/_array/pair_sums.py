@@ -85,7 +85,7 @@ def _joined(sums: SideSums, negative_scale: float, positive_scale: float) -> Any
     empty = empty & ~xp.isnan(logs[0]) & ~xp.isnan(logs[1])
     scales = (negative_scale, positive_scale)
     shifts = (sums.negative_shift, sums.positive_shift)
-    # beside an infinite logarithm the shift, the largest finite number, is no matter
+    # the shift of an infinite logarithm, the largest finite number, is ignored
     shift = sum(
         scale * xp.where(xp.isinf(log), 0.0, shift)
         for scale, shift, log in zip(scales, shifts, logs, strict=True)

@@ -144,7 +144,7 @@ def pair_exp_mean(scores: Any, positive: Any, negative: Any) -> Any:
     xp = namespace(scores=scores)
     fixed = stop_gradient(scores)
     high, low = label_max(fixed, negative), -label_max(-fixed, positive)
-    # nothing on one side, or nothing that is not right at infinity: the other side is no matter
+    # if one side contributes nothing, or is right at infinity, the other is ignored
     absent = ((high == -math.inf) | (low == math.inf)) & ~xp.isnan(high) & ~xp.isnan(low)
     halves = (xp.where(xp.isinf(x), y, x) / 2 for x, y in ((high, low), (low, high)))
     centre = sum(xp.where(xp.isinf(half), 0.0, half) for half in halves)[..., None]

@@ -251,13 +251,13 @@ def _derivatives_of_front(counts: _Counts, k: int) -> Any:
     upward = partial(_add_without, xp.where(often, 0.0, odds))
     slices = (front[:-1, :], others[1:-1, :], others[2:, :])
     (_, without, before), _ = scan(upward, start, slices)
-    seldom_derivatives = _chance(odds) * (without / high - before / low)
+    rare_derivatives = _chance(odds) * (without / high - before / low)
 
     downward = partial(_add_without, xp.where(often, 1.0 / xp.where(often, odds, 1.0), 0.0))
     slices = (front[1:, :], others[1:-1, :], others[:-2, :])
     (_, without, beyond), _ = scan(downward, start, slices, reverse=True)
-    often_derivatives = (without / low - beyond / high) / (1.0 + odds)
-    return xp.where(often, often_derivatives, seldom_derivatives)
+    frequent_derivatives = (without / low - beyond / high) / (1.0 + odds)
+    return xp.where(often, frequent_derivatives, rare_derivatives)
 
 
 def _add_without(odds: Any, state: Any, slices: Any) -> tuple[Any, None]:

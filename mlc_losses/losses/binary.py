@@ -420,7 +420,7 @@ def hill(
     Args:
       logits: floating ``[..., L]``.
       targets: ``[..., L]``, bool, integer or float; relevant where above 1/2. A negative may be a
-        positive that nobody marked.
+        positive that was never marked.
       margin: m, by how much the logits of the positives are shifted down.
       gamma: focusing exponent of the positives, at least 0.
       lam: λ; with the default 1.5 the gradient of a negative vanishes at p = 1.

@@ -154,7 +154,8 @@ def large_loss(
               \qquad w_l = 0 \text{ for the largest of the batch}
 
     :func:`assume_negative`, but the unseen labels A with the largest losses of the batch, which are
-    likely to be positives that nobody marked, are left out or, in brackets, turned into positives.
+    likely to be positives that were never marked, are left out (``mode="reject"``) or turned into
+    positives (``mode="correct"``).
 
     Args:
       logits: floating ``[n, L]``.

@@ -1,4 +1,4 @@
-r"""The classes that are no candidates, in the exact method: many, each seldom above the threshold.
+r"""The classes that are not candidates, in the exact method: many, each rarely above the threshold.
 
 The number of them above a threshold has the generating function
 

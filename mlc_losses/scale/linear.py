@@ -24,9 +24,9 @@ def linear_loss(
 
     .. math:: \sum_i w_i \, \ell(x_i K + b, \, y_i) \Big/ \sum_i w_i
 
-    The logits `[N, L]` are never there: rows are taken block by block, and the gradient of a block
-    is computed in the forward pass, while its logits exist, so that each is formed once. Memory
-    beyond the arguments and their gradients is a few blocks `[block_size, L]`. Call it under
+    The logits `[N, L]` are never materialised: rows are taken block by block, and the gradient of a
+    block is computed in the forward pass, while its logits exist, so that each is formed once.
+    Memory beyond the arguments and their gradients is a few blocks `[block_size, L]`. Call it under
     ``jax.jit`` with ``jax.value_and_grad`` or ``jax.grad``; undifferentiated it computes the value
     alone.
 

@@ -152,7 +152,7 @@ def valid_anchors(
     others = whole_batch(own)
     if key_targets is not None:
         keys, present = key_labels(key_targets, key_where, own)
-        # a key without labels is nobody's positive
+        # a key without labels is never a positive
         others = xp.concat([others, xp.where(present[:, None], keys, 0.0)])
     if prototypes:
         if positives == "all":

@@ -64,7 +64,7 @@ def environment(session: nox.Session) -> None:
 def tests(session: nox.Session) -> None:
     """Every promise on all four array libraries, on the Python that runs nox."""
     for backend in BACKENDS:
-        chosen = [*WORKERS, "-m", "not devices and not modes", *LIBRARY]
+        chosen = [*WORKERS, "-m", "not devices and not modes and not scale", *LIBRARY]
         pytest(session, backend, *chosen, *session.posargs)
 
 
@@ -90,6 +90,12 @@ def devices(session: nox.Session) -> None:
     """Losses over simulated devices, on JAX, and over two processes, on JAX and PyTorch."""
     for backend in ("jax", "torch"):
         pytest(session, backend, *WORKERS, "-m", "devices", *LIBRARY, *session.posargs)
+
+
+@nox.session(venv_backend="none", requires=["environment"], default=False)
+def scale(session: nox.Session) -> None:
+    """A loss on a linear layer of many labels, block by block, on JAX."""
+    pytest(session, "jax", *WORKERS, "-m", "scale and not devices", *LIBRARY, *session.posargs)
 
 
 @nox.session(venv_backend="none", requires=["environment"], default=False)

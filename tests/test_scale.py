@@ -22,6 +22,8 @@ import jax
 import jax.numpy as jnp
 from compilations import compiled_by
 
+pytestmark = pytest.mark.scale
+
 N, D, L = 7, 4, 9
 
 

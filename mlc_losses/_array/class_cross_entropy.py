@@ -14,6 +14,7 @@ from mlc_losses._array.labels import (
     label_max,
     label_sum,
 )
+from mlc_losses._array.layout import label_shards
 from mlc_losses._array.row_rules import RowRule, apply_rule, is_finite, row_max, sums_of_terms
 
 # a label with a smaller share has lost digits of it, or all of them
@@ -41,6 +42,10 @@ class ClassCrossEntropy(RowRule):
     """
 
     def values(self, xp: Any, params: Any, where: Any, logits: Any, labels: Any) -> Any:
+        if label_shards(xp) is not None:
+            # each reduction is a pass over all blocks, or an exchange between devices
+            _, *found = _exact_terms(xp, logits, labels, where)
+            return _finished(xp, *found)
         if is_jax_namespace(xp) and where is None:
             from mlc_losses._array import jax_runs
 

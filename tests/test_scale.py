@@ -183,6 +183,7 @@ def test_bfloat16_adds_up_in_float32() -> None:
         assert error <= max(np.abs(c - b).max(), 1e-6) * 1.5
 
 
+@pytest.mark.slow("rounding shows where labels and rows are many")
 @pytest.mark.parametrize("dtype", [jnp.float16, jnp.bfloat16])
 @pytest.mark.parametrize("blocked", [linear_loss, label_block_loss])
 def test_half_precision_is_rounded_once(blocked: Any, dtype: Any) -> None:

@@ -15,6 +15,7 @@ from mlc_losses._array.labels import (
     label_sum,
 )
 from mlc_losses._array.layout import label_shards
+from mlc_losses._array.ops import stop_gradient
 from mlc_losses._array.row_rules import RowRule, apply_rule, is_finite, row_max, sums_of_terms
 
 # a label with a smaller share has lost digits of it, or all of them
@@ -147,7 +148,7 @@ def _values(xp: Any, params: Any, logits: Any, labels: Any, where: Any = None) -
 def _exact_terms(xp: Any, logits: Any, labels: Any, where: Any) -> tuple[Any, ...]:
     """The terms without that of the label, and what `_finished` is made of."""
     logits, own, known = _with_own(xp, where, logits, labels)
-    shift = _finite(xp, label_max(logits))
+    shift = _finite(xp, label_max(stop_gradient(logits)))
     others = xp.where(is_class(logits, labels), 0.0, _terms(xp, logits, shift))
     return others, own, known, shift, label_sum(others)
 

@@ -37,6 +37,17 @@ def free_port() -> str:
         return str(free.getsockname()[1])
 
 
+def run_together(programs: list[subprocess.Popen[str]]) -> None:
+    """They must all end well; one that waits for another that has failed is stopped."""
+    try:
+        outputs = [program.communicate(timeout=300)[0] for program in programs]
+    finally:
+        for program in programs:
+            program.kill()
+    for program, output in zip(programs, outputs, strict=True):
+        assert program.returncode == 0, output[-4000:]
+
+
 def run_on_devices(devices: int, program: str, *arguments: str) -> str:
     """What it prints; it must end well."""
     started = start(devices, program, *arguments)

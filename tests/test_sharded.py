@@ -13,7 +13,7 @@ if backends.NAME != "jax":
 import jax
 import jax.numpy as jnp
 import numpy as np
-from programs import free_port, run_on_devices, start
+from programs import free_port, run_on_devices, run_together, start
 
 from mlc_losses import ldam, multi_hot, sharded, supcon, zlpr
 
@@ -27,10 +27,8 @@ def test_eight_devices_agree_with_one() -> None:
 @pytest.mark.devices
 def test_two_processes_agree_with_one() -> None:
     port = free_port()
-    programs = [start(2, "sharded_program.py", "process", str(number), port) for number in range(2)]
-    outputs = [program.communicate(timeout=300)[0] for program in programs]
-    for program, output in zip(programs, outputs, strict=True):
-        assert program.returncode == 0, output[-4000:]
+    processes = (str(number) for number in range(2))
+    run_together([start(2, "sharded_program.py", "process", each, port) for each in processes])
 
 
 def test_wrong_arguments_are_named() -> None:

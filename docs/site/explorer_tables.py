@@ -33,7 +33,7 @@ import mlc_losses
 Pattern = tuple[int, ...]
 Table = dict[Pattern, list[Term]]
 
-# JAX compiles for each number of rows anew: all tables are computed with this one
+# JAX compiles again for each number of rows: all tables are computed with this one
 ROWS = 4096
 # a point this far inside a piece of an axis belongs to it, whatever jumps at its end
 INSIDE = 1e-9

@@ -108,7 +108,7 @@ def _by_title(pattern: str, first: str) -> list[Any]:
 
 @cache
 def _notebooks() -> dict[str, str | bytes]:
-    """They are run anew when one of them, or the library, has changed."""
+    """They are run again when one of them, or the library, has changed."""
     return notebook_pages.pages(ROOT / "build" / "notebooks")
 
 

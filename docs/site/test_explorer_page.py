@@ -41,7 +41,7 @@ def page(browser: Browser) -> Iterator[Page]:
 
 
 def visit(page: Page, hash: str = "") -> None:
-    page.goto("about:blank")  # the same page with another hash would not load anew
+    page.goto("about:blank")  # the same page with another hash would not load again
     page.goto(address("explorer.html") + hash)
     page.locator("#explorer-note:not(:empty)").wait_for()
 

@@ -16,7 +16,13 @@ from mlc_losses._array.labels import (
 )
 from mlc_losses._array.layout import label_shards
 from mlc_losses._array.ops import stop_gradient
-from mlc_losses._array.row_rules import RowRule, apply_rule, is_finite, row_max, sums_of_terms
+from mlc_losses._array.row_rules import (
+    SharedTermsRule,
+    apply_rule,
+    is_finite,
+    row_max,
+    sums_of_terms,
+)
 
 # a label with a smaller share has lost digits of it, or all of them
 _LEAST_SHARE = 1e-30
@@ -36,7 +42,7 @@ def class_cross_entropy(
 
 
 @dataclass(frozen=True)
-class ClassCrossEntropy(RowRule):
+class ClassCrossEntropy(SharedTermsRule):
     """The sum over the other classes is never found by subtracting: small losses keep their digits.
 
     The derivatives are the shares of the classes, and at the label what is missing there.
@@ -60,8 +66,6 @@ class ClassCrossEntropy(RowRule):
             return None, None, None
         terms = _terms(xp, _known(xp, where, logits), values[1])
         return _by_logits(xp, values, terms, labels), None, terms
-
-    shares_terms = True
 
     def values_and_derivative(
         self, xp: Any, params: Any, where: Any, logits: Any, labels: Any

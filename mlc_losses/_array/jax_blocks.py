@@ -53,9 +53,6 @@ class Blocks:
     def psum(self, x: Any) -> Any:
         return self._reduced(x, jnp.add, 0.0)
 
-    def max_no_grad(self, x: Any) -> Any:
-        return self._reduced(lax.stop_gradient(x), jnp.maximum, -jnp.inf)
-
     def pmax(self, x: Any, axis: int) -> Any:
         return self._reduced(x.max(axis=axis), jnp.maximum, -jnp.inf)
 

@@ -24,9 +24,6 @@ class Devices(NamedTuple):
     def psum(self, x: Any) -> Any:
         return lax.psum(x, self.axes)
 
-    def max_no_grad(self, x: Any) -> Any:
-        return lax.pmax(lax.stop_gradient(x), self.axes)
-
     def pmax(self, x: Any, axis: int) -> Any:
         return _max(self, axis, x)
 

@@ -16,7 +16,7 @@ from jax.custom_derivatives import SymbolicZero
 
 from mlc_losses._array.labels import label_sum
 from mlc_losses._array.layout import Layout, current_layout, use_layout
-from mlc_losses._array.row_rules import RowRule
+from mlc_losses._array.row_rules import RowRule, SharedTermsRule
 
 
 class _Traced:
@@ -60,7 +60,7 @@ def _derivatives(
 def _jvp(rule: RowRule, static: Any, layout: Layout, primals: Any, tangents: Any) -> Any:
     traced, where, arrays = primals
     by_logits = None
-    if rule.shares_terms and not isinstance(tangents[2][0], SymbolicZero):
+    if isinstance(rule, SharedTermsRule) and not isinstance(tangents[2][0], SymbolicZero):
         values, by_logits = _values_and_derivative(rule, static, layout, *primals)
     else:
         values = _values(rule, static, layout, *primals)
@@ -84,7 +84,7 @@ def _jvp(rule: RowRule, static: Any, layout: Layout, primals: Any, tangents: Any
 @partial(jax.custom_jvp, nondiff_argnums=(0, 1, 2))
 @partial(jax.jit, static_argnums=(0, 1, 2), inline=True)
 def _values_and_derivative(
-    rule: RowRule, static: Any, layout: Layout, traced: Any, where: Any, arrays: Any
+    rule: SharedTermsRule, static: Any, layout: Layout, traced: Any, where: Any, arrays: Any
 ) -> tuple[tuple[Any, ...], Any]:
     with use_layout(layout):
         values, derivative = rule.values_and_derivative(

@@ -29,9 +29,6 @@ class ShardedAxis(Protocol):
     def psum(self, x: Any) -> Any:
         """The sum of `x` over the shards."""
 
-    def max_no_grad(self, x: Any) -> Any:
-        """The maximum of `x` over the shards, without a gradient."""
-
     def pmax(self, x: Any, axis: int) -> Any:
         """The maximum along `axis`, of which `x` holds one shard."""
 

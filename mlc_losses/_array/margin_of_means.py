@@ -6,10 +6,9 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from mlc_losses._array.labels import label_count, label_sum
-from mlc_losses._array.layout import examples_as_labels, run_with_layout
 from mlc_losses._array.namespace import namespace
 from mlc_losses._array.ops import sigmoid
-from mlc_losses._array.row_rules import RowRule, apply_rule
+from mlc_losses._array.row_rules import RowRule, apply_rule_over_batch
 
 
 def margin_of_means(scores: Any, positive: Any, negative: Any, margin: Any) -> Any:
@@ -17,10 +16,8 @@ def margin_of_means(scores: Any, positive: Any, negative: Any, margin: Any) -> A
     `[B, L]`: `[L]`; 0 where a side is empty.
     """
     xp = namespace(scores=scores)
-    arrays = tuple(xp.permute_dims(x, (1, 0)) for x in (scores, positive, negative))
-    # the examples take the place of the labels, wherever they are
-    layout = examples_as_labels(xp)
-    return run_with_layout(xp, layout, apply_rule, xp, _MarginOfMeans(), arrays, (margin,))[0]
+    arrays = (scores, positive, negative)
+    return apply_rule_over_batch(xp, _MarginOfMeans(), arrays, (margin,))[0]
 
 
 class _Sides(NamedTuple):

@@ -16,7 +16,7 @@ from typing import Any, ClassVar
 
 from mlc_losses._array.backend import is_jax_namespace, is_torch_namespace
 from mlc_losses._array.labels import label_max, label_sum
-from mlc_losses._array.layout import Layout, current_layout, label_shards, use_layout
+from mlc_losses._array.layout import examples_as_labels, label_shards, use_layout
 
 
 class RowRule(ABC):
@@ -35,15 +35,6 @@ class RowRule(ABC):
         self, index: int, xp: Any, params: Any, where: Any, values: Any, *arrays: Any
     ) -> tuple[Any, ...]:
         """Of each value by the array with that index, in its shape; None is 0."""
-
-    # whether JAX is to ask for `values_and_derivative`
-    shares_terms: ClassVar[bool] = False
-
-    def values_and_derivative(
-        self, xp: Any, params: Any, where: Any, *arrays: Any
-    ) -> tuple[tuple[Any, ...], Any]:
-        """The values, and the derivative of the first by the logits, from terms that both need."""
-        raise NotImplementedError
 
     # whether `finite_values` fills an array with the derivative of the first value by the logits
     keeps_derivative: ClassVar[bool] = False
@@ -64,6 +55,16 @@ class RowRule(ABC):
     ) -> Any:
         """The derivatives at less cost, where all values came from `finite_values`; else None."""
         return None
+
+
+class SharedTermsRule(RowRule):
+    """A rule whose value and derivative are made of the same terms: JAX computes them once."""
+
+    @abstractmethod
+    def values_and_derivative(
+        self, xp: Any, params: Any, where: Any, *arrays: Any
+    ) -> tuple[tuple[Any, ...], Any]:
+        """The values, and the derivative of the first by the logits."""
 
 
 def apply_rule(
@@ -94,9 +95,9 @@ def apply_rule_over_batch(
 
     # column by column: XLA then leaves the arrays as they are in memory
     column = partial(_apply_to_column, xp, rule, params)
-    layout = current_layout()
-    with use_layout(Layout(labels=layout.batch, batch=layout.labels)):
-        return jax.vmap(column, in_axes=(None if where is None else 1, 1))(where, arrays)
+    columns = jax.vmap(column, in_axes=(None if where is None else 1, 1))
+    with use_layout(examples_as_labels(xp)):
+        return columns(where, arrays)
 
 
 def _apply_to_column(xp: Any, rule: RowRule, params: Any, where: Any, arrays: Any) -> Any:

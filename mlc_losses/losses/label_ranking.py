@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
-from mlc_losses._array.arguments import check_matrix, checked_float, checked_labels
+from mlc_losses._array.arguments import check_matrix, checked_float
 from mlc_losses._array.batch import batch_sum
 from mlc_losses._array.margin_of_means import margin_of_means
 from mlc_losses._array.namespace import Array, ArrayT
-from mlc_losses._array.ops import relevant_and_missing
+from mlc_losses._array.pairs import pair_arguments
 from mlc_losses._array.smooth_ranks import missed_precision
 
 
@@ -129,16 +128,7 @@ def auc_margin(
 
 
 def _sides(logits: Any, targets: Any, where: Any) -> tuple[Any, Any, Any, Any]:
-    """`(xp, scores, positive, negative)`, all `[B, L]`.
-
-    An example that `where` leaves out is on neither side, and its score is 0; it is NaN where the
-    target is.
-    """
-    xp, scores, targets, where = checked_labels(logits, targets, where)
+    """`(xp, scores, positive, negative)`, all `[B, L]`."""
+    xp, scores, positive, negative = pair_arguments(logits, targets, where, -1)
     check_matrix("logits", scores)
-    positive, missing = relevant_and_missing(xp, targets)
-    if missing is not None:
-        scores = xp.where(missing, math.nan, scores)
-    if where is None:
-        return xp, scores, positive, ~positive
-    return xp, xp.where(where, scores, 0.0), positive & where, where & ~positive
+    return xp, scores, positive, negative

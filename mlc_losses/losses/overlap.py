@@ -6,9 +6,9 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from mlc_losses._array.arguments import checked_float, checked_labels
+from mlc_losses._array.arguments import check_matrix, checked_float, checked_labels
 from mlc_losses._array.labels import label_sum
-from mlc_losses._array.namespace import Array, ArrayT, as_dtype, is_number, shape_of
+from mlc_losses._array.namespace import Array, ArrayT, as_dtype, is_number
 from mlc_losses._array.ops import magnitude, sigmoid, stop_gradient
 from mlc_losses._array.row_rules import (
     RowRule,
@@ -185,8 +185,7 @@ def _overlap_loss(
 ) -> Any:
     """`(α FP + β FN) / (TP + α FP + β FN)`."""
     xp, logits, targets, where = checked_labels(logits, targets, where)
-    if logits.ndim != 2:
-        raise ValueError(f"logits must have shape [n, L], got {shape_of(logits)}")
+    check_matrix("logits", logits)
     targets = as_dtype(xp, targets, logits.dtype)
     if not (is_number(slope) and slope == 1.0 and is_number(offset) and offset == 0.0):
         logits = slope * (logits - offset)
@@ -208,25 +207,23 @@ class _SoftCounts(RowRule):
     """
 
     def values(self, xp: Any, params: Any, where: Any, logits: Any, targets: Any) -> Any:
-        logits, targets = masked_arrays(xp, where, (logits, targets))
-        cells = (logits, targets) if where is None else (logits, targets, where)
+        logits, targets, *mask = cells = _cells(xp, where, logits, targets)
         shift = stop_gradient(row_max(xp, _exponent(xp, params, *cells)))
         shift = xp.where(shift == -math.inf, 0.0, shift)
 
-        def terms(shift: Any, *cells: Any) -> tuple[Any, Any]:
-            hit, wrong, missed = _weights(xp, params, *cells)
-            yes, no = _probabilities(xp, cells[0], shift[..., None])
+        def terms(logits: Any, targets: Any, shift: Any, *mask: Any) -> tuple[Any, Any]:
+            hit, wrong, missed = _weights(xp, params, logits, targets, *mask)
+            yes, no = _probabilities(xp, logits, shift[..., None])
             return hit * yes, wrong * yes + missed * no
 
-        true, false = sums_of_terms(xp, lambda *x: terms(x[-1], *x[:-1]), (*cells, shift))
+        true, false = sums_of_terms(xp, terms, (logits, targets, shift, *mask))
         return true, false, shift
 
     def derivatives(
         self, index: int, xp: Any, params: Any, where: Any, values: Any, logits: Any, targets: Any
     ) -> tuple[Any, ...]:
-        logits, targets = masked_arrays(xp, where, (logits, targets))
+        logits, *_ = cells = _cells(xp, where, logits, targets)
         shift = stop_gradient(values[2])[..., None]
-        cells = (logits, targets) if where is None else (logits, targets, where)
         if index == 0:
             log_yes, log_no = _logarithms(xp, logits)
             both = xp.exp(_capped(xp, log_yes + log_no - shift))
@@ -240,8 +237,7 @@ class _SoftCounts(RowRule):
         self, xp: Any, params: Any, where: Any, *arrays: Any, derivative: Any = None
     ) -> Any:
         """With a shift of 0, where no label's probabilities are all near to underflow."""
-        logits, targets = masked_arrays(xp, where, arrays)
-        cells = (logits, targets) if where is None else (logits, targets, where)
+        logits, *_ = cells = _cells(xp, where, *arrays)
         hit, wrong, missed = _weights(xp, params, *cells)
         yes, no = sigmoid(logits), sigmoid(-logits)
         true, false = label_sum(hit * yes), label_sum(wrong * yes + missed * no)
@@ -254,9 +250,13 @@ class _SoftCounts(RowRule):
     ) -> Any:
         if index != 0:
             return None
-        logits, targets = masked_arrays(xp, where, arrays)
-        cells = (logits, targets) if where is None else (logits, targets, where)
+        logits, *_ = cells = _cells(xp, where, *arrays)
         return _by_logits(xp, params, sigmoid(logits) * sigmoid(-logits), *cells)
+
+
+def _cells(xp: Any, where: Any, *arrays: Any) -> tuple[Any, ...]:
+    """Logits and targets, harmless where `where` is False; and `where`, if there is one."""
+    return (*masked_arrays(xp, where, arrays), *(() if where is None else (where,)))
 
 
 def _by_logits(xp: Any, params: Any, both: Any, *cells: Any) -> tuple[Any, ...]:

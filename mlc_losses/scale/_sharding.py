@@ -242,7 +242,7 @@ def _ask_for_reason(layout: Layout, call: Any, arrays: dict[str, Any]) -> None:
     """A loss that takes one number of labels alone may say why it cannot have them in parts."""
     try:
         with use_layout(layout):
-            # a function anew, since a trace of this one is kept
+            # a new function, since a trace of this one is kept
             jax.eval_shape(lambda *parts: call(*parts), *arrays.values())
     except NeedsWholeAxisError:
         raise

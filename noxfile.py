@@ -74,7 +74,7 @@ def quick(session: nox.Session) -> None:
     if not session.posargs:
         session.error("say which tests: nox -s quick -- -k zlpr")
     for backend in ("numpy", "jax", "torch"):
-        pytest(session, backend, *WORKERS, "tests/test_losses.py", *session.posargs)
+        pytest(session, backend, *WORKERS, "tests/losses/test_losses.py", *session.posargs)
 
 
 @nox.session(venv_backend="none", requires=["environment"], default=False)
@@ -117,8 +117,8 @@ def pythons(session: nox.Session) -> None:
 def newest(session: nox.Session) -> None:
     """The newest JAX, which wants a newer Python: identities, targets, ranking."""
     session.install("-e", ".[jax]", *group("tests"))
-    part = [f"tests/test_{name}.py" for name in ("identities", "targets", "ranking")]
-    pytest(session, "jax", *WORKERS, *part, *session.posargs)
+    part = [f"tests/losses/test_{name}.py" for name in ("identities", "ranking")]
+    pytest(session, "jax", *WORKERS, *part, "tests/test_targets.py", *session.posargs)
 
 
 # examples -----------------------------------------------------------------------------------------
@@ -136,7 +136,7 @@ def examples(session: nox.Session) -> None:
     """Every example end to end at reduced size, its tests, and the notebooks."""
     session.install(*group("torch-cpu"))
     session.install("-e", ".[examples]", *group("tests"), *group("notebooks"))
-    chosen = [*WORKERS, "tests/examples", "tests/test_package.py"]
+    chosen = [*WORKERS, "tests/examples", "tests/site/test_pages.py"]
     pytest(session, "jax", *chosen, *session.posargs, NOTEBOOKS="required")
     session.run("python", "examples/train.py", "--epochs", "2")
     session.run("python", "examples/numpy_check.py")
@@ -197,7 +197,7 @@ def docs(session: nox.Session) -> None:
     """
     env = site_tools(session)
     pages = ["README.md", *map(str, sorted(Path("docs").glob("**/*.md")))]
-    session.run("pytest", "-p", "page_blocks", *pages, env={"PYTHONPATH": "docs/site"})
+    session.run("python", "-m", "pytest", "-p", "docs.site.page_blocks", *pages)
     session.run("pytest", "--doctest-modules", "mlc_losses", *NO_DOCTESTS)
     session.run("mkdocs", "build", "--strict", env=env)
     session.run("pytest", "docs/site", "--durations=10", *session.posargs)

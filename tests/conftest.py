@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-import backends
 import pytest
-from slow import pytest_runtest_call  # noqa: F401
+
+from tests.support import backends
+from tests.support.slow import pytest_runtest_call  # noqa: F401
 
 ROOT = Path(__file__).parents[1]
 

@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from backends import NAME, asarray, to_numpy, xp
-from case import Case
-from test_losses import all_here, every_loss, here
 
 import mlc_losses as ml
+from tests.losses.test_losses import all_here, every_loss, here
+from tests.support.backends import NAME, asarray, to_numpy, xp
+from tests.support.case import Case
 
 X, Y = np.array([[1.0, -2.0, 3.0]]), np.array([[1, 0, 1]])
 only_jax = pytest.mark.skipif(NAME != "jax", reason="JAX and NumPy together")

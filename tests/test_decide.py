@@ -7,12 +7,12 @@ import math
 
 import numpy as np
 import pytest
-from backends import NAME, asarray, to_numpy, xp
-from depth import examples
 from hypothesis import given
 from hypothesis import strategies as st
 
 from mlc_losses import predict_average_k, predict_threshold, predict_top_k, tune_thresholds
+from tests.support.backends import NAME, asarray, to_numpy, xp
+from tests.support.depth import examples
 
 INF, NAN = math.inf, math.nan
 

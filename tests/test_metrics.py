@@ -9,12 +9,12 @@ import warnings
 import numpy as np
 import pytest
 import sklearn.metrics as sk
-from backends import NAME, asarray, compiled, to_numpy, xp
-from depth import examples
 from hypothesis import given
 from hypothesis import strategies as st
 
 from mlc_losses import metrics
+from tests.support.backends import NAME, asarray, compiled, to_numpy, xp
+from tests.support.depth import examples
 
 AVERAGES = ["macro", "micro", "samples", None]
 few = examples(25, derandomize=True)

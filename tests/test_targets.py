@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from backends import HAS_GRADIENTS, NAME, asarray, gradient, to_numpy, xp
-from depth import examples
 from hypothesis import given
 from hypothesis import strategies as st
 
 import mlc_losses as ml
+from tests.support.backends import HAS_GRADIENTS, NAME, asarray, gradient, to_numpy, xp
+from tests.support.depth import examples
 
 
 def test_multi_hot() -> None:

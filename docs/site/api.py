@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from catalog import FAMILIES, TOOLS, check_complete, names_in, path_of, slug
-
 import mlc_losses as ml
+from docs.site.catalog import FAMILIES, TOOLS, check_complete, names_in, path_of, slug
 
 METRICS = "Metrics"
 

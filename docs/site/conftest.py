@@ -11,7 +11,8 @@ from collections.abc import Iterator
 
 import pytest
 from playwright.sync_api import Browser, sync_playwright
-from slow import pytest_runtest_call  # noqa: F401
+
+from tests.support.slow import pytest_runtest_call  # noqa: F401
 
 
 def chromium() -> str:

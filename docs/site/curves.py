@@ -11,13 +11,12 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import kept
 import numpy as np
-import scenes
-from cases import CASES
-from scenes import Scene
 
 import mlc_losses as ml
+from docs.site import kept, scenes
+from docs.site.scenes import Scene
+from tests.losses.cases import CASES
 
 POINTS = 161
 FIXED_WEIGHTS = (
@@ -124,7 +123,8 @@ def _numbers(scene: Scene, loss: Callable[..., Any], x: np.ndarray) -> np.ndarra
 @cache
 def _kept() -> Path:
     here = Path(__file__)
-    cases = (kept.ROOT / "tests").glob("case*.py")
+    tests = kept.ROOT / "tests"
+    cases = [tests / "support" / "case.py", *(tests / "losses").glob("cases*.py")]
     folder = kept.folder("curves", here, here.with_name("scenes.py"), *cases)
     folder.mkdir(parents=True, exist_ok=True)
     return folder

@@ -6,10 +6,11 @@ import re
 from dataclasses import dataclass
 from functools import cache
 
-import formulas
 import griffe
-from catalog import ROOT, path_of, rows
-from docstrings import to_markdown
+
+from docs.site import formulas
+from docs.site.catalog import ROOT, path_of, rows
+from tests.support.docstrings import to_markdown
 
 # a paragraph that begins with the name of a part of its own
 _REMARK = re.compile(r"^\*\*(Gradient|Limits|References)\.\*\* ")

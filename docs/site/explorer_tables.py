@@ -16,7 +16,9 @@ from typing import Any
 
 import jax
 import numpy as np
-from explorer_grids import (
+
+import mlc_losses
+from docs.site.explorer_grids import (
     Floats,
     Grid,
     Term,
@@ -26,9 +28,7 @@ from explorer_grids import (
     spline_term,
     triangle_term,
 )
-from explorer_losses import GROUPS, LABELS, Options, Shown
-
-import mlc_losses
+from docs.site.explorer_losses import GROUPS, LABELS, Options, Shown
 
 Pattern = tuple[int, ...]
 Table = dict[Pattern, list[Term]]

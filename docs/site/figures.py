@@ -7,8 +7,9 @@ from functools import cache
 
 import matplotlib as mpl
 import numpy as np
-from curves import Plot, plot
 from matplotlib.figure import Figure
+
+from docs.site.curves import Plot, plot
 
 # both can be told apart without colour too, and are readable on light and on dark
 STYLES = {"#2f7fd6": "-", "#e0702f": "--"}

@@ -5,12 +5,12 @@ from __future__ import annotations
 import re
 from functools import cache
 
-import support
-from catalog import FAMILIES, ROOT, Row, losses_in, rows
-from curves import plot
-from entries import Argument, Entry, entry
-from explorer_losses import SHOWN
-from figures import figure, thumbnail
+from docs.site import support
+from docs.site.catalog import FAMILIES, ROOT, Row, losses_in, rows
+from docs.site.curves import plot
+from docs.site.entries import Argument, Entry, entry
+from docs.site.explorer_losses import SHOWN
+from docs.site.figures import figure, thumbnail
 
 
 def families() -> dict[str, list[str]]:

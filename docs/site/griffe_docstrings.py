@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-import formulas
 import griffe
-from catalog import path_of
-from docstrings import to_markdown
+
+from docs.site import formulas
+from docs.site.catalog import path_of
+from tests.support.docstrings import to_markdown
 
 
 class MarkdownDocstrings(griffe.Extension):

@@ -17,28 +17,29 @@ HERE = Path(__file__).parent
 
 
 def find_modules() -> None:
-    """The library, the cases of its tests, and the modules beside this one can be imported."""
-    for folder in (HERE, HERE.parents[1] / "tests", HERE.parents[1]):
-        if str(folder) not in sys.path:
-            sys.path.insert(0, str(folder))
+    """The library, its tests and `docs.site` can be imported, wherever MkDocs was started."""
+    root = str(HERE.parents[1])
+    if root not in sys.path:
+        sys.path.insert(0, root)
 
 
 find_modules()
-import api  # noqa: E402
-import explorer_tables  # noqa: E402
-import gallery  # noqa: E402
-import kept  # noqa: E402
-import math_font  # noqa: E402
-import notebook_pages  # noqa: E402
-import support  # noqa: E402
-import verdicts  # noqa: E402
-from catalog import ROOT, path_of  # noqa: E402
-
 import mlc_losses as ml  # noqa: E402
+from docs.site import (  # noqa: E402
+    api,
+    explorer_tables,
+    gallery,
+    kept,
+    math_font,
+    notebook_pages,
+    support,
+    verdicts,
+)
+from docs.site.catalog import ROOT, path_of  # noqa: E402
 
 TABLES = {
     "<!-- table: docs/site/support.py -->": support.table,
-    "<!-- table: tests/modes.py -->": support.modes,
+    "<!-- table: tests/modes/modes.py -->": support.modes,
 }
 
 

@@ -1,6 +1,6 @@
 """The notebooks of `examples/notebooks` as pages: executed, then Markdown and figures.
 
-    python docs/site/notebook_pages.py build/notebooks
+    python -m docs.site.notebook_pages build/notebooks
 
 writes them into a folder, to be looked at.
 """

@@ -1,6 +1,6 @@
 """Plugin of pytest: every Python block of the README and of the pages is run.
 
-    PYTHONPATH=docs/site python -m pytest -p page_blocks README.md docs/*.md
+    python -m pytest -p docs.site.page_blocks README.md docs/*.md
 
 Blocks of one page share their names. What a `pycon` block shows is compared with what it prints.
 """

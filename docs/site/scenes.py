@@ -10,8 +10,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import case
 import jax.numpy as jnp
+
+from tests.support import case
 
 Arrays = tuple[Any, ...]
 

@@ -7,17 +7,16 @@ from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
-import backends
-import case
 import jax
 import jax.numpy as jnp
 import numpy as np
-from cases import CASES
-from catalog import rows
 from jax.sharding import AxisType
-from modes import MODES
 
 import mlc_losses as ml
+from docs.site.catalog import rows
+from tests.losses.cases import CASES
+from tests.modes.modes import MODES
+from tests.support import backends, case
 
 LIBRARIES = {"numpy": "NumPy", "jax": "JAX", "torch": "PyTorch",
              "array-api-strict": "array-api-strict"}  # fmt: skip

@@ -10,12 +10,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from explorer_grids import Floats, Grid, Term
-from explorer_losses import GROUPS, SHOWN, Options, Shown
-from explorer_tables import Table, compare, read, shown_digits
-from test_built_site import SITE
 
 import mlc_losses
+from docs.site.explorer_grids import Floats, Grid, Term
+from docs.site.explorer_losses import GROUPS, SHOWN, Options, Shown
+from docs.site.explorer_tables import Table, compare, read, shown_digits
+from docs.site.test_built_site import SITE
 
 TABLES = SITE / "explorer"
 DRAWS = 300

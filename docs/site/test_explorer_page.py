@@ -7,13 +7,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from explorer_losses import SHOWN
-from explorer_tables import library
 from playwright.sync_api import Browser, ConsoleMessage, Locator, Page, Request
-from test_built_site import LAPTOP, PHONE, SITE, TOO_WIDE, address
-from test_explorer import CASES, bounds
 
 import mlc_losses
+from docs.site.explorer_losses import SHOWN
+from docs.site.explorer_tables import library
+from docs.site.test_built_site import LAPTOP, PHONE, SITE, TOO_WIDE, address
+from docs.site.test_explorer import CASES, bounds
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from functools import cache
 
-from catalog import ROOT
+from docs.site.catalog import ROOT
 
 PAGE = "results/index.md"
 _CLAIM = re.compile(rf"\[[^\]]+\]\({re.escape(PAGE)}#([\w-]+)\)")

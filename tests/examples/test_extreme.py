@@ -10,9 +10,10 @@ import sys
 import time
 from pathlib import Path
 
-import backends
 import numpy as np
 import pytest
+
+from tests.support import backends
 
 if backends.NAME != "jax":
     pytest.skip("the examples are for JAX", allow_module_level=True)

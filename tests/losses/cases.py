@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-import cases_average_k
-import cases_contrastive
-import cases_hierarchy
-import cases_label_ranking
-import cases_top_k
-import oracles
-import oracles_ranking
-import oracles_sets
-from case import (
+import mlc_losses as ml
+from tests.losses import (
+    cases_average_k,
+    cases_contrastive,
+    cases_hierarchy,
+    cases_label_ranking,
+    cases_top_k,
+    oracles,
+    oracles_ranking,
+    oracles_sets,
+)
+from tests.support.case import (
     Case,
     bounded,
     hard_bool,
@@ -20,8 +23,6 @@ from case import (
     two_logits,
     two_logits_and_targets,
 )
-
-import mlc_losses as ml
 
 CASES = [
     Case(ml.zlpr, oracles.zlpr),

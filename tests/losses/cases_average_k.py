@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import oracles_average_k as oracles
-from case import Case, hard_bool, one_class, two_logits_and_targets
 
 import mlc_losses as ml
+from tests.losses import oracles_average_k as oracles
+from tests.support.case import Case, hard_bool, one_class, two_logits_and_targets
 
 
 def average_k_two_head(logits: Any, labels: Any, *, share: float, **keywords: Any) -> Any:

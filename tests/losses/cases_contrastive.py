@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from functools import partial
 
-import oracles_contrastive as oracles
-from case import Case, embeddings, two_embeddings, with_prototypes
-
 import mlc_losses as ml
+from tests.losses import oracles_contrastive as oracles
+from tests.support.case import Case, embeddings, two_embeddings, with_prototypes
 
 # at 0 every embedding is the zero vector, where a direction has no derivative
 _Points = partial(

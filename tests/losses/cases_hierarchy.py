@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import oracles_hierarchy as oracles
-from case import Case
 
 import mlc_losses as ml
+from tests.losses import oracles_hierarchy as oracles
+from tests.support.case import Case
 
 
 def some_edges(num_labels: int) -> list[tuple[int, int]]:

@@ -10,11 +10,11 @@ from collections.abc import Callable
 from functools import wraps
 from typing import Any
 
-import oracles_label_ranking as oracles
 from array_api_compat import array_namespace
-from case import Case
 
 import mlc_losses as ml
+from tests.losses import oracles_label_ranking as oracles
+from tests.support.case import Case
 
 
 def turned(loss: Callable[..., Any]) -> Callable[..., Any]:

@@ -7,11 +7,11 @@ from functools import wraps
 from typing import Any
 
 import numpy as np
-import oracles_top_k
-from backends import xp
-from case import Case, one_class
 
 import mlc_losses as ml
+from tests.losses import oracles_top_k
+from tests.support.backends import xp
+from tests.support.case import Case, one_class
 
 SAMPLES = (1.0, -0.5, 0.25)
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from itertools import combinations
 
 import numpy as np
-from oracles_ranking import log_sum_exp, softplus
+
+from tests.losses.oracles_ranking import log_sum_exp, softplus
 
 S = np.ndarray
 

@@ -11,15 +11,15 @@ import textwrap
 from pathlib import Path
 
 import numpy as np
-import oracles_average_k as oracles
 import pytest
-from backends import NAME, asarray, compiled, to_numpy, users_flags, xp
-from depth import examples
 from hypothesis import given
 from hypothesis import strategies as st
 
 import mlc_losses as ml
 from mlc_losses import metrics
+from tests.losses import oracles_average_k as oracles
+from tests.support.backends import NAME, asarray, compiled, to_numpy, users_flags, xp
+from tests.support.depth import examples
 
 INF, NAN = math.inf, math.nan
 few = examples(60, derandomize=True)

@@ -7,12 +7,21 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-import oracles_contrastive as oracles
 import pytest
-from backends import HAS_GRADIENTS, NAME, OPTIMIZED, asarray, compiled, gradient, to_numpy, xp
 
 import mlc_losses as ml
 from mlc_losses._array import similarity
+from tests.losses import oracles_contrastive as oracles
+from tests.support.backends import (
+    HAS_GRADIENTS,
+    NAME,
+    OPTIMIZED,
+    asarray,
+    compiled,
+    gradient,
+    to_numpy,
+    xp,
+)
 
 with_gradients = pytest.mark.skipif(not HAS_GRADIENTS, reason=f"{NAME} has no gradients")
 only_jax = pytest.mark.skipif(NAME != "jax", reason="JAX's compiler")

@@ -7,13 +7,13 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
-import oracles_hierarchy as oracles
 import pytest
-from backends import HAS_GRADIENTS, NAME, asarray, compiled, gradient, to_numpy, xp
-from cases_hierarchy import hierarchy_of, some_edges
 
 import mlc_losses as ml
 from mlc_losses import Hierarchy
+from tests.losses import oracles_hierarchy as oracles
+from tests.losses.cases_hierarchy import hierarchy_of, some_edges
+from tests.support.backends import HAS_GRADIENTS, NAME, asarray, compiled, gradient, to_numpy, xp
 
 EDGES = {
     "graph": some_edges(9),

@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from backends import NAME, asarray, compiled, to_numpy, xp
-from test_identities import LOGITS, TARGETS, assert_same, batch
 
 import mlc_losses as ml
+from tests.losses.test_identities import LOGITS, TARGETS, assert_same, batch
+from tests.support.backends import NAME, asarray, compiled, to_numpy, xp
 
 COUNTS = [50, 400, 20, 300, 100]
 # every function of counts [L] alone

@@ -6,13 +6,13 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-import oracles_label_ranking as oracles
 import pytest
-from backends import HAS_GRADIENTS, NAME, asarray, compiled, gradient, to_numpy, xp
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 import mlc_losses as ml
 from mlc_losses._array import smooth_ranks, smooth_ranks_by_label
+from tests.losses import oracles_label_ranking as oracles
+from tests.support.backends import HAS_GRADIENTS, NAME, asarray, compiled, gradient, to_numpy, xp
 
 S = np.array(
     [[0.126, -0.132, 0.64], [0.105, -0.536, 0.362], [1.304, 0.947, -0.704], [-1.265, -0.623, 0.041],

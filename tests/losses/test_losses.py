@@ -8,12 +8,22 @@ from typing import Any
 
 import numpy as np
 import pytest
-from backends import HAS_GRADIENTS, NAME, asarray, compiled, gradient, jitted, to_numpy, xp
-from case import Arrays, Case
-from cases import CASES
-from depth import examples
 from hypothesis import given
 from hypothesis import strategies as st
+
+from tests.losses.cases import CASES
+from tests.support.backends import (
+    HAS_GRADIENTS,
+    NAME,
+    asarray,
+    compiled,
+    gradient,
+    jitted,
+    to_numpy,
+    xp,
+)
+from tests.support.case import Arrays, Case
+from tests.support.depth import examples
 
 BY_ID = {case.id: case for case in CASES}
 every_case = pytest.mark.parametrize("case", CASES, ids=lambda case: case.id)

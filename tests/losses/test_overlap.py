@@ -6,12 +6,12 @@ from functools import cache
 from typing import Any
 
 import numpy as np
-import oracles_sets
 import pytest
-from backends import HAS_GRADIENTS, NAME, asarray, compiled, gradient, to_numpy, xp
-from test_identities import LOGITS, TARGETS
 
 import mlc_losses as ml
+from tests.losses import oracles_sets
+from tests.losses.test_identities import LOGITS, TARGETS
+from tests.support.backends import HAS_GRADIENTS, NAME, asarray, compiled, gradient, to_numpy, xp
 
 LOSSES = {
     "soft_f1": (ml.soft_f1, {}),

@@ -5,11 +5,11 @@ from __future__ import annotations
 from functools import partial
 
 import numpy as np
-import oracles_average_k as oracles
 import pytest
-from backends import HAS_GRADIENTS, asarray, gradient, to_numpy, xp
 
 import mlc_losses as ml
+from tests.losses import oracles_average_k as oracles
+from tests.support.backends import HAS_GRADIENTS, asarray, gradient, to_numpy, xp
 
 Z = np.array([[2, -1, 0.5, -3], [0, 1, -0.5, -2], [-1.5, 0.25, 3, -0.75]])
 Y = np.array([[1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 0, 1]])

@@ -9,13 +9,22 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import oracles_perturbed as oracles
 import pytest
-from backends import HAS_GRADIENTS, NAME, OPTIMIZED, asarray, compiled, gradient, to_numpy, xp
 
 import mlc_losses as ml
+from tests.losses import oracles_perturbed as oracles
+from tests.support.backends import (
+    HAS_GRADIENTS,
+    NAME,
+    OPTIMIZED,
+    asarray,
+    compiled,
+    gradient,
+    to_numpy,
+    xp,
+)
 
-GOLDEN = Path(__file__).parents[2] / "shared" / "golden" / "top_k.npz"
+GOLDEN = Path(__file__).parents[3] / "shared" / "golden" / "top_k.npz"
 KTH, SUM, MASK = ml.perturbed_kth_largest, ml.perturbed_top_k_sum, ml.perturbed_top_k_mask
 only_gradients = pytest.mark.skipif(not HAS_GRADIENTS, reason=f"{NAME} has no gradients")
 only_jax = pytest.mark.skipif(NAME != "jax", reason="JAX's transformations and compiler")
@@ -543,7 +552,8 @@ class TestTorch:
 def test_no_compilation_at_the_third_eager_call() -> None:
     """Of what loops inside, with functions and shapes as before."""
     import jax
-    from compilations import compiled_by_the_third
+
+    from tests.support.compilations import compiled_by_the_third
 
     s, y = asarray(SCORES, "float32"), asarray([0, 1, 2, 3])
     wide = asarray(np.random.default_rng(6).normal(size=(3, 40)))

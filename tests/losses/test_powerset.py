@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import oracles_sets
 import pytest
-from backends import HAS_GRADIENTS, NAME, asarray, compiled, gradient, to_numpy, xp
 
 import mlc_losses as ml
+from tests.losses import oracles_sets
+from tests.support.backends import HAS_GRADIENTS, NAME, asarray, compiled, gradient, to_numpy, xp
 
 only_jax = pytest.mark.skipif(NAME != "jax", reason="JAX's transformations")
 one_device = pytest.mark.skipif(NAME not in ("torch", "array-api-strict"), reason="one device only")

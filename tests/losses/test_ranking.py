@@ -5,11 +5,20 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import oracles_ranking as oracles
 import pytest
-from backends import HAS_GRADIENTS, NAME, OPTIMIZED, asarray, compiled, gradient, to_numpy, xp
 
 import mlc_losses as ml
+from tests.losses import oracles_ranking as oracles
+from tests.support.backends import (
+    HAS_GRADIENTS,
+    NAME,
+    OPTIMIZED,
+    asarray,
+    compiled,
+    gradient,
+    to_numpy,
+    xp,
+)
 
 # The batch whose values the fact sheets of the losses give, computed in 40 digits.
 LOGITS = np.array([[1.5, -0.5, 2, -3, 0.25], [-1, 0.75, -2.5, 0.5, -0.125]])

@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from backends import HAS_GRADIENTS, NAME, asarray, compiled, gradient, to_numpy, xp
-from case import Case
-from cases import CASES
 
 import mlc_losses as ml
+from tests.losses.cases import CASES
+from tests.support.backends import HAS_GRADIENTS, NAME, asarray, compiled, gradient, to_numpy, xp
+from tests.support.case import Case
 
 with_gradients = pytest.mark.skipif(not HAS_GRADIENTS, reason=f"{NAME} has no gradients")
 only_torch = pytest.mark.skipif(NAME != "torch", reason="PyTorch's memory")
@@ -278,7 +278,8 @@ def test_torch_keeps_the_arguments_and_one_array(case: Case) -> None:
 @every_large
 def test_jax_needs_one_array_beside_arguments_and_result(case: Case) -> None:
     import jax
-    from backends import users_compiler
+
+    from tests.support.backends import users_compiler
 
     shape = (64, 1024)
     arrays, keywords = case.draw(1, n=shape[0], num_labels=shape[1])

@@ -5,11 +5,20 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import oracles_sets
 import pytest
-from backends import HAS_GRADIENTS, NAME, OPTIMIZED, asarray, compiled, gradient, to_numpy, xp
 
 import mlc_losses as ml
+from tests.losses import oracles_sets
+from tests.support.backends import (
+    HAS_GRADIENTS,
+    NAME,
+    OPTIMIZED,
+    asarray,
+    compiled,
+    gradient,
+    to_numpy,
+    xp,
+)
 
 only_jax = pytest.mark.skipif(NAME != "jax", reason="JAX's transformations")
 WEIGHTS = np.linspace(0.5, 2, 6)

@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import oracles_top_k
 import pytest
-from backends import HAS_GRADIENTS, NAME, asarray, compiled, gradient, to_numpy, xp
 
 import mlc_losses as ml
+from tests.losses import oracles_top_k
+from tests.support.backends import HAS_GRADIENTS, NAME, asarray, compiled, gradient, to_numpy, xp
 
-GOLDEN = Path(__file__).parents[2] / "shared" / "golden" / "top_k.npz"
+GOLDEN = Path(__file__).parents[3] / "shared" / "golden" / "top_k.npz"
 KINDS = {"cal": "calibrated", "hinge": "off_label", "cvx": "convex", "cvx_beta": "convex_beta"}
 with_gradients = pytest.mark.skipif(not HAS_GRADIENTS, reason=f"{NAME} has no gradients")
 

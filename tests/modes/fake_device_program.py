@@ -6,9 +6,10 @@ The device is registered with PyTorch before anything else uses it, hence a proc
 from __future__ import annotations
 
 import torch
-from subjects import SUBJECTS, Subject
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils import backend_registration
+
+from tests.modes.subjects import SUBJECTS, Subject
 
 DEVICE = "unreadable"
 

@@ -15,7 +15,7 @@ class Mode(NamedTuple):
     promise: str
 
 
-# by the name of the test, in `test_modes.py` or `test_losses.py`
+# by the name of the test, in `test_modes.py` or `tests/losses/test_losses.py`
 MODES = {
     "test_torch_compile": Mode(
         "PyTorch", "`torch.compile(fullgraph=True)`",

@@ -11,12 +11,12 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-from backends import asarray
-from case import Arrays, Case
-from cases import CASES
 
 import mlc_losses as ml
 from mlc_losses import metrics
+from tests.losses.cases import CASES
+from tests.support.backends import asarray
+from tests.support.case import Arrays, Case
 
 
 @dataclass(frozen=True)

@@ -6,21 +6,22 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-import backends
 import numpy as np
 import pytest
+
+from tests.support import backends
 
 if backends.NAME != "jax":
     pytest.skip("only JAX compiles eager calls", allow_module_level=True)
 
 import jax
 import jax.numpy as jnp
-from case import Case
-from cases import CASES
-from compilations import compiled_by_the_third
 
 import mlc_losses as ml
 from mlc_losses import metrics
+from tests.losses.cases import CASES
+from tests.support.case import Case
+from tests.support.compilations import compiled_by_the_third
 
 # each call is compiled first, which takes long
 pytestmark = pytest.mark.modes

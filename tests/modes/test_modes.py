@@ -9,19 +9,19 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-import test_losses
-from backends import NAME, asarray, jitted, to_numpy
-from modes import MODES
-from subjects import LOSSES, SCORES, SUBJECTS, TARGETS, Subject, of_case
 
 import mlc_losses as ml
 from mlc_losses import metrics
 from mlc_losses._array import namespace, similarity
+from tests.losses import test_losses
+from tests.modes.modes import MODES
+from tests.modes.subjects import LOSSES, SCORES, SUBJECTS, TARGETS, Subject, of_case
+from tests.support.backends import NAME, asarray, jitted, to_numpy
+from tests.support.programs import ROOT
 
 only_torch = pytest.mark.skipif(NAME != "torch", reason="PyTorch's modes")
 only_jax = pytest.mark.skipif(NAME != "jax", reason="JAX's modes")
@@ -64,7 +64,7 @@ def close(actual: Any, expected: Any, rtol: float = 1e-10, atol: float = 1e-12) 
 
 
 def test_every_public_function_is_here() -> None:
-    """But those of JAX alone, tested in `test_scale.py`, and those that are for the host."""
+    """But those of JAX alone, tested in `tests/scale/`, and those that are for the host."""
     named = " ".join(subject.id for subject in SUBJECTS) + " smooth_targets enqueue init_queue"
     named += " queue_mask check_targets sharded linear_loss label_block_loss predict_linear_top_k"
     missing = {*ml.__all__, *metrics.__all__} - {"metrics"}
@@ -274,15 +274,15 @@ def test_anomaly_mode(subject: Subject) -> None:
 @only_torch
 @pytest.mark.slow("a process of its own runs every function, value and backward pass")
 def test_no_read_of_a_device() -> None:
-    program = Path(__file__).with_name("fake_device_program.py")
-    done = subprocess.run([sys.executable, program], capture_output=True, text=True, check=True)
+    program = [sys.executable, "-m", "tests.modes.fake_device_program"]
+    done = subprocess.run(program, cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.splitlines() == [f"checked {len(SUBJECTS)}"]
 
 
 @only_torch
 @over(SUBJECTS)
 def test_meta_tensors(subject: Subject) -> None:
-    from fake_device_program import shapes_alone
+    from tests.modes.fake_device_program import shapes_alone
 
     shapes_alone(subject, "meta")
 

@@ -1,7 +1,9 @@
 """Run by `test_mesh` over simulated devices: every loss under plain `jax.jit`, its arrays split.
 
-python mesh_program.py Auto|Explicit labels|batch
-python mesh_program.py Auto|Explicit own: inside the user's own `jax.shard_map`, over the batch
+python -m tests.scale.mesh_program Auto|Explicit labels|batch
+python -m tests.scale.mesh_program Auto|Explicit own
+
+`own`: inside the user's own `jax.shard_map`, over the batch.
 """
 
 from __future__ import annotations
@@ -14,14 +16,14 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from backends import OPTIMIZED
-from case import Case
-from cases import CASES
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 import mlc_losses as ml
 from mlc_losses._array import similarity
 from mlc_losses.perturbed import _jax
+from tests.losses.cases import CASES
+from tests.support.backends import OPTIMIZED
+from tests.support.case import Case
 
 N, L = 32, 512
 # they sort, select or compare the labels of an example: with labels split they may gather these

@@ -1,6 +1,6 @@
 """Run by `test_data_parallel`: one of two processes of PyTorch, each with half of every batch.
 
-python parallel_program.py NUMBER PORT
+python -m tests.scale.parallel_program NUMBER PORT
 """
 
 from __future__ import annotations
@@ -11,10 +11,11 @@ from typing import Any
 
 import torch
 import torch.distributed
-from case import Case, with_prototypes
-from cases import CASES
 from torch.distributed.nn.functional import all_gather
 from torch.nn.parallel import DistributedDataParallel
+
+from tests.losses.cases import CASES
+from tests.support.case import Case, with_prototypes
 
 N, L, PROCESSES = 8, 7, 2
 

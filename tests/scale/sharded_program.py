@@ -1,7 +1,7 @@
 """Run by `test_sharded`: losses over eight simulated devices, or over two processes, against one.
 
-python sharded_program.py losses
-python sharded_program.py process NUMBER PORT
+python -m tests.scale.sharded_program losses
+python -m tests.scale.sharded_program process NUMBER PORT
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from backends import OPTIMIZED
-from compilations import compiled_by_the_third
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 import mlc_losses as m
 from mlc_losses import sharded
 from mlc_losses.scale._arguments import name_of
+from tests.support.backends import OPTIMIZED
+from tests.support.compilations import compiled_by_the_third
 
 N, L, D = 4, 16, 3
 HIERARCHY = m.Hierarchy(np.stack([np.arange(1, L), np.arange(L - 1) // 2], axis=1), L)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import pytest
-from backends import NAME
-from programs import run_on_devices
+
+from tests.support.backends import NAME
+from tests.support.programs import run_on_devices
 
 
 @pytest.mark.devices
 @pytest.mark.skipif(NAME != "jax", reason="JAX's devices")
 def test_eight_devices_are_as_one() -> None:
     """Value and gradient, with uneven numbers of valid anchors, some of them none."""
-    printed = run_on_devices(8, "sharded_contrastive.py")
+    printed = run_on_devices(8, "tests.scale.contrastive_program")
     assert len(printed.splitlines()) == 7

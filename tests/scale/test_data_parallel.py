@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-import backends
 import pytest
+
+from tests.support import backends
 
 if backends.NAME != "torch":
     pytest.skip("the recipe is for PyTorch", allow_module_level=True)
 
-from programs import free_port, run_together, start
+from tests.support.programs import free_port, run_together, start
 
 
 @pytest.mark.devices
 def test_two_processes_agree_with_one() -> None:
     port = free_port()
-    run_together([start(1, "parallel_program.py", str(number), port) for number in range(2)])
+    run_together(
+        [start(1, "tests.scale.parallel_program", str(number), port) for number in range(2)]
+    )

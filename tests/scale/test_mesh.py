@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import backends
 import pytest
+
+from tests.support import backends
 
 if backends.NAME != "jax":
     pytest.skip("meshes are JAX's", allow_module_level=True)
 
-from programs import run_on_devices
+from tests.support.programs import run_on_devices
 
 
 @pytest.mark.devices
@@ -16,4 +17,4 @@ from programs import run_on_devices
 @pytest.mark.parametrize("over", ["labels", "batch", "own"])
 @pytest.mark.parametrize("axes", ["Auto", "Explicit"])
 def test_every_loss_is_that_of_one_device_and_moves_few_numbers(axes: str, over: str) -> None:
-    run_on_devices(4, "mesh_program.py", axes, over)
+    run_on_devices(4, "tests.scale.mesh_program", axes, over)

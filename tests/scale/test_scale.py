@@ -8,19 +8,20 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-import backends
 import numpy as np
 import pytest
 
 import mlc_losses
 from mlc_losses import label_block_loss, linear_loss, multi_hot, predict_linear_top_k, zlpr
+from tests.support import backends
 
 if backends.NAME != "jax":
     pytest.skip("scale/ is for JAX", allow_module_level=True)
 
 import jax
 import jax.numpy as jnp
-from compilations import compiled_by
+
+from tests.support.compilations import compiled_by
 
 pytestmark = pytest.mark.scale
 

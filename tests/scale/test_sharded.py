@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from functools import partial
 
-import backends
 import pytest
+
+from tests.support import backends
 
 if backends.NAME != "jax":
     pytest.skip("scale/ is for JAX", allow_module_level=True)
@@ -13,22 +14,24 @@ if backends.NAME != "jax":
 import jax
 import jax.numpy as jnp
 import numpy as np
-from programs import free_port, run_on_devices, run_together, start
 
 from mlc_losses import ldam, multi_hot, sharded, supcon, zlpr
+from tests.support.programs import free_port, run_on_devices, run_together, start
 
 
 @pytest.mark.devices
 @pytest.mark.slow("compiles over thirty losses for eight devices, forwards and backwards")
 def test_eight_devices_agree_with_one() -> None:
-    run_on_devices(8, "sharded_program.py", "losses")
+    run_on_devices(8, "tests.scale.sharded_program", "losses")
 
 
 @pytest.mark.devices
 def test_two_processes_agree_with_one() -> None:
     port = free_port()
     processes = (str(number) for number in range(2))
-    run_together([start(2, "sharded_program.py", "process", each, port) for each in processes])
+    run_together(
+        [start(2, "tests.scale.sharded_program", "process", each, port) for each in processes]
+    )
 
 
 def test_wrong_arguments_are_named() -> None:

@@ -1,4 +1,4 @@
-"""What the documentation site is made of: docstrings, evidence, blocks of code."""
+"""Docstrings: their parts, and markup that the site can show."""
 
 from __future__ import annotations
 
@@ -7,19 +7,15 @@ import re
 from pathlib import Path
 
 import pytest
-from docstrings import parts, to_markdown
-from test_package import LOSSES
 
 import mlc_losses as ml
+from tests.losses.names import LOSSES
+from tests.support.docstrings import parts, to_markdown
 
-ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("**/*.md"))]
-# these are run by `nox -s docs`; other code is not Python, and says what it is
-PYTHON, OTHER = {"python", "pycon"}, {"sh", "text", "toml"}
+ROOT = Path(__file__).parents[2]
 ROW = re.compile(r"^\| `(\w+)` \|.*\|([^|]*)\|$", re.MULTILINE)
-# the words of another page, and which page that is
-QUOTE = re.compile(r"“([^”]+)”")
-SOURCE = re.compile(r"\(\[[^\]]+\]\(([\w/]+\.md)\)\)")
+# no targets to name the format of: they compare two outputs, or take a weight for each pair
+WITHOUT_TARGETS = {"contrastive", "n_pair", "zlpr_kl"}
 
 
 def converted(text: str) -> str:
@@ -62,33 +58,28 @@ def test_no_sphinx_markup_is_left(name: str) -> None:
     assert prose.strip()
 
 
+@pytest.mark.parametrize("name", ml.__all__)
+def test_every_docstring_has_its_parts(name: str) -> None:
+    value = getattr(ml, name)
+    text = inspect.getdoc(value) or ""
+    assert text.splitlines()[0].endswith(".")
+    if not inspect.ismodule(value):
+        for part in ("Args:", "Example:", ">>>"):
+            assert part in text, part
+    if name in LOSSES:
+        arguments = inspect.signature(value).parameters
+        masks = [f"{argument}:" for argument in ("where", "axis") if argument in arguments]
+        for part in ("Returns:", "Raises:", ".. math::", *masks):
+            assert part in text, part
+    if name in LOSSES - WITHOUT_TARGETS:
+        first_line = text.splitlines()[0]
+        formats = ("class id",) if "labels" in arguments else ("multi-hot", "targets")
+        assert any(part in first_line for part in formats)
+
+
 @pytest.mark.parametrize("name", sorted(LOSSES))
 def test_a_loss_has_what_its_page_in_the_gallery_shows(name: str) -> None:
     found = parts(inspect.cleandoc(getattr(ml, name).__doc__))
     papers = dict(ROW.findall((ROOT / "docs" / "losses.md").read_text(encoding="utf-8")))
     wanted = {"Args", "Returns", "Raises", "Example", "math"}
     assert found >= (wanted | {"References"} if papers[name].strip() else wanted)
-
-
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_every_block_says_what_it_is(page: Path) -> None:
-    """So that none is passed over by the run of all Python blocks."""
-    fences = re.findall(r"^ *(?:```|~~~)(.*)$", page.read_text(encoding="utf-8"), re.MULTILINE)
-    assert set(fences[::2]) <= PYTHON | OTHER
-    assert set(fences[1::2]) <= {""}
-
-
-def plain(text: str) -> str:
-    return " ".join(text.replace("*", "").replace("`", "").split()).lower()
-
-
-def test_quoted_evidence_is_what_the_page_says() -> None:
-    path = ROOT / "docs" / "which_loss.md"
-    leaves = path.read_text(encoding="utf-8").split("\n\n")
-    quoted = [(quote, leaf) for leaf in leaves for quote in QUOTE.findall(leaf)]
-    assert quoted
-    for quote, leaf in quoted:
-        sources = SOURCE.findall(leaf)
-        assert sources, f"no page is named beside {quote!r}"
-        said = [plain((path.parent / each).read_text(encoding="utf-8")) for each in sources]
-        assert any(plain(quote) in page for page in said), f"not in {sources}: {quote!r}"

@@ -8,22 +8,21 @@ import subprocess
 import sys
 from pathlib import Path
 
-HERE = Path(__file__).parent
+ROOT = Path(__file__).parents[2]
 
 
 def start(devices: int, program: str, *arguments: str) -> subprocess.Popen[str]:
+    """`python -m program arguments`, with simulated devices on JAX."""
     # beside what makes the tests quick to compile
     flags = os.environ.get("XLA_FLAGS", "")
-    # this copy of the package, whether or not one is installed
-    path = [str(HERE.parent), os.environ.get("PYTHONPATH", "")]
     environment = {
         **os.environ,
         "XLA_FLAGS": f"{flags} --xla_force_host_platform_device_count={devices}",
         "JAX_PLATFORMS": "cpu",
-        "PYTHONPATH": os.pathsep.join(path),
     }
     return subprocess.Popen(
-        [sys.executable, str(HERE / program), *arguments],
+        [sys.executable, "-m", program, *arguments],
+        cwd=ROOT,  # where `tests` is, and this copy of the package
         env=environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

@@ -7,7 +7,8 @@ import time
 from collections.abc import Iterator
 
 import pytest
-from depth import DEPTH
+
+from tests.support.depth import DEPTH
 
 
 @pytest.hookimpl(wrapper=True)

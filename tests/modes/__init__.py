@@ -1,0 +1,1 @@
+"""Every public function in the modes that people train in."""

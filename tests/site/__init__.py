@@ -1,0 +1,1 @@
+"""Docstrings and pages: what a reader is shown."""

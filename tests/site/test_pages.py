@@ -1,0 +1,62 @@
+"""README and pages: programs that run, tables that are whole, quotations that are true."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.losses.names import LOSSES
+
+ROOT = Path(__file__).parents[2]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("**/*.md"))]
+# these are run by `nox -s docs`; other code is not Python, and says what it is
+PYTHON, OTHER = {"python", "pycon"}, {"sh", "text", "toml"}
+# the words of another page, and which page that is
+QUOTE = re.compile(r"“([^”]+)”")
+SOURCE = re.compile(r"\(\[[^\]]+\]\(([\w/]+\.md)\)\)")
+
+
+def test_every_loss_is_in_the_table_of_all_losses() -> None:
+    rows = re.findall(r"^\| `(\w+)`", (ROOT / "docs" / "losses.md").read_text(), flags=re.MULTILINE)
+    assert sorted(rows) == sorted(LOSSES)
+
+
+def readme_programs() -> list[str]:
+    return re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), flags=re.DOTALL)
+
+
+@pytest.mark.parametrize("program", readme_programs(), ids=lambda text: text.split()[1])
+def test_readme_programs_run(program: str) -> None:
+    """Where the libraries are that it imports."""
+    for module in re.findall(r"^import (\w+(?:, \w+)*)", program, flags=re.MULTILINE):
+        for name in module.split(", "):
+            pytest.importorskip(name)
+    subprocess.run([sys.executable, "-c", program], check=True, cwd=ROOT)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_block_says_what_it_is(page: Path) -> None:
+    """So that none is passed over by the run of all Python blocks."""
+    fences = re.findall(r"^ *(?:```|~~~)(.*)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    assert set(fences[::2]) <= PYTHON | OTHER
+    assert set(fences[1::2]) <= {""}
+
+
+def plain(text: str) -> str:
+    return " ".join(text.replace("*", "").replace("`", "").split()).lower()
+
+
+def test_quoted_evidence_is_what_the_page_says() -> None:
+    path = ROOT / "docs" / "which_loss.md"
+    leaves = path.read_text(encoding="utf-8").split("\n\n")
+    quoted = [(quote, leaf) for leaf in leaves for quote in QUOTE.findall(leaf)]
+    assert quoted
+    for quote, leaf in quoted:
+        sources = SOURCE.findall(leaf)
+        assert sources, f"no page is named beside {quote!r}"
+        said = [plain((path.parent / each).read_text(encoding="utf-8")) for each in sources]
+        assert any(plain(quote) in page for page in said), f"not in {sources}: {quote!r}"

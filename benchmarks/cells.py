@@ -22,17 +22,17 @@ def kept(path: Path) -> dict[str, Any]:
 
 
 def measure_missing(
-    script: str, cells: Iterable[tuple[str, list[str]]], path: Path, limit: float
+    module: str, cells: Iterable[tuple[str, list[str]]], path: Path, limit: float
 ) -> None:
-    """Adds to the file at `path` the cells `(name, arguments)` of the script that it lacks.
+    """Adds to the file at `path` the cells `(name, arguments)` of the module that it lacks.
 
-    `script --cell <arguments>` prints the cell as JSON, within so many seconds.
+    `python -m module --cell <arguments>` prints the cell as JSON, within so many seconds.
     """
     found = kept(path)
     for name, arguments in cells:
         if name in found:
             continue
-        cell = _in_a_process([sys.executable, script, "--cell", *arguments], limit)
+        cell = _in_a_process([sys.executable, "-m", module, "--cell", *arguments], limit)
         found[name] = cell | {"python": platform.python_version()}
         print(name, found[name], flush=True)
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cells import write_between
+
+from benchmarks.cells import write_between
 
 REPORT = pytest.StashKey[list[str]]()
 

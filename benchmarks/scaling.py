@@ -1,7 +1,7 @@
 """Memory and time of a training step as the labels grow: dense head, linear_loss, sharded.
 
-    python benchmarks/scaling.py measure runs/scaling.json
-    python benchmarks/scaling.py report runs/scaling.json docs/scaling.md
+    python -m benchmarks.scaling measure runs/scaling.json
+    python -m benchmarks.scaling report runs/scaling.json docs/scaling.md
 
 Every point is measured in a process of its own and kept in the file: what is there is not measured
 again, so a run that was stopped goes on.
@@ -20,7 +20,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from cells import kept, measure_missing, write_between
+
+from benchmarks.cells import kept, measure_missing, write_between
 
 N, D, POSITIVES, DEVICES = 256, 64, 5, 8
 LIMIT = 600.0  # seconds for one point
@@ -100,7 +101,7 @@ def measure_one(method: str, num_labels: int) -> dict[str, Any]:
 
 def measure(path: Path, most: int = LABELS[-1]) -> None:
     cells = [(f"{m} {n}", [m, str(n)]) for n in LABELS if n <= most for m in METHODS]
-    measure_missing(__file__, cells, path, LIMIT)
+    measure_missing("benchmarks.scaling", cells, path, LIMIT)
 
 
 def exponent(labels: list[int], values: list[float]) -> float:

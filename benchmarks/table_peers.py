@@ -4,8 +4,8 @@ A cell is one loss on one shape, in a process of its own: everything is timed in
 is of times taken side by side. Memory is measured in a second process, in which large arrays go
 back to the system when they are freed. Finished cells are kept; a run goes on where it stopped.
 
-    python benchmarks/table_peers.py            # all cells that are missing, then the page
-    python benchmarks/table_peers.py --write    # the page, from what is there
+    python -m benchmarks.table_peers            # all cells that are missing, then the page
+    python -m benchmarks.table_peers --write    # the page, from what is there
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from cells import ROOT, kept, measure_missing, write_between
-from peers import draw, pairs
-from ratios import PAUSE
+from benchmarks.cells import ROOT, kept, measure_missing, write_between
+from benchmarks.peers import draw, pairs
+from benchmarks.ratios import PAUSE
 
 RESULTS = ROOT / "docs" / "results" / "speed_peers.json"
 PAGE = ROOT / "docs" / "speed_peers.md"
@@ -255,11 +255,11 @@ def main() -> None:
         return
     cells = {what: todo(what) for what in ("time", "memory")}
     if not options.write:
-        measure_missing(__file__, cells["time"], options.results, LIMIT)
+        measure_missing("benchmarks.table_peers", cells["time"], options.results, LIMIT)
         if CLEAR.exists():
             # large arrays go back to the system at once
             os.environ["MALLOC_MMAP_THRESHOLD_"] = str(2**16)
-            measure_missing(__file__, cells["memory"], options.results, LIMIT)
+            measure_missing("benchmarks.table_peers", cells["memory"], options.results, LIMIT)
     found = kept(options.results)
     write_between(options.page, page(found))
     figure(found, options.page.with_suffix(".png"))

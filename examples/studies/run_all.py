@@ -1,8 +1,8 @@
 """Run every comparison again, and judge the papers' claims by what they found.
 
-    python examples/results.py --data-dir path/to/data
-    python examples/results.py --data-dir path/to/data --only top_k --finished
-    python examples/results.py --finished
+    python -m examples.studies.run_all --data-dir path/to/data
+    python -m examples.studies.run_all --data-dir path/to/data --only top_k --finished
+    python -m examples.studies.run_all --finished
 
 The first runs all comparisons at full size, which takes hours, and goes on where it was cut off:
 each of them keeps its finished runs in `runs/`. The second takes of one comparison what is finished
@@ -23,29 +23,30 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Annotated, Any, NamedTuple
 
-import average_k
-import average_k_report
-import compare_losses
-import comparison_report
-import contrastive
-import contrastive_report
-import powerset
-import sequence
-import tables as first_release
-import top_k
-import top_k_report
 import typer
-from claims import CLAIMS, CONDITIONS
-from claims_figure import forest
-from claims_page import page
-from claims_rule import Judged, judge
-from claims_runs import EXTREME_LABELS, RUNS
-from comparison_report import replace_between, to_markdown
-from report import is_kept, resumed, to_json, write_whole
 from rich.console import Console
 from typer import Option
 
-ROOT = Path(__file__).parents[1]
+from examples.report import is_kept, resumed, to_json, write_whole
+from examples.studies.average_k import report as average_k_report
+from examples.studies.average_k import study as average_k
+from examples.studies.claims.all_claims import CLAIMS, CONDITIONS
+from examples.studies.claims.figure import forest
+from examples.studies.claims.page import page
+from examples.studies.claims.rule import Judged, judge
+from examples.studies.claims.runs import EXTREME_LABELS, RUNS
+from examples.studies.compare_losses import report as comparison_report
+from examples.studies.compare_losses import study as compare_losses
+from examples.studies.compare_losses.report import replace_between, to_markdown
+from examples.studies.contrastive import report as contrastive_report
+from examples.studies.contrastive import study as contrastive
+from examples.studies.first_release import study as first_release
+from examples.studies.powerset import study as powerset
+from examples.studies.sequence import study as sequence
+from examples.studies.top_k import report as top_k_report
+from examples.studies.top_k import study as top_k
+
+ROOT = Path(__file__).parents[2]
 EXTREME = {
     "--labels": EXTREME_LABELS,
     "--features": 64,
@@ -104,8 +105,8 @@ def run_extreme(place: Place, json_: Path) -> None:
         with TemporaryDirectory() as folder:
             report = Path(folder) / "report.json"
             options = [str(x) for pair in EXTREME.items() for x in pair]
-            program = [sys.executable, str(ROOT / "examples" / "extreme.py")]
-            subprocess.run([*program, *options, "--report", str(report)], check=True)
+            program = [sys.executable, "-m", "examples.extreme"]
+            subprocess.run([*program, *options, "--report", str(report)], check=True, cwd=ROOT)
             return json.loads(report.read_text())
 
     result = resumed(path, EXTREME, measured)
@@ -116,8 +117,8 @@ def run_speed_top_k(place: Place, json_: Path) -> None:
     """The benchmark keeps each finished cell in its own file, beside the pages."""
     kept = place.docs / "speed_top_k.json"
     if not place.finished:
-        program = [sys.executable, str(ROOT / "benchmarks" / "table_top_k.py")]
-        subprocess.run([*program, "--results", str(kept)], check=True)
+        program = [sys.executable, "-m", "benchmarks.table_top_k"]
+        subprocess.run([*program, "--results", str(kept.absolute())], check=True, cwd=ROOT)
     if kept.exists():
         write_whole(json_, kept.read_bytes())
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,18 +10,16 @@ import pytest
 for needed in ("babel", "jax", "matplotlib", "optax", "rich", "safetensors", "scipy", "typer"):
     pytest.importorskip(needed)
 
-EXAMPLES = Path(__file__).parents[2] / "examples"
-sys.path.insert(0, str(EXAMPLES))
-
-import average_k  # noqa: E402
-import average_k_methods as methods  # noqa: E402
-import average_k_report  # noqa: E402
-import average_k_scores  # noqa: E402
 import jax  # noqa: E402
 import jax.numpy as jnp  # noqa: E402
-import one_label  # noqa: E402
 import optax  # noqa: E402
 from typer.testing import CliRunner  # noqa: E402
+
+from examples.studies.average_k import methods  # noqa: E402
+from examples.studies.average_k import report as average_k_report  # noqa: E402
+from examples.studies.average_k import scores as average_k_scores  # noqa: E402
+from examples.studies.average_k import study as average_k  # noqa: E402
+from examples.studies.common import one_label  # noqa: E402
 
 
 @pytest.fixture(autouse=True)

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import sys
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,20 +11,17 @@ import pytest
 for needed in ("jax", "matplotlib", "optax", "rich", "river", "safetensors", "scipy", "typer"):
     pytest.importorskip(needed)
 
-EXAMPLES = Path(__file__).parents[2] / "examples"
-sys.path.insert(0, str(EXAMPLES))
-
-import compare_losses  # noqa: E402
-import comparison_report  # noqa: E402
 import jax  # noqa: E402
 import jax.numpy as jnp  # noqa: E402
-import powerset  # noqa: E402
-import sequence  # noqa: E402
-import sweep  # noqa: E402
-from model import Settings, forward, init_params  # noqa: E402
 from typer.testing import CliRunner  # noqa: E402
 
 import mlc_losses  # noqa: E402
+from examples.model import Settings, forward, init_params  # noqa: E402
+from examples.studies.common import sweep  # noqa: E402
+from examples.studies.compare_losses import report as comparison_report  # noqa: E402
+from examples.studies.compare_losses import study as compare_losses  # noqa: E402
+from examples.studies.powerset import study as powerset  # noqa: E402
+from examples.studies.sequence import study as sequence  # noqa: E402
 
 TINY = Settings(epochs=2, hidden=8, batch_size=8)
 

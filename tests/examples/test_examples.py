@@ -24,15 +24,13 @@ for needed in (
 ):
     pytest.importorskip(needed)
 
-EXAMPLES = Path(__file__).parents[2] / "examples"
-sys.path.insert(0, str(EXAMPLES))
-
-import data as data_sets  # noqa: E402
 import jax  # noqa: E402
-import report  # noqa: E402
-import train  # noqa: E402
 from typer.testing import CliRunner  # noqa: E402
 
+from examples import data as data_sets  # noqa: E402
+from examples import report, train  # noqa: E402
+
+ROOT = Path(__file__).parents[2]
 SMALL = ["--epochs", "2", "--hidden", "16"]
 # dropout doubles the time to compile, a validation part doubles it again
 QUICK = [*SMALL, "--dropout", "0", "--input-dropout", "0", "--validation", "0"]
@@ -351,8 +349,8 @@ def test_resumed_results_belong_to_their_settings(tmp_path):
 )
 def test_short_examples_run(script, arguments, module, tmp_path):
     pytest.importorskip(module)
-    command = [sys.executable, "-W", "error", str(EXAMPLES / script), *arguments]
-    paths = os.pathsep.join([str(EXAMPLES.parent), os.environ.get("PYTHONPATH", "")])
+    command = [sys.executable, "-W", "error", str(ROOT / "examples" / script), *arguments]
+    paths = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
     result = subprocess.run(
         command,
         cwd=tmp_path,

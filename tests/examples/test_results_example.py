@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -12,18 +11,16 @@ import pytest
 for needed in ("jax", "matplotlib", "optax", "rich", "river", "safetensors", "scipy", "typer"):
     pytest.importorskip(needed)
 
-EXAMPLES = Path(__file__).parents[2] / "examples"
-sys.path.insert(0, str(EXAMPLES))
-
-import claims  # noqa: E402
-import claims_figure  # noqa: E402
-import claims_page  # noqa: E402
-import claims_rule  # noqa: E402
-import claims_runs  # noqa: E402
-import results  # noqa: E402
-from claims_rule import Bars, Claim, Pairs, Run  # noqa: E402
 from scipy.stats import ttest_rel  # noqa: E402
 from typer.testing import CliRunner  # noqa: E402
+
+from examples.studies import run_all as results  # noqa: E402
+from examples.studies.claims import all_claims as claims  # noqa: E402
+from examples.studies.claims import figure as claims_figure  # noqa: E402
+from examples.studies.claims import page as claims_page  # noqa: E402
+from examples.studies.claims import rule as claims_rule  # noqa: E402
+from examples.studies.claims import runs as claims_runs  # noqa: E402
+from examples.studies.claims.rule import Bars, Claim, Pairs, Run  # noqa: E402
 
 DATA = ("one", "two", "three")
 WIGGLE = np.array([0.0, 0.004, 0.001, 0.003, 0.002])

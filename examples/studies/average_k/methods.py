@@ -10,10 +10,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from model import Params, Settings, forward_train, init_params, make_optimizer
-from sweep import QUICK
 
 import mlc_losses
+from examples.model import Params, Settings, forward_train, init_params, make_optimizer
+from examples.studies.common.sweep import QUICK
 
 DECAY = 0.01
 # where ROLE's table of estimates starts: the logits of 0.995 and 0.6

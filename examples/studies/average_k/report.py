@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from comparison_report import Table, distinct
+
+from examples.studies.compare_losses.report import Table, distinct
 
 BASELINE = "cross-entropy"
 BINS = ("few", "medium", "many")

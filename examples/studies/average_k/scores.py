@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import one_label
 
 import mlc_losses
+from examples.studies.common import one_label
 from mlc_losses import metrics
 
 # mean set sizes of the figure

@@ -1,7 +1,7 @@
 """K classes per example on average: a thresholded softmax, the two-head loss, single positives.
 
-    python examples/average_k.py
-    python examples/average_k.py --data-dir path/to/data --into docs/results/average_k.md
+    python -m examples.studies.average_k
+    python -m examples.studies.average_k --data-dir DIR --into docs/results/average_k.md
 
 Every method trains the same small network at four learning rates and three values of a constant of
 its own; average-k accuracy on the validation part of the training split chooses, and the choice is
@@ -22,17 +22,18 @@ from typing import Annotated, Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-import one_label
 import typer
-from average_k_methods import LONG, METHODS, Method, scores_of, train_runs
-from average_k_report import curves_figure, tables
-from average_k_scores import SIZES, evaluate, validation_accuracy
-from comparison_report import publish
-from model import Settings, forward
-from report import is_kept, resumed
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeElapsedColumn
 from typer import Option
+
+from examples.model import Settings, forward
+from examples.report import is_kept, resumed
+from examples.studies.average_k.methods import LONG, METHODS, Method, scores_of, train_runs
+from examples.studies.average_k.report import curves_figure, tables
+from examples.studies.average_k.scores import SIZES, evaluate, validation_accuracy
+from examples.studies.common import one_label
+from examples.studies.compare_losses.report import publish
 
 FILES = ("cjk_radical214", "omniglot_small28", "udhr2_lang_char3hash4096")
 KS = (2, 5, 10)
@@ -40,7 +41,7 @@ RATES = (3e-3, 1e-2, 3e-2, 1e-1)
 LONG_K, LONG_RATES = 5, (1e-2, 3e-2)
 VALIDATION = 0.2
 COMPONENTS = 128
-START, END = "<!-- tables: examples/average_k.py -->", "<!-- end of tables -->"
+START, END = "<!-- tables: examples/studies/average_k -->", "<!-- end of tables -->"
 BAR = ("{task.description}", BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 console = Console()
@@ -256,7 +257,3 @@ def main(
         raise typer.BadParameter(f"nothing is finished in {runs}", param_hint="--runs")
     figures = {figure: curves_figure(records, SIZES)}
     publish(console, records, tables(records), figures, json_, into, (START, END))
-
-
-if __name__ == "__main__":
-    app()

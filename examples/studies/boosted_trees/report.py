@@ -7,9 +7,10 @@ import itertools
 from typing import NamedTuple
 
 import numpy as np
-from claims_rule import LEVEL, holm, paired_p
-from comparison_report import Records, Table, cell, distinct
-from report import LOWER_IS_BETTER
+
+from examples.report import LOWER_IS_BETTER
+from examples.studies.claims.rule import LEVEL, holm, paired_p
+from examples.studies.compare_losses.report import Records, Table, cell, distinct
 
 METRICS = ("micro-F1", "macro-F1", "subset accuracy", "Hamming loss", "ranking loss")
 DECISIONS = {"test at 0": "decided at 0", "test": "one threshold tuned on validation rows"}

@@ -1,7 +1,7 @@
 """A loss as the objective of gradient-boosted trees: zlpr beside XGBoost's own binary:logistic.
 
-    python examples/boosted_trees.py
-    python examples/boosted_trees.py --data-dir path/to/data --into docs/results/boosted_trees.md
+    python -m examples.studies.boosted_trees
+    python -m examples.studies.boosted_trees --data-dir DIR --into docs/results/boosted_trees.md
 
 A round of boosting fits trees to the gradient of the loss by every score, and to the diagonal of
 its Hessian; both come from JAX, for any loss of the library. Either objective searches the same
@@ -20,24 +20,24 @@ from functools import cache, partial
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
-import data as data_sets
 import jax
 import jax.numpy as jnp
 import numpy as np
 import typer
 import xgboost as xgb
-from boosted_trees_report import difference_figure, tables
-from compare_losses import BAR, sources, validation_score
-from comparison_report import publish
-from powerset import fastest
-from report import all_metrics, resumed
 from rich.console import Console
 from rich.progress import Progress
-from sweep import Split, split
-from train import load_data
 from typer import Option
 
 import mlc_losses
+from examples import data as data_sets
+from examples.report import all_metrics, resumed
+from examples.studies.boosted_trees.report import difference_figure, tables
+from examples.studies.common.sweep import Split, split
+from examples.studies.compare_losses.report import publish
+from examples.studies.compare_losses.study import BAR, sources, validation_score
+from examples.studies.powerset.study import fastest
+from examples.train import load_data
 
 DATA = ("emotions", "scene", "yeast")
 LOSSES = {"binary:logistic": mlc_losses.binary_cross_entropy, "zlpr": mlc_losses.zlpr}
@@ -49,7 +49,7 @@ GRID = [
 # reciprocals of a leaf's summed curvature are taken, and rounding makes some of it 0
 LEAST_CURVATURE = 1e-6
 BATCH = 1024  # rows whose Hessians [L, L] are in memory at once
-START, END = "<!-- tables: examples/boosted_trees.py -->", "<!-- end of tables -->"
+START, END = "<!-- tables: examples/studies/boosted_trees -->", "<!-- end of tables -->"
 Objective = Callable[[np.ndarray, xgb.DMatrix], tuple[np.ndarray, np.ndarray]]
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 console = Console()
@@ -251,7 +251,3 @@ def main(
     record = {"runs": records, "costs": costs}
     figures = {figure: difference_figure(records)}
     publish(console, record, tables(records, costs), figures, json_, into, (START, END))
-
-
-if __name__ == "__main__":
-    app()

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import claims_classes
-import claims_labels
-import claims_scale
+from examples.studies.claims import classes as claims_classes
+from examples.studies.claims import labels as claims_labels
+from examples.studies.claims import scale as claims_scale
 
 CLAIMS = claims_labels.CLAIMS + claims_classes.CLAIMS + claims_scale.CLAIMS
 # what every claim of a comparison was tested under; its page says it in full

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from claims_rule import Bars, Claim, pairs
-from claims_runs import AMBIGUITY, RARITY, time_ratio
+from examples.studies.claims.rule import Bars, Claim, pairs
+from examples.studies.claims.runs import AMBIGUITY, RARITY, time_ratio
 
 GARCIN = "[Garcin et al. 2022](https://arxiv.org/abs/2202.02193)"
 TWO_HEAD = "[Garcin et al. 2025](https://arxiv.org/abs/2303.18118)"

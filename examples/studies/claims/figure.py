@@ -8,7 +8,7 @@ from itertools import pairwise
 from textwrap import fill
 from typing import Any
 
-from claims_rule import AHEAD, BEHIND, OPEN, Cell, Judged, Pairs
+from examples.studies.claims.rule import AHEAD, BEHIND, OPEN, Cell, Judged, Pairs
 
 COLORS = {AHEAD: "#0072B2", BEHIND: "#D55E00", OPEN: "0.65"}  # the colour-blind tell them apart
 LINE, ROW = 0.028, 0.4  # inches of a difference, and of a claim at the least

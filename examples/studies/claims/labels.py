@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from claims_rule import Bars, Claim, pairs
-from claims_runs import powerset_cost
+from examples.studies.claims.rule import Bars, Claim, pairs
+from examples.studies.claims.runs import powerset_cost
 
 SU = "[Su et al. 2022](https://arxiv.org/abs/2208.02955)"
 NAM = (

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from textwrap import fill
 
-from claims_rule import (
+from examples.studies.claims.rule import (
     AHEAD,
     BEHIND,
     CONTRADICTED,
@@ -25,7 +25,7 @@ from claims_rule import (
     Part,
     least_t,
 )
-from comparison_report import Table, to_markdown
+from examples.studies.compare_losses.report import Table, to_markdown
 
 ORDER = (SUPPORTED, MIXED, UNDECIDED, CONTRADICTED, NOT_RUN)
 INTRO = """\
@@ -33,8 +33,8 @@ INTRO = """\
 
 What the papers of these losses claim, in our words, and what this library's comparisons found:
 small networks on small public data, every method with the same search on validation data. Written
-by `python examples/results.py` from the records beside this page: claims and conditions are texts
-of ours, every number and verdict is computed."""
+by `python -m examples.studies.run_all` from the records beside this page: claims and conditions
+are texts of ours, every number and verdict is computed."""
 READING = """\
 A difference is in points, hundredths of the metric: mean ± standard deviation over seeds, positive
 where it speaks for the claim. Counted are the data sets of all tests of a claim; shown is the one

@@ -7,8 +7,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from report import LOWER_IS_BETTER
 from scipy.stats import t as student
+
+from examples.report import LOWER_IS_BETTER
 
 LEVEL = 0.05
 SUPPORTED, MIXED, UNDECIDED, CONTRADICTED = "supported", "mixed", "undecided", "contradicted"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from claims_rule import Run
+from examples.studies.claims.rule import Run
 
 EXTREME_LABELS = 1_000_000
 # metrics made of two: how much better one group of examples or classes is served than another

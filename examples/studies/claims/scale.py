@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from claims_rule import Bars, Claim, pairs
-from claims_runs import EXTREME_LABELS, of_extreme
+from examples.studies.claims.rule import Bars, Claim, pairs
+from examples.studies.claims.runs import EXTREME_LABELS, of_extreme
 
 AUDIBERT = "[Audibert et al. 2024](https://arxiv.org/abs/2412.00101)"
 

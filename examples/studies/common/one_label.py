@@ -9,7 +9,8 @@ from typing import NamedTuple
 
 import numpy as np
 import scipy.sparse
-from data import (
+
+from examples.data import (
     apply_scaling,
     dense_features,
     field,

@@ -6,11 +6,12 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
 
-import data as data_sets
 import jax
 import numpy as np
 import optax
-from model import (
+
+from examples import data as data_sets
+from examples.model import (
     Loss,
     Params,
     Settings,

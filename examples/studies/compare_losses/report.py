@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from report import LOWER_IS_BETTER, to_json, write_whole
 from rich.console import Console
 from rich.table import Table as RichTable
 from scipy.stats import rankdata, studentized_range
+
+from examples.report import LOWER_IS_BETTER, to_json, write_whole
 
 SETS = ("subset accuracy", "Hamming loss", "micro-F1", "macro-F1", "samples-F1")
 REPEATED = ("P@1",)  # 1 - one-error

@@ -1,7 +1,7 @@
 """Every loss for multi-label targets on several data sets, each at its own best learning rate.
 
-    python examples/compare_losses.py
-    python examples/compare_losses.py --data-dir path/to/data --into docs/results/compare_losses.md
+    python -m examples.studies.compare_losses
+    python -m examples.studies.compare_losses --data-dir DIR --into docs/results/compare_losses.md
 
 Losses differ in scale, so each picks its learning rate from one shared list, per data set and
 seed, by one criterion on the validation part of the training split: the mean of micro-F1 and label
@@ -20,21 +20,21 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
-import data as data_sets
 import jax
 import jax.numpy as jnp
 import numpy as np
 import typer
-from comparison_report import publish, rank_figure, tables
-from model import Loss, Settings, forward, jit_forward
-from report import all_metrics, is_kept, resumed
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeElapsedColumn
-from sweep import RATES, all_batches, split, train_rates
-from train import load_data
 from typer import Option
 
 import mlc_losses
+from examples import data as data_sets
+from examples.model import Loss, Settings, forward, jit_forward
+from examples.report import all_metrics, is_kept, resumed
+from examples.studies.common.sweep import RATES, all_batches, split, train_rates
+from examples.studies.compare_losses.report import publish, rank_figure, tables
+from examples.train import load_data
 from mlc_losses import metrics
 
 # Left out, as they differ from one of these by a factor at most: multilabel_soft_margin is
@@ -64,7 +64,7 @@ RANKING_ONLY = (
 )
 LOSSES = DECIDED_AT_ZERO + RANKING_ONLY
 DATA = ("emotions", "scene", "yeast", "bibtex", "corel5k")
-START, END = "<!-- tables: examples/compare_losses.py -->", "<!-- end of tables -->"
+START, END = "<!-- tables: examples/studies/compare_losses -->", "<!-- end of tables -->"
 BAR = ("{task.description}", BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 console = Console()
@@ -227,7 +227,3 @@ def main(
     reported = tables(records, DECIDED_AT_ZERO, rate)
     figures = {figure: rank_figure(records)}
     publish(console, records, reported, figures, json_, into, (START, END))
-
-
-if __name__ == "__main__":
-    app()

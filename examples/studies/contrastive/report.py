@@ -8,7 +8,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from comparison_report import (
+
+from examples.report import LOWER_IS_BETTER
+from examples.studies.compare_losses.report import (
     Records,
     Table,
     distinct,
@@ -17,7 +19,6 @@ from comparison_report import (
     rates_table,
     values,
 )
-from report import LOWER_IS_BETTER
 
 # the study's names, and those of `report.all_metrics`
 METRICS = {

@@ -1,7 +1,7 @@
 """Contrastive training for several labels, then a linear probe, beside training end to end.
 
-    python examples/contrastive.py
-    python examples/contrastive.py --data-dir path/to/data --into docs/results/contrastive.md
+    python -m examples.studies.contrastive
+    python -m examples.studies.contrastive --data-dir DIR --into docs/results/contrastive.md
 
 The protocol is that of a study of multi-label contrastive learning (arXiv 2412.00101): an encoder
 trained by a contrastive loss is frozen, and a linear layer with binary cross-entropy is trained on
@@ -22,15 +22,21 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
-import contrastive_report
-import data as data_sets
 import jax
 import jax.numpy as jnp
 import numpy as np
 import typer
-from compare_losses import BAR, complete, sources, validation_score
-from comparison_report import publish
-from contrastive_training import (
+from rich.console import Console
+from rich.progress import Progress
+from typer import Option
+
+import mlc_losses
+from examples import data as data_sets
+from examples.report import all_metrics, is_kept, resumed
+from examples.studies.compare_losses.report import publish
+from examples.studies.compare_losses.study import BAR, complete, sources, validation_score
+from examples.studies.contrastive import report as contrastive_report
+from examples.studies.contrastive.training import (
     END_TO_END,
     METHODS,
     Rows,
@@ -42,18 +48,12 @@ from contrastive_training import (
     scores_of,
     train,
 )
-from report import all_metrics, is_kept, resumed
-from rich.console import Console
-from rich.progress import Progress
-from train import load_data
-from typer import Option
-
-import mlc_losses
+from examples.train import load_data
 
 DATA = ("scene", "bibtex", "reuters21578_modapte90")
 RATES = (1e-3, 3e-3, 1e-2)
 FRACTIONS = (0.1, 0.3, 1.0)
-START, END = "<!-- tables: examples/contrastive.py -->", "<!-- end of tables -->"
+START, END = "<!-- tables: examples/studies/contrastive -->", "<!-- end of tables -->"
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 console = Console()
 
@@ -186,7 +186,3 @@ def main(
         targets = {f"{rows.name}, 100 %": rows.test_targets for rows in all_data}
         figures[embeddings] = contrastive_report.embedding_figure(drawn, targets)
     publish(console, records, reported, figures, json_, into, (START, END))
-
-
-if __name__ == "__main__":
-    app()

@@ -16,11 +16,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from data import MultiLabelData, apply_scaling, fit_scaling
-from model import Params, forward, forward_train, init_params, shuffled_batches
-from sweep import QUICK
 
 import mlc_losses as ml
+from examples.data import MultiLabelData, apply_scaling, fit_scaling
+from examples.model import Params, forward, forward_train, init_params, shuffled_batches
+from examples.studies.common.sweep import QUICK
 
 LAYERS = 2  # of the encoder
 

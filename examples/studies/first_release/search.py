@@ -1,6 +1,6 @@
 """Search settings on the validation part of the training split; no test row is ever read.
 
-    python examples/search.py --data-dir path/to/data
+    python -m examples.studies.first_release.search --data-dir path/to/data
 
 For each loss, the one setting with the best validation micro-F1, averaged over data sets and
 seeds, is marked. Results are kept in `runs/search/`: a search that was cut off goes on from there.
@@ -13,12 +13,13 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated
 
-import data as data_sets
 import numpy as np
 import typer
-from model import Settings, fit
-from report import put_table, resumed
-from train import COMPARED, chosen_loss
+
+from examples import data as data_sets
+from examples.model import Settings, fit
+from examples.report import put_table, resumed
+from examples.train import COMPARED, chosen_loss
 
 DATA = ("emotions", "scene", "yeast", "bibtex")
 SEEDS = (0, 1, 2)

@@ -1,6 +1,6 @@
 """The table of `docs/results/first_release.md`: every loss, data set and seed, on the test split.
 
-    python examples/tables.py --data-dir path/to/data --into docs/results/first_release.md
+    python -m examples.studies.first_release --data-dir DIR --into docs/results/first_release.md
 
 Results are kept in `runs/first_release/`: a run that was cut off goes on from there.
 """
@@ -12,12 +12,13 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
-import data as data_sets
 import numpy as np
 import typer
-from model import Settings
-from report import is_kept, put_table, resumed, to_json, write_whole
-from train import train_and_test
+
+from examples import data as data_sets
+from examples.model import Settings
+from examples.report import is_kept, put_table, resumed, to_json, write_whole
+from examples.train import train_and_test
 
 SEEDS = (0, 1, 2)
 # each loss with the setting that search.py marks for it; the rest is train.py's default
@@ -87,7 +88,3 @@ def markdown(records: Sequence[Mapping[str, Any]]) -> str:
         cells = [f"{peer[metric]:.4f}" if metric in peer else "not given" for metric in METRICS]
         lines.append(row(name, "scikit-learn", cells))
     return "\n".join(lines)
-
-
-if __name__ == "__main__":
-    typer.run(main)

@@ -1,7 +1,7 @@
 """Label powerset beside zlpr: time, memory and quality, with the number of label sets growing.
 
-    python examples/powerset.py
-    python examples/powerset.py --data-dir path/to/data --into docs/results/powerset.md
+    python -m examples.studies.powerset
+    python -m examples.studies.powerset --data-dir DIR --into docs/results/powerset.md
 
 A powerset model has one logit per label set, zlpr one per label. First synthetic data: the same
 rows and labels, drawn from more and more distinct sets. Then real data, both costs and quality.
@@ -18,21 +18,21 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
-import data as data_sets
 import jax
 import jax.numpy as jnp
 import numpy as np
 import typer
-from compare_losses import settings_for, sources
-from comparison_report import Table, cell, cost_figure, publish
-from model import Settings, forward, init_params, jit_forward
-from report import LOWER_IS_BETTER, all_metrics, is_kept, resumed
 from rich.console import Console
-from sweep import RATES, all_batches, split, train_rates
-from train import load_data
 from typer import Option
 
 import mlc_losses
+from examples import data as data_sets
+from examples.model import Settings, forward, init_params, jit_forward
+from examples.report import LOWER_IS_BETTER, all_metrics, is_kept, resumed
+from examples.studies.common.sweep import RATES, all_batches, split, train_rates
+from examples.studies.compare_losses.report import Table, cell, cost_figure, publish
+from examples.studies.compare_losses.study import settings_for, sources
+from examples.train import load_data
 from mlc_losses import LabelPowerset, metrics
 
 DATA = ("emotions", "scene", "yeast")
@@ -44,7 +44,7 @@ COSTS = {
     "parameters [1000]": ("parameters", 1e-3),
     "prediction [µs/row]": ("prediction seconds", 1e6),
 }
-START, END = "<!-- tables: examples/powerset.py -->", "<!-- end of tables -->"
+START, END = "<!-- tables: examples/studies/powerset -->", "<!-- end of tables -->"
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 console = Console()
 
@@ -292,7 +292,3 @@ def main(
     title = f"{labels} labels, {rows} rows: cost against the number of distinct label sets"
     figures = {figure: cost_figure(series, METHODS, COSTS, title)}
     publish(console, measured, tables(measured), figures, json_, into, (START, END))
-
-
-if __name__ == "__main__":
-    app()

@@ -1,7 +1,7 @@
 """Label sets decoded as sequences: a small recurrent network beside zlpr on the same encoder.
 
-    python examples/sequence.py
-    python examples/sequence.py --data-dir path/to/data --into docs/results/sequence.md
+    python -m examples.studies.sequence
+    python -m examples.studies.sequence --data-dir DIR --into docs/results/sequence.md
 
 The decoder emits one label after another, then the end. `label_sequence` trains it on the labels
 in one order, frequent ones first; `label_set_sequence` accepts any order, and sees a random one
@@ -18,22 +18,22 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
-import data as data_sets
 import jax
 import jax.numpy as jnp
 import numpy as np
 import typer
-from compare_losses import sources
-from comparison_report import Table, cell, publish
-from model import Params, Settings, drop_out, init_params
-from powerset import decision_score
-from report import LOWER_IS_BETTER, is_kept, resumed
 from rich.console import Console
-from sweep import QUICK, RATES, Split, all_batches, descend, split
-from train import load_data
 from typer import Option
 
 import mlc_losses
+from examples import data as data_sets
+from examples.model import Params, Settings, drop_out, init_params
+from examples.report import LOWER_IS_BETTER, is_kept, resumed
+from examples.studies.common.sweep import QUICK, RATES, Split, all_batches, descend, split
+from examples.studies.compare_losses.report import Table, cell, publish
+from examples.studies.compare_losses.study import sources
+from examples.studies.powerset.study import decision_score
+from examples.train import load_data
 from mlc_losses import metrics
 
 DATA = ("emotions", "scene", "yeast")
@@ -46,7 +46,7 @@ SETS = {
     "samples-F1": partial(metrics.f1_score, average="samples"),
 }
 TIMES = {"training [s]": ("training seconds", 1.0), "prediction [µs/row]": ("row seconds", 1e6)}
-START, END = "<!-- tables: examples/sequence.py -->", "<!-- end of tables -->"
+START, END = "<!-- tables: examples/studies/sequence -->", "<!-- end of tables -->"
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 console = Console()
 Decoder = dict[str, Any]
@@ -254,7 +254,3 @@ def main(
     if not records:
         raise typer.BadParameter(f"nothing is finished in {runs}", param_hint="--runs")
     publish(console, records, [table(records)], {}, json_, into, (START, END))
-
-
-if __name__ == "__main__":
-    app()

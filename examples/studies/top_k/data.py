@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-import one_label
-from one_label import OneLabelData
 
+from examples.studies.common import one_label
+from examples.studies.common.one_label import OneLabelData
 from mlc_losses.metrics import class_mean
 
 KS = (1, 3, 5, 10)

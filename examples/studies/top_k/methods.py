@@ -10,10 +10,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from model import Params, Settings, init_params, make_optimizer
-from sweep import QUICK
 
 import mlc_losses as ml
+from examples.model import Params, Settings, init_params, make_optimizer
+from examples.studies.common.sweep import QUICK
 
 
 class Call(NamedTuple):

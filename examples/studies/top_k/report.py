@@ -7,8 +7,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from comparison_report import Table, distinct
 from scipy.stats import ttest_rel
+
+from examples.studies.compare_losses.report import Table, distinct
 
 Records = Sequence[Mapping[str, Any]]
 NOISED = ("noised", "noised, exact", "noised, imbalanced")

@@ -1,7 +1,7 @@
 """Losses for K guesses at one label, on balanced and on heavy-tailed data.
 
-    python examples/top_k.py
-    python examples/top_k.py --data-dir path/to/data --into docs/results/top_k.md
+    python -m examples.studies.top_k
+    python -m examples.studies.top_k --data-dir DIR --into docs/results/top_k.md
 
 Without --data-dir: the locale names of babel. With it: Omniglot characters, short texts in 380
 languages, a long tail of each, and the radicals of Chinese characters.
@@ -25,25 +25,33 @@ from typing import Annotated, Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-import one_label
 import typer
-from compare_losses import BAR
-from comparison_report import publish
-from model import Settings
-from one_label import OneLabelData, Rows
-from report import is_kept, resumed
 from rich.console import Console
 from rich.progress import Progress
-from sweep import RATES, all_batches
-from top_k_data import KS, evaluated, is_heavy_tailed, load
-from top_k_methods import METHODS, Setting, jit_scores, settings_to_search, start, train
-from top_k_report import figure_of, tables
 from typer import Option
+
+from examples.model import Settings
+from examples.report import is_kept, resumed
+from examples.studies.common import one_label
+from examples.studies.common.one_label import OneLabelData, Rows
+from examples.studies.common.sweep import RATES, all_batches
+from examples.studies.compare_losses.report import publish
+from examples.studies.compare_losses.study import BAR
+from examples.studies.top_k.data import KS, evaluated, is_heavy_tailed, load
+from examples.studies.top_k.methods import (
+    METHODS,
+    Setting,
+    jit_scores,
+    settings_to_search,
+    start,
+    train,
+)
+from examples.studies.top_k.report import figure_of, tables
 
 SEARCHED_K = 5
 TEXTS = "udhr2_lang_char3hash4096"
 DATA = ("omniglot_small28", TEXTS, "omniglot_small28:tail", f"{TEXTS}:tail", "cjk_radical214")
-START, END = "<!-- tables: examples/top_k.py -->", "<!-- end of tables -->"
+START, END = "<!-- tables: examples/studies/top_k -->", "<!-- end of tables -->"
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 console = Console()
 
@@ -220,7 +228,3 @@ def main(
     reported = tables(records)
     figures = {figure: figure_of(records)}
     publish(console, records, reported, figures, json_, into, (START, END))
-
-
-if __name__ == "__main__":
-    app()

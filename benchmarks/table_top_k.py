@@ -23,7 +23,9 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.cells import ROOT, kept, measure_missing, write_between
+from benchmarks.cells import MARKS, ROOT, kept, measure_missing
+from examples.studies.common.pages import replace_between
+from examples.studies.common.tables import Table, bold
 
 RESULTS = ROOT / "docs" / "results" / "speed_top_k.json"
 PAGE = ROOT / "docs" / "speed_top_k.md"
@@ -138,13 +140,12 @@ def page(cells: dict[str, Any]) -> str:
     """Markdown: one table of milliseconds and one of peak MiB."""
     parts = []
     for unit in ("ms", "peak MiB"):
-        heads = [f"L={n}, k={k}" for n in CLASSES for k in KS]
-        lines = [f"**{unit}**", "", "| | " + " | ".join(heads) + " |", "|---" + "|---:" * 9 + "|"]
+        heads, rows = ["", *(f"L={n}, k={k}" for n in CLASSES for k in KS)], []
         for method in METHODS:
             row = [cells.get(cell_name(method, n, k), {}) for n in CLASSES for k in KS]
             texts = ["failed" if "failed" in c else f"{c[unit]:.3g}" if c else "" for c in row]
-            lines.append(f"| {method} | " + " | ".join(texts) + " |")
-        parts.append("\n".join(lines))
+            rows.append([method, *texts])
+        parts.append(bold(Table(unit, heads, rows)))
     return "\n\n".join(parts)
 
 
@@ -171,7 +172,7 @@ def main() -> None:
     ]
     measure_missing("benchmarks.table_top_k", [] if options.write else todo, options.results, LIMIT)
     if options.page.exists():
-        write_between(options.page, page(kept(options.results)))
+        replace_between(options.page, *MARKS, page(kept(options.results)))
 
 
 if __name__ == "__main__":

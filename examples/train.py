@@ -5,7 +5,8 @@
     python -m examples.train --loss zlpr --save runs/zlpr.safetensors
     python -m examples.train --load runs/zlpr.safetensors
 
-`model.py` holds the network and its training loop, `data.py` the data, `report.py` the output.
+`model.py` holds the network and its training loop, `data.py` the data, `report.py` and `files.py`
+the output.
 """
 
 from __future__ import annotations
@@ -25,8 +26,9 @@ from typer import Option
 
 import mlc_losses
 from examples import data as data_sets
+from examples.files import to_json, write_whole
 from examples.model import RULES, Loss, Settings, evaluate, fit, from_file, to_bytes
-from examples.report import learning_curves, metrics_table, to_json, write_whole
+from examples.report import learning_curves, metrics_table
 
 DEFAULTS = Settings()
 COMPARED = ["zlpr", "binary_cross_entropy"]

@@ -27,7 +27,7 @@ import typer
 from rich.console import Console
 from typer import Option
 
-from examples.report import is_kept, resumed, to_json, write_whole
+from examples.files import to_json, write_whole
 from examples.studies.average_k import report as average_k_report
 from examples.studies.average_k import study as average_k
 from examples.studies.claims.all_claims import CLAIMS, CONDITIONS
@@ -35,9 +35,11 @@ from examples.studies.claims.figure import forest
 from examples.studies.claims.page import page
 from examples.studies.claims.rule import Judged, judge
 from examples.studies.claims.runs import EXTREME_LABELS, RUNS
+from examples.studies.common.pages import replace_between
+from examples.studies.common.store import Runs
+from examples.studies.common.tables import titled
 from examples.studies.compare_losses import report as comparison_report
 from examples.studies.compare_losses import study as compare_losses
-from examples.studies.compare_losses.report import replace_between, to_markdown
 from examples.studies.contrastive import report as contrastive_report
 from examples.studies.contrastive import study as contrastive
 from examples.studies.first_release import study as first_release
@@ -97,9 +99,6 @@ def command(name: str, main: Callable[..., None], **figures: str) -> Callable[[P
 
 def run_extreme(place: Place, json_: Path) -> None:
     """In a process of its own, whose peak memory is that of nothing else."""
-    path = place.runs / "extreme" / f"labels-{EXTREME_LABELS}.json"
-    if place.finished and not is_kept(path, EXTREME):
-        raise typer.BadParameter(f"{path} is not finished", param_hint="--finished")
 
     def measured() -> Any:
         with TemporaryDirectory() as folder:
@@ -109,7 +108,10 @@ def run_extreme(place: Place, json_: Path) -> None:
             subprocess.run([*program, *options, "--report", str(report)], check=True, cwd=ROOT)
             return json.loads(report.read_text())
 
-    result = resumed(path, EXTREME, measured)
+    runs, name = Runs(place.runs / "extreme", place.finished), f"labels-{EXTREME_LABELS}"
+    result = runs.get(name, EXTREME, measured)
+    if result is None:
+        raise typer.BadParameter(f"{runs.folder / name} is not finished")
     write_whole(json_, to_json([{"labels": EXTREME_LABELS, "options": EXTREME, "result": result}]))
 
 
@@ -124,14 +126,14 @@ def run_speed_top_k(place: Place, json_: Path) -> None:
 
 
 def all_tables(tables: Callable[[Any], Any]) -> Callable[[Any], str]:
-    return lambda records: "\n\n".join(map(to_markdown, tables(records)))
+    return lambda records: "\n\n".join(map(titled, tables(records)))
 
 
 COMPARISONS = {
     "first_release": Comparison(
         command("first_release", first_release.main),
         first_release.markdown,
-        ("<!-- table: tables.py -->", "<!-- end of table: tables.py -->"),
+        first_release.MARKS,
     ),
     "compare_losses": Comparison(
         command("compare_losses", compare_losses.main, figure="compare_losses.png"),
@@ -140,29 +142,29 @@ COMPARISONS = {
                 records, compare_losses.DECIDED_AT_ZERO, compare_losses.RATES
             )
         ),
-        (compare_losses.START, compare_losses.END),
+        compare_losses.MARKS,
         dropped=("rates", "seconds", "threshold"),
     ),
     "powerset": Comparison(
         command("powerset", powerset.main, figure="powerset.png"),
         all_tables(powerset.tables),
-        (powerset.START, powerset.END),
+        powerset.MARKS,
     ),
     "sequence": Comparison(
         command("sequence", sequence.main),
         all_tables(lambda records: [sequence.table(records)]),
-        (sequence.START, sequence.END),
+        sequence.MARKS,
     ),
     "top_k": Comparison(
         command("top_k", top_k.main, figure="top_k.png"),
         all_tables(top_k_report.tables),
-        (top_k.START, top_k.END),
+        top_k.MARKS,
         dropped=("validation",),
     ),
     "average_k": Comparison(
         command("average_k", average_k.main, figure="average_k.png"),
         all_tables(average_k_report.tables),
-        (average_k.START, average_k.END),
+        average_k.MARKS,
         dropped=("curve", "empty", "largest"),
     ),
     "contrastive": Comparison(
@@ -177,7 +179,7 @@ COMPARISONS = {
                 records, contrastive.RATES, next(iter(contrastive.END_TO_END))
             )
         ),
-        (contrastive.START, contrastive.END),
+        contrastive.MARKS,
         dropped=("projection", "rates", "seconds", "threshold"),
     ),
     "speed_top_k": Comparison(run_speed_top_k),

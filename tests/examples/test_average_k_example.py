@@ -77,7 +77,7 @@ def test_runs_resumes_and_reports(archive, tmp_path, monkeypatch):
 
     monkeypatch.setattr(average_k, "train", train)
     page = tmp_path / "page.md"
-    page.write_text(f"before\n{average_k.START}\nreplaced\n{average_k.END}\nafter\n")
+    page.write_text("before\n{}\nreplaced\n{}\nafter\n".format(*average_k.MARKS))
     again = run(*small(archive, tmp_path), "--finished", "--into", page)
     assert again.exit_code == 0, again.output
     text = page.read_text()

@@ -117,7 +117,7 @@ def test_small_run_is_published_and_resumed(tmp_path, monkeypatch, few_settings)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(bt, "load_data", lambda _: made_up_data())
     page = tmp_path / "page.md"
-    page.write_text(f"before\n{bt.START}\n{bt.END}\nafter\n")
+    page.write_text("before\n{}\n{}\nafter\n".format(*bt.MARKS))
     options = ["--seeds", 2, "--rounds", 3, "--repeats", 1, "--json", "out.json", "--into", page]
     result = run(*options)
     assert result.exit_code == 0, result.output

@@ -122,7 +122,7 @@ def test_comparison_reports_and_resumes(tmp_path, monkeypatch):
     monkeypatch.setattr(contrastive, "load_data", lambda source: small_data())
     monkeypatch.setattr(contrastive, "settings_for", lambda data, steps: TINY)
     into = tmp_path / "page.md"
-    into.write_text(f"before\n{contrastive.START}\nreplaced\n{contrastive.END}\nafter\n")
+    into.write_text("before\n{}\nreplaced\n{}\nafter\n".format(*contrastive.MARKS))
     arguments = ["--method", "binary_cross_entropy", "--method", "supcon", "--seeds", 2]
     arguments += ["--fraction", 0.5, "--fraction", 1, "--rate", 0.01, "--runs", tmp_path / "runs"]
     files = {"--figure": "a.png", "--embeddings": "b.png", "--json": "a.json"}

@@ -28,7 +28,8 @@ import jax  # noqa: E402
 from typer.testing import CliRunner  # noqa: E402
 
 from examples import data as data_sets  # noqa: E402
-from examples import report, train  # noqa: E402
+from examples import files, train  # noqa: E402
+from examples.studies.common.store import Runs  # noqa: E402
 
 ROOT = Path(__file__).parents[2]
 SMALL = ["--epochs", "2", "--hidden", "16"]
@@ -318,7 +319,7 @@ def test_a_write_that_fails_leaves_nothing(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "replace", fail)
     for path in (old, tmp_path / "new.json"):
         with pytest.raises(OSError, match="disk full"):
-            report.write_whole(path, b"new")
+            files.write_whole(path, b"new")
     assert old.read_text() == "old"
     assert list(tmp_path.iterdir()) == [old]
 
@@ -337,10 +338,11 @@ def test_a_run_that_fails_leaves_no_file(archive, tmp_path, monkeypatch):
 
 
 def test_resumed_results_belong_to_their_settings(tmp_path):
-    path = tmp_path / "kept.json"
-    assert report.resumed(path, {"epochs": 1}, lambda: 1.0) == 1.0
-    assert report.resumed(path, {"epochs": 1}, lambda: 2.0) == 1.0
-    assert report.resumed(path, {"epochs": 2}, lambda: 3.0) == 3.0
+    runs = Runs(tmp_path)
+    assert runs.get("kept", {"shape": (1, 2)}, lambda: 1.0) == 1.0
+    assert runs.get("kept", {"shape": (1, 2)}, lambda: 2.0) == 1.0
+    assert Runs(tmp_path, finished=True).get("kept", {"shape": (3, 2)}, lambda: 3.0) is None
+    assert runs.get("kept", {"shape": (3, 2)}, lambda: 3.0) == 3.0
 
 
 @pytest.mark.parametrize(

@@ -38,7 +38,7 @@ def run(tmp_path, *arguments):
 
 def test_runs_resumes_and_reports(tmp_path):
     page = tmp_path / "page.md"
-    page.write_text(f"before\n{top_k.START}\nold\n{top_k.END}\nafter\n")
+    page.write_text("before\n{}\nold\n{}\nafter\n".format(*top_k.MARKS))
     losses = ("--loss", "cross-entropy", "--loss", "noised", "--loss", "LDAM", "--into", page)
     result = run(tmp_path, *losses)
     assert result.exit_code == 0, result.output

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from examples.studies.compare_losses.report import Table, distinct
+from examples.studies.common.figures import new_figure, png
+from examples.studies.common.tables import Table, distinct
 
 BASELINE = "cross-entropy"
 BINS = ("few", "medium", "many")
@@ -164,17 +164,13 @@ def choice_table(records: Records) -> Table:
 
 def curves_figure(records: Records, sizes: Sequence[float]) -> bytes:
     """A PNG: accuracy on the test split against the mean set size, one panel for each data set."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     k = middle(records)
     names = distinct(records, "data")
     # the longer searches of the two-head loss, "two-head, ...", are in the tables alone
     methods = [name for name in distinct(select(records, k=k), "method") if ", " not in name]
     columns = min(2, len(names))
     lines = -(-len(names) // columns)
-    figure = Figure(figsize=(5.2 * columns + 2.4, 3.7 * lines), dpi=120, layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure(figsize=(5.2 * columns + 2.4, 3.7 * lines), dpi=120)
     figure.suptitle(f"Test accuracy against mean set size (trained and chosen at k = {k:g})")
     grid = figure.subplots(lines, columns, squeeze=False)
     for axes in grid.flat[len(names) :]:
@@ -195,6 +191,4 @@ def curves_figure(records: Records, sizes: Sequence[float]) -> bytes:
         axes.spines[["top", "right"]].set_visible(False)
     handles, labels = grid[0, 0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside right center", frameon=False, fontsize=8)
-    content = io.BytesIO()
-    figure.savefig(content, format="png")
-    return content.getvalue()
+    return png(figure)

@@ -28,12 +28,13 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeElapsedCo
 from typer import Option
 
 from examples.model import Settings, forward
-from examples.report import is_kept, resumed
 from examples.studies.average_k.methods import LONG, METHODS, Method, scores_of, train_runs
 from examples.studies.average_k.report import curves_figure, tables
 from examples.studies.average_k.scores import SIZES, evaluate, validation_accuracy
 from examples.studies.common import one_label
-from examples.studies.compare_losses.report import publish
+from examples.studies.common.pages import marks
+from examples.studies.common.publish import publish
+from examples.studies.common.store import Runs
 
 FILES = ("cjk_radical214", "omniglot_small28", "udhr2_lang_char3hash4096")
 KS = (2, 5, 10)
@@ -41,7 +42,7 @@ RATES = (3e-3, 1e-2, 3e-2, 1e-1)
 LONG_K, LONG_RATES = 5, (1e-2, 3e-2)
 VALIDATION = 0.2
 COMPONENTS = 128
-START, END = "<!-- tables: examples/studies/average_k -->", "<!-- end of tables -->"
+MARKS = marks("examples/studies/average_k")
 BAR = ("{task.description}", BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 console = Console()
@@ -62,9 +63,9 @@ class Job(NamedTuple):
         grid = itertools.product(self.rates, self.method.decays, self.method.constants)
         return np.array([(rate, decay, *own) for rate, decay, own in grid], np.float32)
 
-    def file(self, part: str) -> str:
+    def name_of(self, part: str) -> str:
         k = f"-{self.ks[0]:g}" if self.method.of_k else ""
-        return f"{self.data.name}-{self.name}{k}-{part}.json".replace(" ", "_").replace(",", "")
+        return f"{self.data.name}-{self.name}{k}-{part}".replace(" ", "_").replace(",", "")
 
     def key(self) -> dict[str, Any]:
         """What a kept result must have been made with."""
@@ -192,16 +193,13 @@ def jobs(
             yield Job(data, name, method, LONG_RATES, (k,), seeds, settings)
 
 
-def run(job: Job, runs: Path, finished: bool) -> list[dict[str, Any]]:
+def run(job: Job, runs: Runs) -> list[dict[str, Any]]:
     """Search, then test; with `finished` only what is kept already."""
-    searched, tested = runs / job.file("search"), runs / job.file("test")
-    if finished and not is_kept(searched, job.key()):
+    found = runs.get(job.name_of("search"), job.key(), partial(search, job))
+    if found is None:
         return []
-    found = resumed(searched, job.key(), partial(search, job))
     key = job.key() | {"found": found}
-    if finished and not is_kept(tested, key):
-        return []
-    records = resumed(tested, key, partial(test, job, found))
+    records = runs.get(job.name_of("test"), key, partial(test, job, found)) or []
     return [record | {"configurations": len(job.configurations())} for record in records]
 
 
@@ -241,6 +239,7 @@ def main(
             )
     per_k = {size: seeds if full or size == LONG_K else min(seeds, 3) for size in k}
     long_ks = k if full else [size for size in k if size == LONG_K]
+    kept = Runs(runs / "full" if full else runs, finished)
     records: list[dict[str, Any]] = []
     with Progress(*BAR, console=console) as progress:
         for source in data or default_sources(data_dir):
@@ -251,9 +250,9 @@ def main(
             for job in todo:
                 of_k = f", k = {job.ks[0]:g}" if job.method.of_k else ""
                 progress.update(task, description=f"{rows.name}: {job.name}{of_k}")
-                records += run(job, runs / "full" if full else runs, finished)
+                records += run(job, kept)
                 progress.advance(task)
     if not records:
         raise typer.BadParameter(f"nothing is finished in {runs}", param_hint="--runs")
     figures = {figure: curves_figure(records, SIZES)}
-    publish(console, records, tables(records), figures, json_, into, (START, END))
+    publish(console, records, tables(records), figures, json_, into, MARKS)

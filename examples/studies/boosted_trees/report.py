@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import io
 import itertools
 from typing import NamedTuple
 
 import numpy as np
 
 from examples.report import LOWER_IS_BETTER
-from examples.studies.claims.rule import LEVEL, holm, paired_p
-from examples.studies.compare_losses.report import Records, Table, cell, distinct
+from examples.studies.common.figures import new_figure, png
+from examples.studies.common.statistics import LEVEL, holm, paired_p
+from examples.studies.common.tables import Records, Table, cell, distinct
 
 METRICS = ("micro-F1", "macro-F1", "subset accuracy", "Hamming loss", "ranking loss")
 DECISIONS = {"test at 0": "decided at 0", "test": "one threshold tuned on validation rows"}
@@ -150,12 +150,8 @@ def cost_table(costs: Records) -> Table:
 
 def difference_figure(records: Records) -> bytes:
     """A PNG: for each decision the paired differences, to the right where zlpr is better."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     found = groups(records)
-    figure = Figure(figsize=(10, 0.9 + 0.75 * len(METRICS)), dpi=120, layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure(figsize=(10, 0.9 + 0.75 * len(METRICS)), dpi=120)
     title = f"zlpr against {RIVAL}, test split: right of 0 zlpr is better; filled: p < {LEVEL}"
     figure.suptitle(title, size=11)
     all_axes = figure.subplots(1, len(DECISIONS), sharex=True, sharey=True)
@@ -183,6 +179,4 @@ def difference_figure(records: Records) -> bytes:
     figure.legend(
         *all_axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3, frameon=False
     )
-    content = io.BytesIO()
-    figure.savefig(content, format="png", metadata={"Software": None})
-    return content.getvalue()
+    return png(figure)

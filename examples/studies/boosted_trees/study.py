@@ -31,12 +31,15 @@ from typer import Option
 
 import mlc_losses
 from examples import data as data_sets
-from examples.report import all_metrics, resumed
+from examples.report import all_metrics
 from examples.studies.boosted_trees.report import difference_figure, tables
+from examples.studies.common.choice import validation_score
+from examples.studies.common.command import BAR, sources
+from examples.studies.common.pages import marks
+from examples.studies.common.publish import publish
+from examples.studies.common.store import Runs
 from examples.studies.common.sweep import Split, split
-from examples.studies.compare_losses.report import publish
-from examples.studies.compare_losses.study import BAR, sources, validation_score
-from examples.studies.powerset.study import fastest
+from examples.studies.common.timing import fastest
 from examples.train import load_data
 
 DATA = ("emotions", "scene", "yeast")
@@ -49,7 +52,7 @@ GRID = [
 # reciprocals of a leaf's summed curvature are taken, and rounding makes some of it 0
 LEAST_CURVATURE = 1e-6
 BATCH = 1024  # rows whose Hessians [L, L] are in memory at once
-START, END = "<!-- tables: examples/studies/boosted_trees -->", "<!-- end of tables -->"
+MARKS = marks("examples/studies/boosted_trees")
 Objective = Callable[[np.ndarray, xgb.DMatrix], tuple[np.ndarray, np.ndarray]]
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 console = Console()
@@ -226,7 +229,7 @@ def main(
 ) -> None:
     check_choices(seeds, strategy)
     all_data = [load_data(source) for source in sources(data or [], data_dir, DATA)]
-    records, costs = [], []
+    kept, records, costs = Runs(runs), [], []
     with Progress(*BAR, console=console) as progress:
         total = len(strategy) * len(LOSSES) * seeds
         for rows in all_data:
@@ -237,17 +240,15 @@ def main(
                 key = {"grid": GRID, "shape": list(rows.train_features.shape)}
                 key |= boosting._asdict() | boosting.parameters(seed) | {"validation": validation}
                 key |= objective_settings(name)[0]
-                path = runs / f"{rows.name}-{chosen}-{name.replace(':', '_')}-{seed}.json"
+                run = f"{rows.name}-{chosen}-{name.replace(':', '_')}-{seed}"
                 parts = split(rows, validation, seed)
                 compute = partial(run_one, parts, name, seed, boosting)
                 about = {"data": rows.name, "strategy": chosen, "objective": name, "seed": seed}
-                records.append(about | resumed(path, key, compute))
+                records.append(about | kept.get(run, key, compute))
                 progress.advance(task)
             compute = partial(measure_costs, split(rows, validation, 0), Boosting(), repeats)
             key = {"repeats": repeats, "validation": validation}
-            costs.append(
-                {"data": rows.name, **resumed(runs / f"{rows.name}-costs.json", key, compute)}
-            )
+            costs.append({"data": rows.name, **kept.get(f"{rows.name}-costs", key, compute)})
     record = {"runs": records, "costs": costs}
     figures = {figure: difference_figure(records)}
-    publish(console, record, tables(records, costs), figures, json_, into, (START, END))
+    publish(console, record, tables(records, costs), figures, json_, into, MARKS)

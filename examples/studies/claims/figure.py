@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from itertools import pairwise
 from textwrap import fill
 from typing import Any
 
 from examples.studies.claims.rule import AHEAD, BEHIND, OPEN, Cell, Judged, Pairs
+from examples.studies.common.figures import new_figure, png
 
 COLORS = {AHEAD: "#0072B2", BEHIND: "#D55E00", OPEN: "0.65"}  # the colour-blind tell them apart
 LINE, ROW = 0.028, 0.4  # inches of a difference, and of a claim at the least
@@ -17,13 +17,9 @@ STRAIGHT = 2.0  # points up to which the axis is linear
 
 def forest(judged: Sequence[Judged]) -> bytes:
     """A PNG: one row per claim, in it all differences of its tests from the largest down."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     shown = [(one, cells) for one in judged if (cells := differences(one))]
     heights = [max(ROW, LINE * len(cells) + 0.15) for _, cells in shown]
-    figure = Figure(figsize=(7, 0.9 + sum(heights)), dpi=100, layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure(figsize=(7, 0.9 + sum(heights)), dpi=100)
     axes = figure.subplots()
     edges = [sum(heights[:i]) for i in range(len(shown) + 1)]
     spans = list(pairwise(edges))
@@ -45,10 +41,7 @@ def forest(judged: Sequence[Judged]) -> bytes:
     axes.tick_params(axis="y", length=0)
     axes.grid(axis="x", alpha=0.3)
     axes.spines[["top", "right", "left"]].set_visible(False)
-    content = io.BytesIO()
-    # without a version in the file the same records give the same bytes
-    figure.savefig(content, format="png", metadata={"Software": None})
-    return content.getvalue()
+    return png(figure)
 
 
 def differences(one: Judged) -> list[Cell]:

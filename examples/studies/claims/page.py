@@ -11,7 +11,6 @@ from examples.studies.claims.rule import (
     AHEAD,
     BEHIND,
     CONTRADICTED,
-    LEVEL,
     MIXED,
     NOT_RUN,
     OPEN,
@@ -23,9 +22,9 @@ from examples.studies.claims.rule import (
     Judged,
     Pairs,
     Part,
-    least_t,
 )
-from examples.studies.compare_losses.report import Table, to_markdown
+from examples.studies.common.statistics import LEVEL, least_t
+from examples.studies.common.tables import Table, titled, to_markdown
 
 ORDER = (SUPPORTED, MIXED, UNDECIDED, CONTRADICTED, NOT_RUN)
 INTRO = """\
@@ -76,8 +75,8 @@ def summary(judged: Sequence[Judged], links: Mapping[str, str]) -> str:
         ]
         for one in judged
     ]
-    text = to_markdown(Table("Verdicts", ["claim", "verdict", "found", "from", "evidence"], rows))
-    return text.replace("###", "##", 1).replace("--:", "---")  # text, no numbers to align
+    heads = ["claim", "verdict", "found", "from", "evidence"]
+    return titled(Table("Verdicts", heads, rows, text_columns=len(heads)), 2)
 
 
 def linked(comparison: str, links: Mapping[str, str]) -> str:
@@ -197,7 +196,7 @@ def part_table(parts: Sequence[Part]) -> str:
         rows.append([label(part), part.verdict, *texts])
     seeded = ["seeds"] if isinstance(parts[0].test, Pairs) else []
     heads = ["test", "verdict", *map(short, columns), *seeded]
-    return to_markdown(Table("", heads, rows), "").strip()
+    return to_markdown(Table("", heads, rows))
 
 
 def cell_text(part: Part, cell: Cell | None) -> str:

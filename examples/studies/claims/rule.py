@@ -7,11 +7,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from scipy.stats import t as student
 
 from examples.report import LOWER_IS_BETTER
+from examples.studies.common.statistics import LEVEL, holm, least_t, paired_p
 
-LEVEL = 0.05
 SUPPORTED, MIXED, UNDECIDED, CONTRADICTED = "supported", "mixed", "undecided", "contradicted"
 NOT_RUN, NOTED = "not run", "noted"
 AHEAD, BEHIND, OPEN = "ahead", "behind", "open"
@@ -140,30 +139,6 @@ def differences(runs: Iterable[Run], test: Pairs) -> dict[str, np.ndarray]:
         if len(seeds) > 1:
             result[data] = sign * np.array([ours[s] - rival[s] for s in seeds])
     return result
-
-
-def paired_p(values: np.ndarray) -> float:
-    """Two-sided p of a mean of 0. Equal differences tell nothing of their spread, so p is 1."""
-    spread = values.std(ddof=1)
-    # rounding alone makes equal differences differ by some 1e-16
-    if spread <= 1e-9 * np.abs(values).max():
-        return 1.0
-    t = values.mean() / spread * math.sqrt(len(values))
-    return float(2 * student.sf(abs(t), len(values) - 1))
-
-
-def holm(values: Sequence[float]) -> list[float]:
-    """Holm's adjusted p-values, in the order given."""
-    result, highest = [0.0] * len(values), 0.0
-    for place, index in enumerate(np.argsort(values, kind="stable")):
-        highest = max(highest, min(1.0, (len(values) - place) * values[index]))
-        result[index] = highest
-    return result
-
-
-def least_t(seeds: int, tests: int = 1) -> float:
-    """The |t| that the clearest of so many data sets must exceed."""
-    return float(student.isf(LEVEL / 2 / tests, seeds - 1))
 
 
 def outcome(mean: float, p: float) -> str:

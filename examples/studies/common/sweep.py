@@ -24,6 +24,14 @@ from examples.model import (
 RATES = (1e-3, 3e-3, 1e-2, 3e-2)
 
 
+def settings_for(data: data_sets.MultiLabelData, epochs: int | None = None) -> Settings:
+    """Smaller batches and more epochs on small data, the same for every loss."""
+    shared = Settings(hidden=128, dropout=0.5, input_dropout=0.5, weight_decay=0.01, validation=0.2)
+    if len(data.train_features) < 3000:
+        return shared._replace(epochs=epochs or 50, batch_size=32)
+    return shared._replace(epochs=epochs or 20, batch_size=128)
+
+
 class Split(NamedTuple):
     """Scaled features and targets of the rows to train on, to choose on, and to test on."""
 

@@ -25,17 +25,22 @@ import jax.numpy as jnp
 import numpy as np
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeElapsedColumn
+from rich.progress import Progress
 from typer import Option
 
 import mlc_losses
 from examples import data as data_sets
 from examples.model import Loss, Settings, forward, jit_forward
-from examples.report import all_metrics, is_kept, resumed
-from examples.studies.common.sweep import RATES, all_batches, split, train_rates
-from examples.studies.compare_losses.report import publish, rank_figure, tables
+from examples.report import all_metrics
+from examples.studies.common.choice import validation_score
+from examples.studies.common.command import BAR, sources
+from examples.studies.common.pages import marks
+from examples.studies.common.publish import publish
+from examples.studies.common.ranks import complete
+from examples.studies.common.store import Runs
+from examples.studies.common.sweep import RATES, all_batches, settings_for, split, train_rates
+from examples.studies.compare_losses.report import rank_figure, tables
 from examples.train import load_data
-from mlc_losses import metrics
 
 # Left out, as they differ from one of these by a factor at most: multilabel_soft_margin is
 # binary_cross_entropy / L, multilabel_margin is pairwise_hinge / L, and at their defaults tversky
@@ -64,18 +69,9 @@ RANKING_ONLY = (
 )
 LOSSES = DECIDED_AT_ZERO + RANKING_ONLY
 DATA = ("emotions", "scene", "yeast", "bibtex", "corel5k")
-START, END = "<!-- tables: examples/studies/compare_losses -->", "<!-- end of tables -->"
-BAR = ("{task.description}", BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+MARKS = marks("examples/studies/compare_losses")
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 console = Console()
-
-
-def settings_for(data: data_sets.MultiLabelData, epochs: int | None = None) -> Settings:
-    """Smaller batches and more epochs on small data, the same for every loss."""
-    shared = Settings(hidden=128, dropout=0.5, input_dropout=0.5, weight_decay=0.01, validation=0.2)
-    if len(data.train_features) < 3000:
-        return shared._replace(epochs=epochs or 50, batch_size=32)
-    return shared._replace(epochs=epochs or 20, batch_size=128)
 
 
 def make_loss(name: str, targets: jax.Array) -> Loss:
@@ -92,16 +88,6 @@ def make_loss(name: str, targets: jax.Array) -> Loss:
 
 
 all_forward = jax.jit(jax.vmap(forward, in_axes=(0, None)))
-
-
-def validation_score(scores: np.ndarray, targets: np.ndarray) -> float:
-    """The criterion of every choice: the mean of micro-F1, threshold tuned, and LRAP."""
-    if not np.isfinite(scores).all():  # diverged
-        return -1.0
-    threshold = mlc_losses.tune_thresholds(scores, targets, average="micro")
-    chosen = mlc_losses.predict_threshold(scores, float(threshold))
-    f1 = metrics.f1_score(chosen, targets, average="micro")
-    return float((f1 + metrics.label_ranking_average_precision(scores, targets)) / 2)
 
 
 def run_one(
@@ -145,44 +131,22 @@ def compare(
     seeds: Sequence[int],
     settings: Settings,
     rates: Sequence[float],
-    runs: Path,
+    runs: Runs,
     after_run: Callable[[str, int], None],
-    finished: bool = False,
 ) -> list[dict[str, Any]]:
-    """The records of all losses and seeds; those that `runs` holds already are read from there.
-
-    With `finished` these are all there are.
-    """
+    """The records of all losses and seeds; those that `runs` holds already are read from there."""
     key = settings._asdict() | {"rates": list(rates), "shape": list(data.train_features.shape)}
     del key["learning_rate"]
     records = []
     for name in losses:
         loss_for = partial(make_loss, name)  # one object for all seeds: they share a compilation
         for seed in seeds:
-            path = runs / f"{data.name}-{name.replace(' ', '_')}-{seed}.json"
-            if finished and not is_kept(path, key):
-                continue
             compute = partial(run_one, data, name, seed, settings, rates, loss_for)
-            records.append(
-                {"data": data.name, "loss": name, "seed": seed, **resumed(path, key, compute)}
-            )
-            after_run(name, seed)
+            found = runs.get(f"{data.name}-{name.replace(' ', '_')}-{seed}", key, compute)
+            if found is not None:
+                records.append({"data": data.name, "loss": name, "seed": seed, **found})
+                after_run(name, seed)
     return records
-
-
-def complete(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Without the losses that lack a data set: they could not be ranked."""
-    found = {(record["data"], record["loss"]) for record in records}
-    names = {data for data, _ in found}
-    return [r for r in records if all((data, r["loss"]) in found for data in names)]
-
-
-def sources(
-    names: Sequence[str], data_dir: Path | None, default: Sequence[str] = DATA
-) -> list[str]:
-    if data_dir:
-        return [str(data_dir / f"{name}.npz") for name in names or default]
-    return list(names or ["yeast"])
 
 
 def check_losses(losses: Sequence[str]) -> None:
@@ -210,8 +174,8 @@ def main(
     finished: Annotated[bool, Option("--finished", help="report, train nothing")] = False,
 ) -> None:
     check_losses(loss)
-    all_data = [load_data(source) for source in sources(data or [], data_dir)]
-    records = []
+    all_data = [load_data(source) for source in sources(data or [], data_dir, DATA)]
+    kept, records = Runs(runs, finished), []
     with Progress(*BAR, console=console) as progress:
         tasks = [progress.add_task(rows.name, total=len(loss) * seeds) for rows in all_data]
         for task, rows in zip(tasks, all_data, strict=True):
@@ -220,10 +184,10 @@ def main(
                 progress.update(task, advance=1, description=f"{data} {name} seed {seed}")
 
             settings = settings_for(rows, epochs)
-            records += compare(rows, loss, range(seeds), settings, rate, runs, after_run, finished)
+            records += compare(rows, loss, range(seeds), settings, rate, kept, after_run)
     records = complete(records)
     if not records:
         raise typer.BadParameter(f"no loss is finished on all data in {runs}", param_hint="--runs")
     reported = tables(records, DECIDED_AT_ZERO, rate)
     figures = {figure: rank_figure(records)}
-    publish(console, records, reported, figures, json_, into, (START, END))
+    publish(console, records, reported, figures, json_, into, MARKS)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -10,15 +9,9 @@ from typing import Any
 import numpy as np
 
 from examples.report import LOWER_IS_BETTER
-from examples.studies.compare_losses.report import (
-    Records,
-    Table,
-    distinct,
-    metric_table,
-    ordered,
-    rates_table,
-    values,
-)
+from examples.studies.common.figures import new_figure, png
+from examples.studies.common.ranks import metric_table, ordered, rates_table, values
+from examples.studies.common.tables import Records, Table, distinct
 
 # the study's names, and those of `report.all_metrics`
 METRICS = {
@@ -73,19 +66,14 @@ def gain_table(records: Records, metric: str, baseline: str) -> Table:
 
 def metric_figure(records: Records, end_to_end: Sequence[str]) -> bytes:
     """A PNG: one panel for each data set and metric, one row of points for each method."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     methods = distinct(records, "loss")[::-1]
     parts = [name.rpartition(", ") for name in distinct(records, "data")]
     data_names = list(dict.fromkeys(part[0] for part in parts))
     fractions = list(dict.fromkeys(part[2] for part in parts))
-    figure = Figure(
+    figure = new_figure(
         figsize=(3.2 + 2.3 * len(METRICS), 0.9 + (0.7 + 0.19 * len(methods)) * len(data_names)),
         dpi=110,
-        layout="constrained",
     )
-    FigureCanvasAgg(figure)
     figure.suptitle("Test split, mean and standard deviation over seeds, by share of training data")
     grid = figure.subplots(len(data_names), len(METRICS), squeeze=False, sharey=True)
     for axes_of_data, data in zip(grid, data_names, strict=True):
@@ -114,9 +102,7 @@ def metric_figure(records: Records, end_to_end: Sequence[str]) -> bytes:
             tick.set_fontweight("bold" if method in end_to_end else "normal")
     where = {"loc": "lower left", "frameon": False}
     grid[0][0].legend(**where, fontsize=8, title="training data", title_fontsize=8)
-    content = io.BytesIO()
-    figure.savefig(content, format="png")
-    return content.getvalue()
+    return png(figure)
 
 
 def shown_rows(rows: int, count: int) -> np.ndarray:
@@ -133,16 +119,10 @@ def set_names(targets: np.ndarray, count: int) -> tuple[list[str], list[str]]:
 
 def embedding_figure(records: Records, targets: Mapping[str, np.ndarray]) -> bytes:
     """A PNG: the test rows of each data set and method, coloured by label set."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     methods, names = distinct(records, "loss"), distinct(records, "data")
     columns = min(len(methods), 6)
     lines = -(-len(methods) // columns)
-    figure = Figure(
-        figsize=(2.1 * columns + 1.6, 0.6 + 2.2 * lines * len(names)), dpi=90, layout="constrained"
-    )
-    FigureCanvasAgg(figure)
+    figure = new_figure(figsize=(2.1 * columns + 1.6, 0.6 + 2.2 * lines * len(names)), dpi=90)
     figure.suptitle(
         f"Frozen representations of test rows on two principal axes; the {COLOURS} most frequent "
         "label sets (label numbers) in colour"
@@ -172,9 +152,7 @@ def embedding_figure(records: Records, targets: Mapping[str, np.ndarray]) -> byt
             markerscale=2,
             frameon=False,
         )
-    content = io.BytesIO()
-    figure.savefig(content, format="png")
-    return content.getvalue()
+    return png(figure)
 
 
 def projected(records: Records, data: str, method: str) -> Any:

@@ -32,9 +32,13 @@ from typer import Option
 
 import mlc_losses
 from examples import data as data_sets
-from examples.report import all_metrics, is_kept, resumed
-from examples.studies.compare_losses.report import publish
-from examples.studies.compare_losses.study import BAR, complete, sources, validation_score
+from examples.report import all_metrics
+from examples.studies.common.choice import validation_score
+from examples.studies.common.command import BAR, sources
+from examples.studies.common.pages import marks
+from examples.studies.common.publish import publish
+from examples.studies.common.ranks import complete
+from examples.studies.common.store import Runs
 from examples.studies.contrastive import report as contrastive_report
 from examples.studies.contrastive.training import (
     END_TO_END,
@@ -53,7 +57,7 @@ from examples.train import load_data
 DATA = ("scene", "bibtex", "reuters21578_modapte90")
 RATES = (1e-3, 3e-3, 1e-2)
 FRACTIONS = (0.1, 0.3, 1.0)
-START, END = "<!-- tables: examples/studies/contrastive -->", "<!-- end of tables -->"
+MARKS = marks("examples/studies/contrastive")
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 console = Console()
 
@@ -125,9 +129,8 @@ def compare(
     seeds: int,
     settings: Settings,
     rates: Sequence[float],
-    runs: Path,
+    runs: Runs,
     progress: Progress,
-    finished: bool,
 ) -> list[dict[str, Any]]:
     """The records of one data set; those that `runs` holds already are read from there."""
     key = settings._asdict() | {"rates": list(rates), "shape": list(data.train_features.shape)}
@@ -136,12 +139,11 @@ def compare(
     records = []
     for method, fraction, seed in wanted:
         name = f"{data.name}-{method.replace(' ', '_')}-{100 * fraction:g}-{seed}"
-        path = runs / f"{name}.json"
         progress.update(task, description=name)
-        if not finished or is_kept(path, key):
-            compute = partial(run_one, data, method, fraction, seed, settings, rates)
+        compute = partial(run_one, data, method, fraction, seed, settings, rates)
+        if (found := runs.get(name, key, compute)) is not None:
             record = {"data": f"{data.name}, {100 * fraction:g} %", "loss": method, "seed": seed}
-            records.append(record | resumed(path, key, compute))
+            records.append(record | found)
         progress.update(task, advance=1)
     return records
 
@@ -172,7 +174,7 @@ def main(
     with Progress(*BAR, console=console) as progress:
         for rows in all_data:
             settings = settings_for(rows, steps)
-            given = (method, fraction, seeds, settings, rate, runs, progress, finished)
+            given = (method, fraction, seeds, settings, rate, Runs(runs, finished), progress)
             records += compare(rows, *given)
     records = complete(records)
     if not records:
@@ -185,4 +187,4 @@ def main(
     if drawn:
         targets = {f"{rows.name}, 100 %": rows.test_targets for rows in all_data}
         figures[embeddings] = contrastive_report.embedding_figure(drawn, targets)
-    publish(console, records, reported, figures, json_, into, (START, END))
+    publish(console, records, reported, figures, json_, into, MARKS)

@@ -18,11 +18,14 @@ import typer
 
 from examples import data as data_sets
 from examples.model import Settings, fit
-from examples.report import put_table, resumed
+from examples.studies.common.pages import marks, replace_between
+from examples.studies.common.store import Runs
+from examples.studies.common.tables import Table, to_markdown
 from examples.train import COMPARED, chosen_loss
 
 DATA = ("emotions", "scene", "yeast", "bibtex")
 SEEDS = (0, 1, 2)
+MARKS = marks("examples/studies/first_release/search")
 GRID = [
     {"input_dropout": dropout, "weight_decay": decay}
     for dropout, decay in [(0.0, 0.01), (0.25, 0.01), (0.5, 0.01), (0.5, 0.1)]
@@ -53,20 +56,19 @@ def main(
         )
         for number, loss, seed in itertools.product(range(len(GRID)), COMPARED, SEEDS):
             settings = Settings(**GRID[number], epochs=epochs)
-            path = runs / f"{name}-{loss}-{number}-{seed}.json"
+            run = f"{name}-{loss}-{number}-{seed}"
             compute = partial(validation_score, data, loss, settings, seed)
-            score = resumed(path, settings._asdict(), compute)
+            score = Runs(runs).get(run, settings._asdict(), compute)
             scores.setdefault((loss, number, name), []).append(score)
-            print(path.stem, f"{score:.4f}", flush=True)
+            print(run, f"{score:.4f}", flush=True)
     table = markdown({key: float(np.mean(values)) for key, values in scores.items()})
     print(f"\n{table}")
     if into:
-        put_table(into, "search.py", table)
+        replace_between(into, *MARKS, table)
 
 
 def markdown(scores: dict[tuple[str, int, str], float]) -> str:
-    lines = [f"| loss | input dropout | weight decay | {' | '.join(DATA)} | mean |"]
-    lines.append("|---" * (len(DATA) + 4) + "|")
+    rows = []
     for loss in COMPARED:
         means = [
             np.mean([scores[loss, number, name] for name in DATA]) for number in range(len(GRID))
@@ -76,8 +78,9 @@ def markdown(scores: dict[tuple[str, int, str], float]) -> str:
             cells = [f"{scores[loss, number, name]:.4f}" for name in DATA]
             cells = [*map(str, point.values()), *cells]
             cells.append(f"**{mean}**" if means[number] == max(means) else mean)
-            lines.append(f"| `{loss}` | {' | '.join(cells)} |")
-    return "\n".join(lines)
+            rows.append([f"`{loss}`", *cells])
+    heads = ["loss", "input dropout", "weight decay", *DATA, "mean"]
+    return to_markdown(Table("Validation micro-F1", heads, rows, text_columns=len(heads)))
 
 
 if __name__ == "__main__":

@@ -16,11 +16,15 @@ import numpy as np
 import typer
 
 from examples import data as data_sets
+from examples.files import to_json, write_whole
 from examples.model import Settings
-from examples.report import is_kept, put_table, resumed, to_json, write_whole
+from examples.studies.common.pages import marks, replace_between
+from examples.studies.common.store import Runs
+from examples.studies.common.tables import Table, to_markdown
 from examples.train import train_and_test
 
 SEEDS = (0, 1, 2)
+MARKS = marks("examples/studies/first_release")
 # each loss with the setting that search.py marks for it; the rest is train.py's default
 SETTINGS = {"zlpr": {"weight_decay": 0.1}, "binary_cross_entropy": {"weight_decay": 0.01}}
 METRICS = ("micro-F1", "macro-F1", "Hamming loss", "subset accuracy", "P@1", "ranking loss")
@@ -40,10 +44,6 @@ def test_metrics(
     return record["test"]
 
 
-def row(name: str, method: str, cells: list[str]) -> str:
-    return f"| {' | '.join([name, method, *cells])} |"
-
-
 def main(
     data_dir: Annotated[Path, typer.Option(help="holds emotions.npz, scene.npz, ...")],
     into: Annotated[Path | None, typer.Option(help="replaces the table in this file")] = None,
@@ -52,18 +52,17 @@ def main(
     json_: Annotated[Path | None, typer.Option("--json", dir_okay=False)] = None,
     finished: Annotated[bool, typer.Option("--finished", help="report, train nothing")] = False,
 ) -> None:
-    records = []
+    kept, records = Runs(runs, finished), []
     for name in PEER:
         data = data_sets.load(str(data_dir / f"{name}.npz"))
         for loss, chosen in SETTINGS.items():
             # what train.py tests is trained on the whole training split: this is that fit alone
             settings = Settings(epochs=epochs, validation=0.0, **chosen)
             for seed in SEEDS:
-                path = runs / f"{name}-{loss}-{seed}.json"
-                if finished and not is_kept(path, settings._asdict()):
-                    continue
                 compute = partial(test_metrics, data, loss, settings, seed)
-                found = resumed(path, settings._asdict(), compute)
+                found = kept.get(f"{name}-{loss}-{seed}", settings._asdict(), compute)
+                if found is None:
+                    continue
                 records.append({"data": name, "loss": loss, "seed": seed, "test": found})
                 print(name, loss, seed, f"{found['micro-F1']:.4f}", flush=True)
     if not records:
@@ -73,18 +72,19 @@ def main(
     if json_:
         write_whole(json_, to_json(records))
     if into:
-        put_table(into, "tables.py", table)
+        replace_between(into, *MARKS, table)
 
 
 def markdown(records: Sequence[Mapping[str, Any]]) -> str:
-    lines = [row("data", "method", list(METRICS)), "|---" * (len(METRICS) + 2) + "|"]
+    rows = []
     for name, peer in PEER.items():
         for loss in SETTINGS:
             results = [r["test"] for r in records if (r["data"], r["loss"]) == (name, loss)]
             if results:
                 values = [[result[metric] for result in results] for metric in METRICS]
                 cells = [f"{np.mean(v):.4f} ± {np.std(v, ddof=1):.4f}" for v in values]
-                lines.append(row(name, f"`{loss}`", cells))
+                rows.append([name, f"`{loss}`", *cells])
         cells = [f"{peer[metric]:.4f}" if metric in peer else "not given" for metric in METRICS]
-        lines.append(row(name, "scikit-learn", cells))
-    return "\n".join(lines)
+        rows.append([name, "scikit-learn", *cells])
+    heads = ["data", "method", *METRICS]
+    return to_markdown(Table("Test split", heads, rows, text_columns=len(heads)))

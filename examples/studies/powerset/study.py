@@ -11,8 +11,6 @@ by the mean of subset accuracy and micro-F1. Results are kept in `runs/powerset/
 
 from __future__ import annotations
 
-import json
-import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -28,23 +26,20 @@ from typer import Option
 import mlc_losses
 from examples import data as data_sets
 from examples.model import Settings, forward, init_params, jit_forward
-from examples.report import LOWER_IS_BETTER, all_metrics, is_kept, resumed
-from examples.studies.common.sweep import RATES, all_batches, split, train_rates
-from examples.studies.compare_losses.report import Table, cell, cost_figure, publish
-from examples.studies.compare_losses.study import settings_for, sources
+from examples.report import all_metrics
+from examples.studies.common.choice import decision_score
+from examples.studies.common.command import sources
+from examples.studies.common.pages import marks
+from examples.studies.common.publish import publish
+from examples.studies.common.store import Runs
+from examples.studies.common.sweep import RATES, all_batches, settings_for, split, train_rates
+from examples.studies.common.timing import fastest
+from examples.studies.powerset.report import COSTS, METHODS, cost_figure, tables
 from examples.train import load_data
-from mlc_losses import LabelPowerset, metrics
+from mlc_losses import LabelPowerset
 
 DATA = ("emotions", "scene", "yeast")
-METHODS = ("zlpr", "powerset, likeliest set", "powerset, marginals")
-METRICS = ("subset accuracy", "Hamming loss", "micro-F1", "macro-F1", "samples-F1", "ranking loss")
-COSTS = {
-    "epoch [ms]": ("epoch seconds", 1e3),
-    "training memory [MiB]": ("training bytes", 2**-20),
-    "parameters [1000]": ("parameters", 1e-3),
-    "prediction [µs/row]": ("prediction seconds", 1e6),
-}
-START, END = "<!-- tables: examples/studies/powerset -->", "<!-- end of tables -->"
+MARKS = marks("examples/studies/powerset")
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 console = Console()
 
@@ -89,19 +84,6 @@ def synthetic(rows: int, labels: int, sets: int, features: int = 64) -> tuple[np
         size=(rows, features)
     )
     return x.astype(np.float32), targets
-
-
-def fastest(calls: dict[str, Callable[[], Any]], repeats: int) -> dict[str, float]:
-    """Seconds of each call, the least of several; in turns, so that a busy spell hits all."""
-    for call in calls.values():
-        jax.block_until_ready(call())
-    best = dict.fromkeys(calls, np.inf)
-    for _ in range(repeats):
-        for name, call in calls.items():
-            began = time.perf_counter()
-            jax.block_until_ready(call())
-            best[name] = min(best[name], time.perf_counter() - began)
-    return best
 
 
 def measure_costs(
@@ -185,51 +167,6 @@ def measure_quality(
     return result
 
 
-def decision_score(predicted: np.ndarray, targets: np.ndarray) -> float:
-    """The criterion of the choice: the mean of subset accuracy and micro-F1."""
-    f1 = metrics.f1_score(predicted, targets, average="micro")
-    return float(metrics.subset_accuracy(predicted, targets) + f1) / 2
-
-
-def cost_rows(name: str, costs: dict[str, Any]) -> list[list[str]]:
-    """One row per method, with the ratio to zlpr, which was measured in turns with it."""
-    rows = []
-    for method in METHODS:
-        cells = []
-        for field, factor in COSTS.values():
-            ratio = costs[method][field] / costs["zlpr"][field]
-            cells.append(f"{costs[method][field] * factor:.3g} ({ratio:.1f}x)")
-        rows.append([name, f"{costs['sets']}", method, *cells])
-    return rows
-
-
-def quality_rows(results: Sequence[dict[str, Any]], name: str) -> list[list[str]]:
-    sets = round(np.mean([result["sets"] for result in results]))
-    unseen = np.mean([result["unseen"] for result in results])
-    rows = []
-    for method in METHODS:
-        cells = [cell(np.array([r[method][m] for r in results]), m) for m in METRICS]
-        rows.append([name, f"{sets}", f"{unseen:.1%}", method, *cells])
-    return rows
-
-
-def tables(measured: dict[str, dict[str, Any]]) -> list[Table]:
-    costs, quality = measured["costs"].items(), measured["quality"].items()
-    heads = [f"{m} {'↓' if m in LOWER_IS_BETTER else '↑'}" for m in METRICS]
-    return [
-        Table(
-            "Costs",
-            ["data", "label sets", "method", *COSTS],
-            [row for name, cost in costs for row in cost_rows(name.split()[0], cost)],
-        ),
-        Table(
-            "Quality on the test split",
-            ["data", "sets to train on", "test rows with an unseen set", "method", *heads],
-            [row for name, results in quality for row in quality_rows(results, name)],
-        ),
-    ]
-
-
 @app.command(help=(__doc__ or "").partition("\n")[0])
 def main(
     data: Annotated[list[str] | None, Option(help=f"{data_sets.SOURCES}; repeat")] = None,
@@ -255,12 +192,14 @@ def main(
     all_data = [load_data(source) for source in sources(data or [], data_dir, DATA)]
     settings = Settings(hidden=128, batch_size=128, weight_decay=0.01)
 
+    store = Runs(runs, finished)
+
     def kept(name: str, key: dict[str, Any], compute: Callable[[], Any]) -> Any:
-        path, key = runs / f"{name}.json", json.loads(json.dumps(key))
-        if finished and not is_kept(path, key):
-            raise typer.BadParameter(f"{path} is not finished", param_hint="--finished")
         console.print(name)
-        return resumed(path, key, compute)
+        result = store.get(name, key, compute)
+        if result is None:
+            raise typer.BadParameter(f"{name} is not finished in {runs}", param_hint="--finished")
+        return result
 
     costs = {}
     for number in sorted(sets):
@@ -291,4 +230,4 @@ def main(
     series = [cost for name, cost in costs.items() if name.startswith("synthetic ")]
     title = f"{labels} labels, {rows} rows: cost against the number of distinct label sets"
     figures = {figure: cost_figure(series, METHODS, COSTS, title)}
-    publish(console, measured, tables(measured), figures, json_, into, (START, END))
+    publish(console, measured, tables(measured), figures, json_, into, MARKS)

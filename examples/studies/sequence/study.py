@@ -28,11 +28,14 @@ from typer import Option
 import mlc_losses
 from examples import data as data_sets
 from examples.model import Params, Settings, drop_out, init_params
-from examples.report import LOWER_IS_BETTER, is_kept, resumed
+from examples.report import LOWER_IS_BETTER
+from examples.studies.common.choice import decision_score
+from examples.studies.common.command import sources
+from examples.studies.common.pages import marks
+from examples.studies.common.publish import publish
+from examples.studies.common.store import Runs
 from examples.studies.common.sweep import QUICK, RATES, Split, all_batches, descend, split
-from examples.studies.compare_losses.report import Table, cell, publish
-from examples.studies.compare_losses.study import sources
-from examples.studies.powerset.study import decision_score
+from examples.studies.common.tables import Table, cell
 from examples.train import load_data
 from mlc_losses import metrics
 
@@ -46,7 +49,7 @@ SETS = {
     "samples-F1": partial(metrics.f1_score, average="samples"),
 }
 TIMES = {"training [s]": ("training seconds", 1.0), "prediction [µs/row]": ("row seconds", 1e6)}
-START, END = "<!-- tables: examples/studies/sequence -->", "<!-- end of tables -->"
+MARKS = marks("examples/studies/sequence")
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 console = Console()
 Decoder = dict[str, Any]
@@ -236,21 +239,21 @@ def main(
     finished: Annotated[bool, Option("--finished", help="report, train nothing")] = False,
 ) -> None:
     settings = Settings(epochs=epochs, hidden=hidden, batch_size=64, weight_decay=0.1)
+    kept = Runs(runs, finished)
     records: list[tuple[str, str, list[dict[str, float]]]] = []
     for rows in [load_data(source) for source in sources(data or [], data_dir, DATA)]:
         key = settings._asdict() | {"rates": list(RATES), "shape": list(rows.train_features.shape)}
         for method in METHODS:
             found = []
             for seed in range(seeds):
-                path = runs / f"{rows.name}-{method}-{seed}.json"
-                if finished and not is_kept(path, key):
-                    continue
                 parts = split(rows, settings.validation, seed)
                 compute: Callable[[], Any] = partial(measure, parts, method, seed, settings)
-                found.append(resumed(path, key, compute))
-                console.print(path.stem)
+                name = f"{rows.name}-{method}-{seed}"
+                if (result := kept.get(name, key, compute)) is not None:
+                    found.append(result)
+                    console.print(name)
             if found:
                 records.append((rows.name, method, found))
     if not records:
         raise typer.BadParameter(f"nothing is finished in {runs}", param_hint="--runs")
-    publish(console, records, [table(records)], {}, json_, into, (START, END))
+    publish(console, records, [table(records)], {}, json_, into, MARKS)

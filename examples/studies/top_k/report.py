@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from scipy.stats import ttest_rel
 
-from examples.studies.compare_losses.report import Table, distinct
+from examples.studies.common.figures import new_figure, png
+from examples.studies.common.statistics import LEVEL, holm, paired_p
+from examples.studies.common.tables import Table, distinct
 
 Records = Sequence[Mapping[str, Any]]
 NOISED = ("noised", "noised, exact", "noised, imbalanced")
@@ -105,22 +105,17 @@ def paired_table(records: Records) -> Table:
 
     Bold where it stands after Holm's correction for all the tests of the table.
     """
-    tests = []
+    gaps = {}
     for data in distinct(records, "data"):
         k, metric = main_k(records, data), criterion(records, data)
         for ours in NOISED:
             for other in BASELINES:
                 a, b = (values(records, data, loss, k, k, metric) for loss in (ours, other))
                 if len(a) == len(b) > 1 and np.isfinite(a - b).all():
-                    p = ttest_rel(a, b).pvalue if np.ptp(a - b) > 0 else 1.0
-                    tests.append(((data, ours, other), float((a - b).mean()), float(p)))
-    order = np.argsort([p for _, _, p in tests], kind="stable")
-    stands, still = set(), True
-    for place, i in enumerate(order):
-        still = still and tests[i][2] <= 0.05 / (len(tests) - place)
-        if still:
-            stands.add(tests[i][0])
-    found = {key: (gap, p) for key, gap, p in tests}
+                    gaps[data, ours, other] = a - b
+    p_values = [paired_p(gap) for gap in gaps.values()]
+    found = {key: (gap.mean(), p) for (key, gap), p in zip(gaps.items(), p_values, strict=True)}
+    stands = {key for key, p in zip(gaps, holm(p_values), strict=True) if p < LEVEL}
     others = [b for b in BASELINES if any(key[2] == b for key in found)]
 
     def text(key: tuple[str, str, str]) -> str:
@@ -151,14 +146,8 @@ def tables(records: Records) -> list[Table]:
 
 def figure_of(records: Records) -> bytes:
     """A PNG: the criterion of each loss on each data set, with its spread over seeds."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     names, losses = distinct(records, "data"), distinct(records, "loss")
-    figure = Figure(
-        figsize=(2.2 + 2.2 * len(names), 1.4 + 0.26 * len(losses)), dpi=120, layout="constrained"
-    )
-    FigureCanvasAgg(figure)
+    figure = new_figure(figsize=(2.2 + 2.2 * len(names), 1.4 + 0.26 * len(losses)), dpi=120)
     axes = figure.subplots(1, len(names), squeeze=False, sharey=True)[0]
     for ax, data in zip(axes, names, strict=True):
         k, metric = main_k(records, data), criterion(records, data)
@@ -174,6 +163,4 @@ def figure_of(records: Records) -> bytes:
         ax.spines[["top", "right"]].set_visible(False)
     axes[0].set_yticks(range(len(losses)), losses, size=8)
     axes[0].invert_yaxis()
-    content = io.BytesIO()
-    figure.savefig(content, format="png")
-    return content.getvalue()
+    return png(figure)

@@ -31,12 +31,13 @@ from rich.progress import Progress
 from typer import Option
 
 from examples.model import Settings
-from examples.report import is_kept, resumed
 from examples.studies.common import one_label
+from examples.studies.common.command import BAR
 from examples.studies.common.one_label import OneLabelData, Rows
+from examples.studies.common.pages import marks
+from examples.studies.common.publish import publish
+from examples.studies.common.store import Runs
 from examples.studies.common.sweep import RATES, all_batches
-from examples.studies.compare_losses.report import publish
-from examples.studies.compare_losses.study import BAR
 from examples.studies.top_k.data import KS, evaluated, is_heavy_tailed, load
 from examples.studies.top_k.methods import (
     METHODS,
@@ -51,7 +52,7 @@ from examples.studies.top_k.report import figure_of, tables
 SEARCHED_K = 5
 TEXTS = "udhr2_lang_char3hash4096"
 DATA = ("omniglot_small28", TEXTS, "omniglot_small28:tail", f"{TEXTS}:tail", "cjk_radical214")
-START, END = "<!-- tables: examples/studies/top_k -->", "<!-- end of tables -->"
+MARKS = marks("examples/studies/top_k")
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 console = Console()
 
@@ -131,9 +132,8 @@ def compare(
     task: Task,
     names: Sequence[str],
     plan: Plan,
-    runs: Path,
+    runs: Runs,
     after_run: Callable[[str], None],
-    finished: bool = False,
 ) -> list[dict[str, Any]]:
     """The records of all losses, K and seeds; those that `runs` holds are read from there."""
     key = task.settings._asdict() | {"rows": len(task.data.train_labels)}
@@ -141,19 +141,16 @@ def compare(
     records = []
     for name in names:
         stem = f"{task.data.name}-{re.sub('[^a-z]+', '_', name.lower())}"
-        path = runs / f"{stem}-search.json"
-        if finished and not is_kept(path, key):
+        found = runs.get(f"{stem}-search", key, partial(search, task, name, searched_k))
+        if found is None:
             continue
-        found = resumed(path, key, partial(search, task, name, searched_k))
         setting = Setting(*found["setting"][:2], tuple(found["setting"][2]))
         after_run(f"{name}: search")
         for k, seed in trainings(name, plan, task.data.num_classes):
-            path = runs / f"{stem}-{k}-{seed}.json"
-            run_key = key | {"setting": [*setting[:2], list(setting.values)]}
-            if finished and not is_kept(path, run_key):
-                continue
             compute = partial(_train_one, task, name, k, setting, seed)
-            record = resumed(path, run_key, compute)
+            record = runs.get(f"{stem}-{k}-{seed}", key | {"setting": setting}, compute)
+            if record is None:
+                continue
             about = {"data": task.data.name, "loss": name, "k": k, "seed": seed}
             about |= {"uses_k": METHODS[name].uses_k, "criterion": task.criterion}
             about |= {"setting": setting}
@@ -222,9 +219,9 @@ def main(
             def after_run(what: str, bar: Any = bar, name: str = task.data.name) -> None:
                 progress.update(bar, advance=1, description=f"{name} {what}")
 
-            records += compare(task, loss, plan, runs, after_run, finished)
+            records += compare(task, loss, plan, Runs(runs, finished), after_run)
     if not records:
         raise typer.BadParameter(f"nothing is finished in {runs}", param_hint="--runs")
     reported = tables(records)
     figures = {figure: figure_of(records)}
-    publish(console, records, reported, figures, json_, into, (START, END))
+    publish(console, records, reported, figures, json_, into, MARKS)

@@ -30,6 +30,8 @@ from typer import Option
 from examples.files import to_json, write_whole
 from examples.studies.average_k import report as average_k_report
 from examples.studies.average_k import study as average_k
+from examples.studies.boosted_trees import report as boosted_trees_report
+from examples.studies.boosted_trees import study as boosted_trees
 from examples.studies.claims.all_claims import CLAIMS, CONDITIONS
 from examples.studies.claims.figure import forest
 from examples.studies.claims.page import page
@@ -181,6 +183,11 @@ COMPARISONS = {
         ),
         contrastive.MARKS,
         dropped=("projection", "rates", "seconds", "threshold"),
+    ),
+    "boosted_trees": Comparison(
+        command("boosted_trees", boosted_trees.main, figure="boosted_trees.png"),
+        all_tables(lambda record: boosted_trees_report.tables(record["runs"], record["costs"])),
+        boosted_trees.MARKS,
     ),
     "speed_top_k": Comparison(run_speed_top_k),
     "extreme": Comparison(run_extreme),

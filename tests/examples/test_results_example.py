@@ -8,7 +8,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-for needed in ("jax", "matplotlib", "optax", "rich", "river", "safetensors", "scipy", "typer"):
+NEEDED = "jax matplotlib optax rich river safetensors scipy typer xgboost"
+for needed in NEEDED.split():
+    "jax",
+    "matplotlib",
+    "optax",
+    "rich",
+    "river",
+    "safetensors",
+    "scipy",
+    "typer",
+    "xgboost",
+):
     pytest.importorskip(needed)
 
 from scipy.stats import ttest_rel  # noqa: E402

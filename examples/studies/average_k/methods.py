@@ -1,4 +1,4 @@
-"""The methods that `average_k.py` compares, and the small network that all of them train."""
+"""The methods that the study compares, and the small network that all of them train."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What `average_k.py` reports: accuracy with set sizes, differences seed by seed, the figure."""
+"""What the study reports: accuracy with set sizes, differences seed by seed, the figure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What `boosted_trees.py` reports: tables, and the figure of paired differences."""
+"""What the study reports: tables, and the figure of paired differences."""
 
 from __future__ import annotations
 

@@ -226,10 +226,11 @@ def main(
     figure: Annotated[Path, Option(dir_okay=False)] = Path("runs/boosted_trees.png"),
     json_: Annotated[Path | None, Option("--json", dir_okay=False)] = None,
     into: Annotated[Path | None, Option(help="replaces the tables in this page")] = None,
+    finished: Annotated[bool, Option("--finished", help="report, train nothing")] = False,
 ) -> None:
     check_choices(seeds, strategy)
     all_data = [load_data(source) for source in sources(data or [], data_dir, DATA)]
-    kept, records, costs = Runs(runs), [], []
+    kept, records, costs = Runs(runs, finished), [], []
     with Progress(*BAR, console=console) as progress:
         total = len(strategy) * len(LOSSES) * seeds
         for rows in all_data:
@@ -244,11 +245,15 @@ def main(
                 parts = split(rows, validation, seed)
                 compute = partial(run_one, parts, name, seed, boosting)
                 about = {"data": rows.name, "strategy": chosen, "objective": name, "seed": seed}
-                records.append(about | kept.get(run, key, compute))
+                if (found := kept.get(run, key, compute)) is not None:
+                    records.append(about | found)
                 progress.advance(task)
             compute = partial(measure_costs, split(rows, validation, 0), Boosting(), repeats)
             key = {"repeats": repeats, "validation": validation}
-            costs.append({"data": rows.name, **kept.get(f"{rows.name}-costs", key, compute)})
+            if (found := kept.get(f"{rows.name}-costs", key, compute)) is not None:
+                costs.append({"data": rows.name, **found})
+    if not records:
+        raise typer.BadParameter(f"nothing is finished in {runs}", param_hint="--runs")
     record = {"runs": records, "costs": costs}
     figures = {figure: difference_figure(records)}
     publish(console, record, tables(records, costs), figures, json_, into, MARKS)

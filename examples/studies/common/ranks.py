@@ -52,18 +52,14 @@ def critical_difference(losses: int, names: int) -> float:
     return float(q * np.sqrt(losses * (losses + 1) / (6 * names)))
 
 
-def rank_table(records: Records) -> Table:
+def rank_table(records: Records, title: str, column: str = "loss") -> Table:
     losses, ranks = ordered(records)
     names = distinct(records, "data")
     rows = [
         [f"`{loss}`", *(f"{v:.1f}" for v in rank.mean(axis=1)), f"{rank.mean():.1f}"]
         for loss, rank in zip(losses, ranks, strict=True)
     ]
-    title = "Mean rank over the metrics"
-    if len(losses) > 1:
-        limit = critical_difference(len(losses), len(names))
-        title += f" (for one metric, Nemenyi's critical difference at 5 % is {limit:.1f})"
-    return Table(title, ["loss", *names, "mean"], rows)
+    return Table(title, [column, *names, "mean"], rows)
 
 
 def metric_table(records: Records, data: str, metrics: Sequence[str], title: str) -> Table:

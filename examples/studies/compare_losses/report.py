@@ -1,4 +1,4 @@
-"""What `compare_losses.py` reports: ranks, tables with mean and spread over seeds, the figure."""
+"""What the study reports: ranks, tables with mean and spread over seeds, the figure."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import numpy as np
 
 from examples.studies.common.figures import new_figure, png
 from examples.studies.common.ranks import (
+    critical_difference,
     metric_names,
     metric_table,
     ordered,
@@ -35,9 +36,18 @@ def zero_table(records: Records, decided: Sequence[str]) -> Table:
     return Table(title, ["loss", *names], rows)
 
 
+def rank_title(records: Records) -> str:
+    losses, names = distinct(records, "loss"), distinct(records, "data")
+    title = "Mean rank over the metrics"
+    if len(losses) < 2:
+        return title
+    limit = critical_difference(len(losses), len(names))
+    return f"{title} (for one metric, Nemenyi's critical difference at 5 % is {limit:.1f})"
+
+
 def tables(records: Records, decided: Sequence[str], rates: Sequence[float]) -> list[Table]:
     metrics = metric_names(records)
-    result = [rank_table(records)]
+    result = [rank_table(records, rank_title(records))]
     if zero := [loss for loss in decided if loss in distinct(records, "loss")]:
         result.append(zero_table(records, zero))
     for data in distinct(records, "data"):

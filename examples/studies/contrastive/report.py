@@ -1,4 +1,4 @@
-"""What `contrastive.py` reports: tables, the metrics as a figure, embeddings as another."""
+"""What the study reports: tables, the metrics as a figure, embeddings as another."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 
 from examples.report import LOWER_IS_BETTER
 from examples.studies.common.figures import new_figure, png
-from examples.studies.common.ranks import metric_table, ordered, rates_table, values
+from examples.studies.common.ranks import metric_table, ordered, rank_table, rates_table, values
 from examples.studies.common.tables import Records, Table, distinct
 
 # the study's names, and those of `report.all_metrics`
@@ -26,22 +26,12 @@ COLOURS = 8  # label sets that get one of their own
 
 def tables(records: Records, rates: Sequence[float], baseline: str) -> list[Table]:
     metrics = list(METRICS)
-    result = [rank_table(records)]
+    result = [rank_table(records, "Mean rank over the five metrics", "method")]
     if baseline in distinct(records, "loss"):
         result += [gain_table(records, metric, baseline) for metric in ("macro-F1", "ranking loss")]
     names = distinct(records, "data")
     result += [metric_table(records, data, metrics, "test split") for data in names]
     return [*result, rates_table(records, rates)]
-
-
-def rank_table(records: Records) -> Table:
-    methods, ranks = ordered(records)
-    rows = [
-        [f"`{method}`", *(f"{v:.1f}" for v in rank.mean(axis=1)), f"{rank.mean():.1f}"]
-        for method, rank in zip(methods, ranks, strict=True)
-    ]
-    names = distinct(records, "data")
-    return Table("Mean rank over the five metrics", ["method", *names, "mean"], rows)
 
 
 def gain_table(records: Records, metric: str, baseline: str) -> Table:

@@ -1,4 +1,4 @@
-"""Encoders trained by contrast or end to end, and the linear probe: what `contrastive.py` compares.
+"""Encoders trained by contrast or end to end, and the linear probe: what the study compares.
 
 Every method trains the same encoder, two ReLU layers, for the same number of steps, at all learning
 rates at once. End to end, a linear layer on top is trained with it. Otherwise a small head maps to

@@ -1,4 +1,4 @@
-"""The data of `top_k.py` in a form that trains fast, and the accuracy of K guesses on them."""
+"""The data of the study in a form that trains fast, and the accuracy of K guesses on them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What `top_k.py` reports: tables with mean and spread over seeds, paired tests, the figure."""
+"""What the study reports: tables with mean and spread over seeds, paired tests, the figure."""
 
 from __future__ import annotations
 

@@ -10,16 +10,6 @@ import pytest
 
 NEEDED = "jax matplotlib optax rich river safetensors scipy typer xgboost"
 for needed in NEEDED.split():
-    "jax",
-    "matplotlib",
-    "optax",
-    "rich",
-    "river",
-    "safetensors",
-    "scipy",
-    "typer",
-    "xgboost",
-):
     pytest.importorskip(needed)
 
 from scipy.stats import ttest_rel  # noqa: E402

@@ -140,6 +140,7 @@ def examples(session: nox.Session) -> None:
     pytest(session, "jax", *chosen, *session.posargs, NOTEBOOKS="required")
     session.run("python", "-m", "examples.train", "--epochs", "2")
     session.run("python", "-m", "examples.numpy_check")
+    session.run("python", "-m", "examples.optax_loop", "--epochs", "2")
     session.run("python", "-m", "examples.torch_loop", "--epochs", "2")
 
 

@@ -347,9 +347,14 @@ def test_resumed_results_belong_to_their_settings(tmp_path):
 
 @pytest.mark.parametrize(
     ("script", "arguments", "module"),
-    [("numpy_check.py", ["--labels", "5"], "jax"), ("torch_loop.py", ["--epochs", "2"], "torch")],
+    [
+        ("numpy_check.py", ["--labels", "5"], "jax"),
+        ("optax_loop.py", ["--epochs", "2"], "optax"),
+        ("torch_loop.py", ["--epochs", "2"], "torch"),
+        ("train.py", ["--help"], "optax"),
+    ],
 )
-def test_short_examples_run(script, arguments, module, tmp_path):
+def test_examples_run_as_plain_scripts(script, arguments, module, tmp_path):
     pytest.importorskip(module)
     command = [sys.executable, "-W", "error", str(ROOT / "examples" / script), *arguments]
     paths = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])

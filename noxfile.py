@@ -128,7 +128,7 @@ def newest(session: nox.Session) -> None:
 def demo(session: nox.Session) -> None:
     """The main job: train with zlpr and with binary cross-entropy, and compare them."""
     session.install("-e", ".[examples]")
-    session.run("python", "examples/train.py", *session.posargs)
+    session.run("python", "-m", "examples.train", *session.posargs)
 
 
 @nox.session(python="3.11", default=False)
@@ -138,9 +138,10 @@ def examples(session: nox.Session) -> None:
     session.install("-e", ".[examples]", *group("tests"), *group("notebooks"))
     chosen = [*WORKERS, "tests/examples", "tests/site/test_pages.py"]
     pytest(session, "jax", *chosen, *session.posargs, NOTEBOOKS="required")
-    session.run("python", "examples/train.py", "--epochs", "2")
-    session.run("python", "examples/numpy_check.py")
-    session.run("python", "examples/torch_loop.py", "--epochs", "2")
+    session.run("python", "-m", "examples.train", "--epochs", "2")
+    session.run("python", "-m", "examples.numpy_check")
+    session.run("python", "-m", "examples.optax_loop", "--epochs", "2")
+    session.run("python", "-m", "examples.torch_loop", "--epochs", "2")
 
 
 # style, docstrings, packaging ---------------------------------------------------------------------

@@ -5,15 +5,16 @@ from __future__ import annotations
 import json
 import os
 import platform
-import re
 import subprocess
 import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from examples.files import write_whole
+
 ROOT = Path(__file__).parents[1]
-MARKED = re.compile(r"(?<=<!-- measured -->\n).*?(?=<!-- end -->)", flags=re.DOTALL)
+MARKS = "<!-- measured -->", "<!-- end -->"  # what stands between them is written by a program
 
 
 def kept(path: Path) -> dict[str, Any]:
@@ -22,23 +23,20 @@ def kept(path: Path) -> dict[str, Any]:
 
 
 def measure_missing(
-    script: str, cells: Iterable[tuple[str, list[str]]], path: Path, limit: float
+    module: str, cells: Iterable[tuple[str, list[str]]], path: Path, limit: float
 ) -> None:
-    """Adds to the file at `path` the cells `(name, arguments)` of the script that it lacks.
+    """Adds to the file at `path` the cells `(name, arguments)` of the module that it lacks.
 
-    `script --cell <arguments>` prints the cell as JSON, within so many seconds.
+    `python -m module --cell <arguments>` prints the cell as JSON, within so many seconds.
     """
     found = kept(path)
     for name, arguments in cells:
         if name in found:
             continue
-        cell = _in_a_process([sys.executable, script, "--cell", *arguments], limit)
+        cell = _in_a_process([sys.executable, "-m", module, "--cell", *arguments], limit)
         found[name] = cell | {"python": platform.python_version()}
         print(name, found[name], flush=True)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_suffix(".part")
-        part.write_text(json.dumps(found, indent=1) + "\n")
-        part.replace(path)
+        write_whole(path, (json.dumps(found, indent=1) + "\n").encode())
 
 
 def _in_a_process(command: list[str], limit: float) -> dict[str, Any]:
@@ -53,11 +51,3 @@ def _in_a_process(command: list[str], limit: float) -> dict[str, Any]:
         lines = done.stderr.strip().splitlines() or [f"signal {-done.returncode}, out of memory?"]
         return {"failed": lines[-1][:200]}
     return json.loads(done.stdout.strip().splitlines()[-1])
-
-
-def write_between(page: Path, content: str) -> None:
-    """Puts `content` between the comments `measured` and `end` of a page."""
-    text, found = MARKED.subn(lambda _: f"\n{content}\n\n", page.read_text())
-    if not found:
-        raise ValueError(f"{page} lacks the comments <!-- measured --> and <!-- end -->")
-    page.write_text(text)

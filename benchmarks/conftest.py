@@ -6,7 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cells import write_between
+
+from benchmarks.cells import MARKS
+from examples.studies.common.pages import replace_between
 
 REPORT = pytest.StashKey[list[str]]()
 
@@ -31,4 +33,4 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
     terminalreporter.write_line(text)
     path = config.getoption("into")
     if path is not None and text:
-        write_between(path, text)
+        replace_between(path, *MARKS, text)

@@ -8,6 +8,8 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from examples.studies.common.tables import Table, bold
+
 # PyTorch's threads go on spinning for a while after a call and would slow what is timed next
 PAUSE = 0.02
 
@@ -35,7 +37,8 @@ def medians(
 
 def table(title: str, seconds: dict[str, float], ours: str) -> str:
     """Markdown: the median of each function, and our time as a share of it."""
-    lines = [f"**{title}**", "", "| | ms | our share |", "|---|---:|---:|"]
-    for name, value in seconds.items():
-        lines.append(f"| {name} | {1e3 * value:.2f} | {seconds[ours] / value:.2f} |")
-    return "\n".join(lines)
+    rows = [
+        [name, f"{1e3 * value:.2f}", f"{seconds[ours] / value:.2f}"]
+        for name, value in seconds.items()
+    ]
+    return bold(Table(title, ["", "ms", "our share"], rows))

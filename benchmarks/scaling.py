@@ -1,7 +1,7 @@
 """Memory and time of a training step as the labels grow: dense head, linear_loss, sharded.
 
-    python benchmarks/scaling.py measure runs/scaling.json
-    python benchmarks/scaling.py report runs/scaling.json docs/scaling.md
+    python -m benchmarks.scaling measure runs/scaling.json
+    python -m benchmarks.scaling report runs/scaling.json docs/scaling.md
 
 Every point is measured in a process of its own and kept in the file: what is there is not measured
 again, so a run that was stopped goes on.
@@ -9,10 +9,10 @@ again, so a run that was stopped goes on.
 
 from __future__ import annotations
 
+import argparse
 import json
 import resource
 import statistics
-import sys
 import time
 from collections.abc import Callable
 from functools import partial
@@ -20,7 +20,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from cells import kept, measure_missing, write_between
+
+from benchmarks.cells import MARKS, kept, measure_missing
+from examples.studies.common.pages import replace_between
+from examples.studies.common.tables import Table, bold
 
 N, D, POSITIVES, DEVICES = 256, 64, 5, 8
 LIMIT = 600.0  # seconds for one point
@@ -100,7 +103,7 @@ def measure_one(method: str, num_labels: int) -> dict[str, Any]:
 
 def measure(path: Path, most: int = LABELS[-1]) -> None:
     cells = [(f"{m} {n}", [m, str(n)]) for n in LABELS if n <= most for m in METHODS]
-    measure_missing(__file__, cells, path, LIMIT)
+    measure_missing("benchmarks.scaling", cells, path, LIMIT)
 
 
 def exponent(labels: list[int], values: list[float]) -> float:
@@ -122,22 +125,16 @@ def report(path: Path, page: Path) -> None:
         "peak MiB of the process": "Peak memory of the process, MiB",
         "seconds": "Seconds per step",
     }
-    text = []
+    tables = []
     for column, title in columns.items():
         numbers = sorted({n for known in sizes.values() for n in known})
-        heads = "".join(f" L = {n:,} |" for n in numbers)
-        text += [
-            f"**{title}**",
-            "",
-            f"| |{heads} exponent |",
-            "|---|" + "---:|" * (len(numbers) + 1),
-        ]
+        heads, rows = ["", *(f"L = {n:,}" for n in numbers), "exponent"], []
         for method, name in METHODS.items():
             values = {n: points[f"{method} {n}"][column] for n in sizes[method]}
-            cells = "".join(f" {short(values[n])} |" if n in values else " |" for n in numbers)
-            text.append(f"| {name} |{cells} {exponent(list(values), list(values.values())):.2f} |")
-        text.append("")
-    write_between(page, "\n".join(text).rstrip())
+            cells = [short(values[n]) if n in values else "" for n in numbers]
+            rows.append([name, *cells, f"{exponent(list(values), list(values.values())):.2f}"])
+        tables.append(bold(Table(title, heads, rows)))
+    replace_between(page, *MARKS, "\n\n".join(tables))
     figure(points, sizes, columns, page.with_suffix(".png"))
 
 
@@ -161,11 +158,27 @@ def figure(points: Any, sizes: Any, columns: dict[str, str], path: Path) -> None
     plt.close(whole)
 
 
-if __name__ == "__main__":
-    what, *arguments = sys.argv[1:]
-    if what == "--cell":
-        print(json.dumps(measure_one(arguments[0], int(arguments[1]))))
-    elif what == "measure":
-        measure(Path(arguments[0]), *map(int, arguments[1:]))
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--cell", nargs=2, help=argparse.SUPPRESS)
+    commands = parser.add_subparsers(dest="command")
+    measuring = commands.add_parser("measure", help="what the file lacks")
+    measuring.add_argument("file", type=Path)
+    measuring.add_argument("most", type=int, nargs="?", default=LABELS[-1], help="labels")
+    reporting = commands.add_parser("report", help="write tables and figure from the file")
+    reporting.add_argument("file", type=Path)
+    reporting.add_argument("page", type=Path)
+    options = parser.parse_args()
+    if options.cell:
+        method, num_labels = options.cell
+        print(json.dumps(measure_one(method, int(num_labels))))
+    elif options.command == "measure":
+        measure(options.file, options.most)
+    elif options.command == "report":
+        report(options.file, options.page)
     else:
-        report(*map(Path, arguments))
+        parser.error("say measure or report")
+
+
+if __name__ == "__main__":
+    main()

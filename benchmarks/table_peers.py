@@ -4,8 +4,8 @@ A cell is one loss on one shape, in a process of its own: everything is timed in
 is of times taken side by side. Memory is measured in a second process, in which large arrays go
 back to the system when they are freed. Finished cells are kept; a run goes on where it stopped.
 
-    python benchmarks/table_peers.py            # all cells that are missing, then the page
-    python benchmarks/table_peers.py --write    # the page, from what is there
+    python -m benchmarks.table_peers            # all cells that are missing, then the page
+    python -m benchmarks.table_peers --write    # the page, from what is there
 """
 
 from __future__ import annotations
@@ -20,9 +20,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from cells import ROOT, kept, measure_missing, write_between
-from peers import draw, pairs
-from ratios import PAUSE
+from benchmarks.cells import MARKS, ROOT, kept, measure_missing
+from benchmarks.peers import draw, pairs
+from benchmarks.ratios import PAUSE
+from examples.studies.common.pages import replace_between
+from examples.studies.common.tables import Table, titled
 
 RESULTS = ROOT / "docs" / "results" / "speed_peers.json"
 PAGE = ROOT / "docs" / "speed_peers.md"
@@ -170,11 +172,6 @@ def rows_of(cells: dict[str, Any]) -> list[tuple[str, str]]:
     return found
 
 
-def table(title: str, heads: list[str], rows: list[list[str]]) -> str:
-    lines = [f"| {' | '.join(row)} |" for row in [heads, ["---"] * 2 + ["--:"] * (len(heads) - 2)]]
-    return "\n".join([f"### {title}", "", *lines, *(f"| {' | '.join(row)} |" for row in rows)])
-
-
 def page(cells: dict[str, Any]) -> str:
     heads, parts = ["loss", "peer", *(str(list(shape)) for shape in SHAPES)], []
     for ours in (ON_JAX, ON_TORCH):
@@ -187,7 +184,8 @@ def page(cells: dict[str, Any]) -> str:
                 times = cells.get(cell_name(name, shape, "time"), {}).get("ms", {})
                 row.append(share(times, ours, peer) if peer in times else "")
             rows.append(row)
-        parts.append(table(f"Time: {ours}, as a share of the peer's", heads, rows))
+        title = f"Time: {ours}, as a share of the peer's"
+        parts.append(titled(Table(title, heads, rows, text_columns=2)))
     heads, rows = ["loss", "library", *(str(list(shape)) for shape in WEIGHED)], []
     for name in LOSSES:
         known = [
@@ -195,7 +193,8 @@ def page(cells: dict[str, Any]) -> str:
         ]
         for which in {which: None for cell in known for which in cell}:
             rows.append([f"`{name}`", which, *(f"{c[which]:.1f}" if c else "" for c in known)])
-    parts.append(table("Memory of a step at its peak, MiB, its gradient included", heads, rows))
+    title = "Memory of a step at its peak, MiB, its gradient included"
+    parts.append(titled(Table(title, heads, rows, text_columns=2)))
     return "\n\n".join(parts)
 
 
@@ -255,13 +254,13 @@ def main() -> None:
         return
     cells = {what: todo(what) for what in ("time", "memory")}
     if not options.write:
-        measure_missing(__file__, cells["time"], options.results, LIMIT)
+        measure_missing("benchmarks.table_peers", cells["time"], options.results, LIMIT)
         if CLEAR.exists():
             # large arrays go back to the system at once
             os.environ["MALLOC_MMAP_THRESHOLD_"] = str(2**16)
-            measure_missing(__file__, cells["memory"], options.results, LIMIT)
+            measure_missing("benchmarks.table_peers", cells["memory"], options.results, LIMIT)
     found = kept(options.results)
-    write_between(options.page, page(found))
+    replace_between(options.page, *MARKS, page(found))
     figure(found, options.page.with_suffix(".png"))
 
 

@@ -4,9 +4,9 @@ Every cell runs in a process of its own, so that its peak memory is its own; fin
 in the JSON file, and a run goes on where the last one stopped. softjax needs Python 3.12: run the
 script once more with an interpreter that has it, and its cells are added.
 
-    python benchmarks/table_top_k.py                  # all cells that are missing
-    python benchmarks/table_top_k.py --classes 100    # some of them
-    python benchmarks/table_top_k.py --write          # the page, from what is there
+    python -m benchmarks.table_top_k                  # all cells that are missing
+    python -m benchmarks.table_top_k --classes 100    # some of them
+    python -m benchmarks.table_top_k --write          # the page, from what is there
 """
 
 from __future__ import annotations
@@ -22,7 +22,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from cells import ROOT, kept, measure_missing, write_between
+
+from benchmarks.cells import MARKS, ROOT, kept, measure_missing
+from examples.studies.common.pages import replace_between
+from examples.studies.common.tables import Table, bold
 
 RESULTS = ROOT / "docs" / "results" / "speed_top_k.json"
 PAGE = ROOT / "docs" / "speed_top_k.md"
@@ -87,7 +90,8 @@ def jax_step(method: str, num_labels: int, k: int) -> tuple[Callable[[], Any], d
 
 def torch_step(method: str, num_labels: int, k: int) -> tuple[Callable[[], Any], dict[str, Any]]:
     import torch
-    from top_k_peers import noised_top_k_hinge, smooth_top_k_hinge
+
+    from benchmarks.top_k_peers import noised_top_k_hinge, smooth_top_k_hinge
 
     scores, labels = map(torch.tensor, batch(num_labels))
     scores.requires_grad_()
@@ -136,13 +140,12 @@ def page(cells: dict[str, Any]) -> str:
     """Markdown: one table of milliseconds and one of peak MiB."""
     parts = []
     for unit in ("ms", "peak MiB"):
-        heads = [f"L={n}, k={k}" for n in CLASSES for k in KS]
-        lines = [f"**{unit}**", "", "| | " + " | ".join(heads) + " |", "|---" + "|---:" * 9 + "|"]
+        heads, rows = ["", *(f"L={n}, k={k}" for n in CLASSES for k in KS)], []
         for method in METHODS:
             row = [cells.get(cell_name(method, n, k), {}) for n in CLASSES for k in KS]
             texts = ["failed" if "failed" in c else f"{c[unit]:.3g}" if c else "" for c in row]
-            lines.append(f"| {method} | " + " | ".join(texts) + " |")
-        parts.append("\n".join(lines))
+            rows.append([method, *texts])
+        parts.append(bold(Table(unit, heads, rows)))
     return "\n\n".join(parts)
 
 
@@ -167,9 +170,9 @@ def main() -> None:
         for method in options.methods
         if importlib.util.find_spec(METHODS[method])
     ]
-    measure_missing(__file__, [] if options.write else todo, options.results, LIMIT)
+    measure_missing("benchmarks.table_top_k", [] if options.write else todo, options.results, LIMIT)
     if options.page.exists():
-        write_between(options.page, page(kept(options.results)))
+        replace_between(options.page, *MARKS, page(kept(options.results)))
 
 
 if __name__ == "__main__":

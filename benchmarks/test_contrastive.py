@@ -16,9 +16,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from ratios import medians, table
 
 import mlc_losses as ml
+from benchmarks.ratios import medians, table
 
 ROWS, DIM, LABELS = 1024, 128, 100
 BAR = 0.5

@@ -10,9 +10,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from ratios import medians, table
 
 import mlc_losses
+from benchmarks.ratios import medians, table
 from mlc_losses import linear_loss, multi_hot, zlpr
 
 N, D, L = 256, 64, 100_000

@@ -11,8 +11,9 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import pytest
-from peers import Pair, draw, pairs, timm_losses
-from ratios import medians, table
+
+from benchmarks.peers import Pair, draw, pairs, timm_losses
+from benchmarks.ratios import medians, table
 
 torch = pytest.importorskip("torch")
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import jax
 import numpy as np
 import pytest
-from table_peers import LOSSES
+
+from benchmarks.table_peers import LOSSES
 
 torch = pytest.importorskip("torch")
-peers = pytest.importorskip("peers")
+peers = pytest.importorskip("benchmarks.peers")
 
 
 @pytest.mark.parametrize("name", LOSSES)

@@ -9,8 +9,8 @@ from typing import Any
 import jax
 import numpy as np
 import pytest
-from ratios import medians, table
 
+from benchmarks.ratios import medians, table
 from mlc_losses import noised_top_k_hinge, smooth_top_k_hinge
 
 BATCH, K = 256, 5
@@ -84,7 +84,7 @@ def compare(
 def test_sampled(
     num_labels: int, num_samples: int, bar: float, rounds: int, benchmark: Any, report: list[str]
 ) -> None:
-    peers = pytest.importorskip("top_k_peers")
+    peers = pytest.importorskip("benchmarks.top_k_peers")
     functions = {
         "noised_top_k_hinge": program(sampled(num_samples), num_labels)[0],
         "published, kthvalue over dense noise": published(
@@ -113,7 +113,7 @@ def test_exact(benchmark: Any, report: list[str]) -> None:
 @only_on_cpu
 def test_smooth(benchmark: Any, report: list[str]) -> None:
     torch = pytest.importorskip("torch")
-    peers = pytest.importorskip("top_k_peers")
+    peers = pytest.importorskip("benchmarks.top_k_peers")
     ours = program(lambda scores, labels, key: smooth_top_k_hinge(scores, labels, 20), 1000)[0]
     scores, labels = map(torch.tensor, batch(1000))
     functions = {

@@ -10,9 +10,9 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from peers import timm_losses
-from ratios import medians, table
 
+from benchmarks.peers import timm_losses
+from benchmarks.ratios import medians, table
 from mlc_losses import zlpr
 
 SHAPES = [(256, 1000), (256, 10_000), (64, 100_000)]

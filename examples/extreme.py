@@ -1,9 +1,9 @@
 """Train on very many labels, a million say, without the logits of a whole batch.
 
-    python examples/extreme.py --labels 1000000 --steps 30
-    python examples/extreme.py --data path/to/finna_yso_en.npz --hidden 512 --steps 1500
-    python examples/extreme.py --checkpoints runs/extreme --every 100
-    python examples/extreme.py --labels 65536 --devices 8
+    python -m examples.extreme --labels 1000000 --steps 30
+    python -m examples.extreme --data path/to/finna_yso_en.npz --hidden 512 --steps 1500
+    python -m examples.extreme --checkpoints runs/extreme --every 100
+    python -m examples.extreme --labels 65536 --devices 8
 
 The head is trained by `linear_loss`, block of rows by block, and read by `predict_linear_top_k`.
 With `--devices` the labels are split over as many simulated devices, by `sharded`. Started again
@@ -21,13 +21,11 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
-import extreme_data
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import typer
-from extreme_data import ManyLabels
 from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
 from rich.console import Console
@@ -36,6 +34,8 @@ from rich.table import Table
 from typer import Option
 
 import mlc_losses
+from examples import extreme_data
+from examples.extreme_data import ManyLabels
 from mlc_losses import linear_loss, metrics, multi_hot, predict_linear_top_k, sharded
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)

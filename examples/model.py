@@ -14,10 +14,10 @@ import numpy as np
 import optax
 import safetensors
 import safetensors.numpy
-from data import MultiLabelData, Scaling, apply_scaling, fit_scaling
-from report import all_metrics
 
 import mlc_losses
+from examples.data import MultiLabelData, Scaling, apply_scaling, fit_scaling
+from examples.report import all_metrics
 from mlc_losses import metrics
 
 RULES = ("threshold", "tuned", "top-k")

@@ -1,6 +1,6 @@
 """Check a JAX value and gradient by the same call on NumPy, in float64.
 
-python examples/numpy_check.py
+python -m examples.numpy_check
 """
 
 from __future__ import annotations

@@ -1,12 +1,9 @@
-"""What a run reports: metrics, tables, the figure, and files that appear whole or not at all."""
+"""What a run reports: metrics, their table, and the figure of learning curves."""
 
 from __future__ import annotations
 
 import io
-import json
-import os
-from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -88,42 +85,3 @@ def learning_curves(runs: Sequence[Mapping[str, Any]], title: str) -> bytes:
     content = io.BytesIO()
     figure.savefig(content, format="png")
     return content.getvalue()
-
-
-def to_json(value: Any) -> bytes:
-    return (json.dumps(value, indent=2) + "\n").encode()
-
-
-def write_whole(path: Path, content: bytes) -> None:
-    """Write beside `path`, then rename: a reader never meets half a file."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        part.write_bytes(content)
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
-
-
-def is_kept(path: Path, key: Mapping[str, Any]) -> bool:
-    """Whether a result made with this `key` is at `path`."""
-    return path.exists() and json.loads(path.read_text())["key"] == key
-
-
-def resumed(path: Path, key: Mapping[str, Any], compute: Callable[[], Any]) -> Any:
-    """The result kept at `path` if it was made with the same `key`, else a new one, kept there."""
-    if is_kept(path, key):
-        return json.loads(path.read_text())["result"]
-    result = compute()
-    write_whole(path, to_json({"key": key, "result": result}))
-    return result
-
-
-def put_table(path: Path, script: str, table: str) -> None:
-    """Replace the table in a Markdown file that stands between the two comments of `script`."""
-    start, end = f"<!-- table: {script} -->", f"<!-- end of table: {script} -->"
-    before, _, rest = path.read_text(encoding="utf-8").partition(start)
-    _, found, after = rest.partition(end)
-    if not found:
-        raise ValueError(f"{path} lacks the lines {start} and {end}")
-    write_whole(path, f"{before}{start}\n\n{table}\n\n{end}{after}".encode())

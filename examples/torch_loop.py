@@ -1,6 +1,6 @@
 """The same loss in a PyTorch training loop, on made-up multi-label data.
 
-python examples/torch_loop.py
+python -m examples.torch_loop
 """
 
 from __future__ import annotations

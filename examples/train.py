@@ -1,11 +1,12 @@
 """Train a small network on multi-label data with losses of `mlc_losses`, and compare them.
 
-    python examples/train.py
-    python examples/train.py --data path/to/emotions.npz --loss zlpr --set threshold=0.5
-    python examples/train.py --loss zlpr --save runs/zlpr.safetensors
-    python examples/train.py --load runs/zlpr.safetensors
+    python -m examples.train
+    python -m examples.train --data path/to/emotions.npz --loss zlpr --set threshold=0.5
+    python -m examples.train --loss zlpr --save runs/zlpr.safetensors
+    python -m examples.train --load runs/zlpr.safetensors
 
-`model.py` holds the network and its training loop, `data.py` the data, `report.py` the output.
+`model.py` holds the network and its training loop, `data.py` the data, `report.py` and `files.py`
+the output.
 """
 
 from __future__ import annotations
@@ -17,16 +18,17 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
-import data as data_sets
 import numpy as np
 import typer
-from model import RULES, Loss, Settings, evaluate, fit, from_file, to_bytes
-from report import learning_curves, metrics_table, to_json, write_whole
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeElapsedColumn
 from typer import Option
 
 import mlc_losses
+from examples import data as data_sets
+from examples.files import to_json, write_whole
+from examples.model import RULES, Loss, Settings, evaluate, fit, from_file, to_bytes
+from examples.report import learning_curves, metrics_table
 
 DEFAULTS = Settings()
 COMPARED = ["zlpr", "binary_cross_entropy"]

@@ -33,8 +33,8 @@ import numpy as np
 import mlc_losses
 from mlc_losses import metrics, predict_threshold
 
-sys.path += ["..", "examples"]  # for examples/data.py, from here or from the root of the clone
-import data as data_sets
+sys.path += ["../..", "."]  # for examples/data.py, from here or from the root of the clone
+from examples import data as data_sets
 
 EPOCHS = int(os.environ.get("MLC_EPOCHS", "30"))  # the tests train for fewer
 print("Keras", keras.__version__, "on", keras.backend.backend())

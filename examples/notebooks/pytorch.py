@@ -30,8 +30,8 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from mlc_losses import binary_cross_entropy, masked_mean, metrics, predict_threshold, zlpr
 
-sys.path += ["..", "examples"]  # for examples/data.py, from here or from the root of the clone
-import data as data_sets
+sys.path += ["../..", "."]  # for examples/data.py, from here or from the root of the clone
+from examples import data as data_sets
 
 EPOCHS = int(os.environ.get("MLC_EPOCHS", "30"))  # the tests train for fewer
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,18 +10,16 @@ import pytest
 for needed in ("babel", "jax", "matplotlib", "optax", "rich", "safetensors", "scipy", "typer"):
     pytest.importorskip(needed)
 
-EXAMPLES = Path(__file__).parents[2] / "examples"
-sys.path.insert(0, str(EXAMPLES))
-
-import average_k  # noqa: E402
-import average_k_methods as methods  # noqa: E402
-import average_k_report  # noqa: E402
-import average_k_scores  # noqa: E402
 import jax  # noqa: E402
 import jax.numpy as jnp  # noqa: E402
-import one_label  # noqa: E402
 import optax  # noqa: E402
 from typer.testing import CliRunner  # noqa: E402
+
+from examples.studies.average_k import methods  # noqa: E402
+from examples.studies.average_k import report as average_k_report  # noqa: E402
+from examples.studies.average_k import scores as average_k_scores  # noqa: E402
+from examples.studies.average_k import study as average_k  # noqa: E402
+from examples.studies.common import one_label  # noqa: E402
 
 
 @pytest.fixture(autouse=True)
@@ -81,7 +77,7 @@ def test_runs_resumes_and_reports(archive, tmp_path, monkeypatch):
 
     monkeypatch.setattr(average_k, "train", train)
     page = tmp_path / "page.md"
-    page.write_text(f"before\n{average_k.START}\nreplaced\n{average_k.END}\nafter\n")
+    page.write_text("before\n{}\nreplaced\n{}\nafter\n".format(*average_k.MARKS))
     again = run(*small(archive, tmp_path), "--finished", "--into", page)
     assert again.exit_code == 0, again.output
     text = page.read_text()

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,16 +10,14 @@ import pytest
 for needed in ("jax", "matplotlib", "optax", "rich", "river", "safetensors", "typer", "xgboost"):
     pytest.importorskip(needed)
 
-sys.path.insert(0, str(Path(__file__).parents[2] / "examples"))
-
-import boosted_trees as bt  # noqa: E402
-import data as data_sets  # noqa: E402
 import jax  # noqa: E402
 import jax.numpy as jnp  # noqa: E402
 import xgboost as xgb  # noqa: E402
-from sweep import split  # noqa: E402
 from typer.testing import CliRunner  # noqa: E402
 
+from examples import data as data_sets  # noqa: E402
+from examples.studies.boosted_trees import study as bt  # noqa: E402
+from examples.studies.common.sweep import split  # noqa: E402
 from mlc_losses import binary_cross_entropy, zlpr  # noqa: E402
 
 
@@ -121,7 +117,7 @@ def test_small_run_is_published_and_resumed(tmp_path, monkeypatch, few_settings)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(bt, "load_data", lambda _: made_up_data())
     page = tmp_path / "page.md"
-    page.write_text(f"before\n{bt.START}\n{bt.END}\nafter\n")
+    page.write_text("before\n{}\n{}\nafter\n".format(*bt.MARKS))
     options = ["--seeds", 2, "--rounds", 3, "--repeats", 1, "--json", "out.json", "--into", page]
     result = run(*options)
     assert result.exit_code == 0, result.output

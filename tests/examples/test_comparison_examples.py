@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import sys
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,20 +11,17 @@ import pytest
 for needed in ("jax", "matplotlib", "optax", "rich", "river", "safetensors", "scipy", "typer"):
     pytest.importorskip(needed)
 
-EXAMPLES = Path(__file__).parents[2] / "examples"
-sys.path.insert(0, str(EXAMPLES))
-
-import compare_losses  # noqa: E402
-import comparison_report  # noqa: E402
 import jax  # noqa: E402
 import jax.numpy as jnp  # noqa: E402
-import powerset  # noqa: E402
-import sequence  # noqa: E402
-import sweep  # noqa: E402
-from model import Settings, forward, init_params  # noqa: E402
 from typer.testing import CliRunner  # noqa: E402
 
 import mlc_losses  # noqa: E402
+from examples.model import Settings, forward, init_params  # noqa: E402
+from examples.studies.common import ranks as ranks_module  # noqa: E402
+from examples.studies.common import sweep  # noqa: E402
+from examples.studies.compare_losses import study as compare_losses  # noqa: E402
+from examples.studies.powerset import study as powerset  # noqa: E402
+from examples.studies.sequence import study as sequence  # noqa: E402
 
 TINY = Settings(epochs=2, hidden=8, batch_size=8)
 
@@ -64,7 +59,7 @@ def run(module, *arguments):
 
 
 def page(path, module):
-    path.write_text(f"before\n{module.START}\nreplaced\n{module.END}\nafter\n")
+    path.write_text("before\n{}\nreplaced\n{}\nafter\n".format(*module.MARKS))
     return path
 
 
@@ -191,16 +186,16 @@ def test_ranks_are_by_means_and_share_ties():
         return {"data": data, "loss": loss, "seed": 0, "rate": 0.1, "test": test}
 
     records = [record("d", "a", 0.5, 0.1), record("d", "b", 0.7, 0.1), record("d", "c", 0.6, 0.3)]
-    ranks = comparison_report.all_ranks(records)
+    ranks = ranks_module.all_ranks(records)
     np.testing.assert_array_equal(ranks[:, 0, 0], [3, 1, 2])  # micro-F1: higher is better
     np.testing.assert_array_equal(ranks[:, 0, 1], [1.5, 1.5, 3])  # Hamming loss: lower is better
-    assert comparison_report.ordered(records)[0] == ["b", "a", "c"]
+    assert ranks_module.ordered(records)[0] == ["b", "a", "c"]
 
 
 def test_critical_difference_is_demsars():
     # Demsar 2006, table 5: q = 2.569 for four methods
     expected = 2.569 * np.sqrt(4 * 5 / (6 * 14))
-    assert comparison_report.critical_difference(4, 14) == pytest.approx(expected, abs=1e-3)
+    assert ranks_module.critical_difference(4, 14) == pytest.approx(expected, abs=1e-3)
 
 
 @pytest.mark.slow("trains, is cut off and goes on, as a user's runs do")

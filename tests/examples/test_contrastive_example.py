@@ -1,10 +1,8 @@
-"""`examples/contrastive.py` in a reduced size: it runs, resumes, and reports what it measured."""
+"""The contrastive study in a reduced size: it runs, resumes, and reports what it measured."""
 
 from __future__ import annotations
 
 import json
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,16 +10,14 @@ import pytest
 for needed in ("jax", "matplotlib", "optax", "rich", "river", "safetensors", "scipy", "typer"):
     pytest.importorskip(needed)
 
-EXAMPLES = Path(__file__).parents[2] / "examples"
-sys.path.insert(0, str(EXAMPLES))
-
-import contrastive  # noqa: E402
-import contrastive_report  # noqa: E402
-import contrastive_training as training  # noqa: E402
 import jax  # noqa: E402
 import jax.numpy as jnp  # noqa: E402
-from data import MultiLabelData  # noqa: E402
 from typer.testing import CliRunner  # noqa: E402
+
+from examples.data import MultiLabelData  # noqa: E402
+from examples.studies.contrastive import report as contrastive_report  # noqa: E402
+from examples.studies.contrastive import study as contrastive  # noqa: E402
+from examples.studies.contrastive import training  # noqa: E402
 
 # without dropout, whose random numbers take most of the time to compile
 TINY = training.Settings(
@@ -126,7 +122,7 @@ def test_comparison_reports_and_resumes(tmp_path, monkeypatch):
     monkeypatch.setattr(contrastive, "load_data", lambda source: small_data())
     monkeypatch.setattr(contrastive, "settings_for", lambda data, steps: TINY)
     into = tmp_path / "page.md"
-    into.write_text(f"before\n{contrastive.START}\nreplaced\n{contrastive.END}\nafter\n")
+    into.write_text("before\n{}\nreplaced\n{}\nafter\n".format(*contrastive.MARKS))
     arguments = ["--method", "binary_cross_entropy", "--method", "supcon", "--seeds", 2]
     arguments += ["--fraction", 0.5, "--fraction", 1, "--rate", 0.01, "--runs", tmp_path / "runs"]
     files = {"--figure": "a.png", "--embeddings": "b.png", "--json": "a.json"}

@@ -24,15 +24,14 @@ for needed in (
 ):
     pytest.importorskip(needed)
 
-EXAMPLES = Path(__file__).parents[2] / "examples"
-sys.path.insert(0, str(EXAMPLES))
-
-import data as data_sets  # noqa: E402
 import jax  # noqa: E402
-import report  # noqa: E402
-import train  # noqa: E402
 from typer.testing import CliRunner  # noqa: E402
 
+from examples import data as data_sets  # noqa: E402
+from examples import files, train  # noqa: E402
+from examples.studies.common.store import Runs  # noqa: E402
+
+ROOT = Path(__file__).parents[2]
 SMALL = ["--epochs", "2", "--hidden", "16"]
 # dropout doubles the time to compile, a validation part doubles it again
 QUICK = [*SMALL, "--dropout", "0", "--input-dropout", "0", "--validation", "0"]
@@ -320,7 +319,7 @@ def test_a_write_that_fails_leaves_nothing(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "replace", fail)
     for path in (old, tmp_path / "new.json"):
         with pytest.raises(OSError, match="disk full"):
-            report.write_whole(path, b"new")
+            files.write_whole(path, b"new")
     assert old.read_text() == "old"
     assert list(tmp_path.iterdir()) == [old]
 
@@ -339,20 +338,26 @@ def test_a_run_that_fails_leaves_no_file(archive, tmp_path, monkeypatch):
 
 
 def test_resumed_results_belong_to_their_settings(tmp_path):
-    path = tmp_path / "kept.json"
-    assert report.resumed(path, {"epochs": 1}, lambda: 1.0) == 1.0
-    assert report.resumed(path, {"epochs": 1}, lambda: 2.0) == 1.0
-    assert report.resumed(path, {"epochs": 2}, lambda: 3.0) == 3.0
+    runs = Runs(tmp_path)
+    assert runs.get("kept", {"shape": (1, 2)}, lambda: 1.0) == 1.0
+    assert runs.get("kept", {"shape": (1, 2)}, lambda: 2.0) == 1.0
+    assert Runs(tmp_path, finished=True).get("kept", {"shape": (3, 2)}, lambda: 3.0) is None
+    assert runs.get("kept", {"shape": (3, 2)}, lambda: 3.0) == 3.0
 
 
 @pytest.mark.parametrize(
     ("script", "arguments", "module"),
-    [("numpy_check.py", ["--labels", "5"], "jax"), ("torch_loop.py", ["--epochs", "2"], "torch")],
+    [
+        ("numpy_check.py", ["--labels", "5"], "jax"),
+        ("optax_loop.py", ["--epochs", "2"], "optax"),
+        ("torch_loop.py", ["--epochs", "2"], "torch"),
+        ("train.py", ["--help"], "optax"),
+    ],
 )
-def test_short_examples_run(script, arguments, module, tmp_path):
+def test_examples_run_as_plain_scripts(script, arguments, module, tmp_path):
     pytest.importorskip(module)
-    command = [sys.executable, "-W", "error", str(EXAMPLES / script), *arguments]
-    paths = os.pathsep.join([str(EXAMPLES.parent), os.environ.get("PYTHONPATH", "")])
+    command = [sys.executable, "-W", "error", str(ROOT / "examples" / script), *arguments]
+    paths = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
     result = subprocess.run(
         command,
         cwd=tmp_path,

@@ -25,7 +25,7 @@ SMALL = "--labels 60 --features 8 --examples 200 --batch-size 50 --test-rows 100
 
 
 def command(*more: str) -> list[str]:
-    return [sys.executable, str(ROOT / "examples/extreme.py"), *SMALL.split(), *more]
+    return [sys.executable, "-m", "examples.extreme", *SMALL.split(), *more]
 
 
 def run(report: Path, *more: str) -> dict[str, float]:

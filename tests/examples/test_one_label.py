@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 pytest.importorskip("babel")
-import one_label
+from examples.studies.common import one_label
 
 
 @pytest.fixture(scope="module")

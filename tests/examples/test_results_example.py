@@ -3,27 +3,26 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-for needed in ("jax", "matplotlib", "optax", "rich", "river", "safetensors", "scipy", "typer"):
+NEEDED = "jax matplotlib optax rich river safetensors scipy typer xgboost"
+for needed in NEEDED.split():
     pytest.importorskip(needed)
 
-EXAMPLES = Path(__file__).parents[2] / "examples"
-sys.path.insert(0, str(EXAMPLES))
-
-import claims  # noqa: E402
-import claims_figure  # noqa: E402
-import claims_page  # noqa: E402
-import claims_rule  # noqa: E402
-import claims_runs  # noqa: E402
-import results  # noqa: E402
-from claims_rule import Bars, Claim, Pairs, Run  # noqa: E402
 from scipy.stats import ttest_rel  # noqa: E402
 from typer.testing import CliRunner  # noqa: E402
+
+from examples.studies import run_all as results  # noqa: E402
+from examples.studies.claims import all_claims as claims  # noqa: E402
+from examples.studies.claims import figure as claims_figure  # noqa: E402
+from examples.studies.claims import page as claims_page  # noqa: E402
+from examples.studies.claims import rule as claims_rule  # noqa: E402
+from examples.studies.claims import runs as claims_runs  # noqa: E402
+from examples.studies.claims.rule import Bars, Claim, Pairs, Run  # noqa: E402
+from examples.studies.common import statistics  # noqa: E402
 
 DATA = ("one", "two", "three")
 WIGGLE = np.array([0.0, 0.004, 0.001, 0.003, 0.002])
@@ -89,15 +88,15 @@ def test_lower_metrics_are_turned_round():
 
 def test_p_is_that_of_scipy_and_holm_of_its_definition():
     values = np.array([0.3, -0.1, 0.2, 0.4])
-    np.testing.assert_allclose(claims_rule.paired_p(values), ttest_rel(values, 0 * values).pvalue)
+    np.testing.assert_allclose(statistics.paired_p(values), ttest_rel(values, 0 * values).pvalue)
     # equal differences, but for rounding
-    assert claims_rule.paired_p(np.array([0.1, 0.1, 0.3 - 0.2])) == 1.0
-    assert claims_rule.paired_p(np.zeros(3)) == 1.0
-    found = claims_rule.holm([0.04, 0.01, 0.03, 0.5])
+    assert statistics.paired_p(np.array([0.1, 0.1, 0.3 - 0.2])) == 1.0
+    assert statistics.paired_p(np.zeros(3)) == 1.0
+    found = statistics.holm([0.04, 0.01, 0.03, 0.5])
     np.testing.assert_allclose(found, [0.09, 0.04, 0.09, 0.5])
-    assert claims_rule.holm([0.6, 0.7]) == [1.0, 1.0]
+    assert statistics.holm([0.6, 0.7]) == [1.0, 1.0]
     # the tables of Student's t
-    np.testing.assert_allclose([claims_rule.least_t(n) for n in (3, 5)], [4.303, 2.776], atol=1e-3)
+    np.testing.assert_allclose([statistics.least_t(n) for n in (3, 5)], [4.303, 2.776], atol=1e-3)
 
 
 def test_only_common_seeds_are_paired():

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,17 +10,14 @@ import pytest
 for needed in ("jax", "matplotlib", "optax", "rich", "safetensors", "scipy", "sklearn", "typer"):
     pytest.importorskip(needed)
 
-EXAMPLES = Path(__file__).parents[2] / "examples"
-sys.path.insert(0, str(EXAMPLES))
-
 import jax  # noqa: E402
-import one_label  # noqa: E402
-import top_k  # noqa: E402
-import top_k_data  # noqa: E402
-import top_k_methods  # noqa: E402
-import top_k_report  # noqa: E402
 from typer.testing import CliRunner  # noqa: E402
 
+from examples.studies.common import one_label  # noqa: E402
+from examples.studies.top_k import data as top_k_data  # noqa: E402
+from examples.studies.top_k import methods as top_k_methods  # noqa: E402
+from examples.studies.top_k import report as top_k_report  # noqa: E402
+from examples.studies.top_k import study as top_k  # noqa: E402
 from mlc_losses.metrics import top_k_accuracy  # noqa: E402
 
 
@@ -43,7 +38,7 @@ def run(tmp_path, *arguments):
 
 def test_runs_resumes_and_reports(tmp_path):
     page = tmp_path / "page.md"
-    page.write_text(f"before\n{top_k.START}\nold\n{top_k.END}\nafter\n")
+    page.write_text("before\n{}\nold\n{}\nafter\n".format(*top_k.MARKS))
     losses = ("--loss", "cross-entropy", "--loss", "noised", "--loss", "LDAM", "--into", page)
     result = run(tmp_path, *losses)
     assert result.exit_code == 0, result.output

@@ -1,0 +1,1 @@
+"""Time and memory against other libraries, as ratios in one run."""

@@ -1,0 +1,1 @@
+"""Programs to copy; what the results are made by is in `studies/`."""

@@ -1,0 +1,1 @@
+"""K classes per example on average."""

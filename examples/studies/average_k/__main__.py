@@ -1,0 +1,3 @@
+from examples.studies.average_k.study import app
+
+app()

@@ -1,0 +1,1 @@
+"""A loss as the objective of boosted trees."""

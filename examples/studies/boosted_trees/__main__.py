@@ -1,0 +1,3 @@
+from examples.studies.boosted_trees.study import app
+
+app()

@@ -1,0 +1,1 @@
+"""The papers' claims, and what the records make of them."""

@@ -1,0 +1,1 @@
+"""What the studies share: data, training, tables, pages, and finished runs."""

@@ -1,0 +1,16 @@
+"""What the commands of the studies have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.progress import BarColumn, MofNCompleteColumn, TimeElapsedColumn
+
+BAR = ("{task.description}", BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+
+
+def sources(names: Sequence[str], data_dir: Path | None, default: Sequence[str]) -> list[str]:
+    if data_dir:
+        return [str(data_dir / f"{name}.npz") for name in names or default]
+    return list(names or ["yeast"])

@@ -1,0 +1,1 @@
+"""Every loss for multi-label targets on several data sets."""

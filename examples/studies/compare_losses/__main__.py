@@ -1,0 +1,3 @@
+from examples.studies.compare_losses.study import app
+
+app()

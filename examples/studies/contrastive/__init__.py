@@ -1,0 +1,1 @@
+"""Contrastive training, then a linear probe."""

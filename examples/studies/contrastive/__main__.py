@@ -1,0 +1,3 @@
+from examples.studies.contrastive.study import app
+
+app()

@@ -1,0 +1,3 @@
+from examples.studies.powerset.study import app
+
+app()

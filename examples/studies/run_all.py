@@ -1,0 +1,295 @@
+"""Run every comparison again, and judge the papers' claims by what they found.
+
+    python -m examples.studies.run_all --data-dir path/to/data
+    python -m examples.studies.run_all --data-dir path/to/data --only top_k --finished
+    python -m examples.studies.run_all --finished
+
+The first runs all comparisons at full size, which takes hours, and goes on where it was cut off:
+each of them keeps its finished runs in `runs/`. The second takes of one comparison what is finished
+there. The third needs neither data nor runs: it takes the records beside the pages.
+
+Of each comparison it writes the records, `docs/results/<name>.json`, and from these alone the
+tables of its page; with data the figures too. Last the verdicts, `docs/results/index.md`.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Annotated, Any, NamedTuple
+
+import typer
+from rich.console import Console
+from typer import Option
+
+from examples.files import to_json, write_whole
+from examples.studies.average_k import report as average_k_report
+from examples.studies.average_k import study as average_k
+from examples.studies.boosted_trees import report as boosted_trees_report
+from examples.studies.boosted_trees import study as boosted_trees
+from examples.studies.claims.all_claims import CLAIMS, CONDITIONS
+from examples.studies.claims.figure import forest
+from examples.studies.claims.page import page
+from examples.studies.claims.rule import Judged, judge
+from examples.studies.claims.runs import EXTREME_LABELS, RUNS
+from examples.studies.common.pages import replace_between
+from examples.studies.common.store import Runs
+from examples.studies.common.tables import titled
+from examples.studies.compare_losses import report as comparison_report
+from examples.studies.compare_losses import study as compare_losses
+from examples.studies.contrastive import report as contrastive_report
+from examples.studies.contrastive import study as contrastive
+from examples.studies.first_release import study as first_release
+from examples.studies.powerset import study as powerset
+from examples.studies.sequence import study as sequence
+from examples.studies.top_k import report as top_k_report
+from examples.studies.top_k import study as top_k
+
+ROOT = Path(__file__).parents[2]
+EXTREME = {
+    "--labels": EXTREME_LABELS,
+    "--features": 64,
+    "--examples": 50_000,
+    "--steps": 20,
+    "--test-rows": 512,
+}
+# where a page is not results/<name>.md
+PAGES = {"extreme": "../scaling.md", "speed_top_k": "../speed_top_k.md"}
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+console = Console()
+
+
+class Place(NamedTuple):
+    """Where data, finished runs and results are, and whether anything may be run."""
+
+    data_dir: Path | None
+    runs: Path
+    docs: Path
+    finished: bool
+
+
+class Comparison(NamedTuple):
+    """`run` writes its records as JSON to the path given; `tables` turns them into Markdown.
+
+    `dropped` are fields of a record that neither tables nor claims use.
+    """
+
+    run: Callable[[Place, Path], None]
+    tables: Callable[[Any], str] | None = None
+    marks: tuple[str, str] = ("", "")
+    dropped: tuple[str, ...] = ()
+
+
+def command(name: str, main: Callable[..., None], **figures: str) -> Callable[[Place, Path], None]:
+    def run(place: Place, json_: Path) -> None:
+        drawn = {option: place.docs / file for option, file in figures.items()}
+        main(
+            data_dir=place.data_dir,
+            runs=place.runs / name,
+            json_=json_,
+            finished=place.finished,
+            **drawn,
+        )
+
+    return run
+
+
+def run_extreme(place: Place, json_: Path) -> None:
+    """In a process of its own, whose peak memory is that of nothing else."""
+
+    def measured() -> Any:
+        with TemporaryDirectory() as folder:
+            report = Path(folder) / "report.json"
+            options = [str(x) for pair in EXTREME.items() for x in pair]
+            program = [sys.executable, "-m", "examples.extreme"]
+            subprocess.run([*program, *options, "--report", str(report)], check=True, cwd=ROOT)
+            return json.loads(report.read_text())
+
+    runs, name = Runs(place.runs / "extreme", place.finished), f"labels-{EXTREME_LABELS}"
+    result = runs.get(name, EXTREME, measured)
+    if result is None:
+        raise typer.BadParameter(f"{runs.folder / name} is not finished")
+    write_whole(json_, to_json([{"labels": EXTREME_LABELS, "options": EXTREME, "result": result}]))
+
+
+def run_speed_top_k(place: Place, json_: Path) -> None:
+    """The benchmark keeps each finished cell in its own file, beside the pages."""
+    kept = place.docs / "speed_top_k.json"
+    if not place.finished:
+        program = [sys.executable, "-m", "benchmarks.table_top_k"]
+        subprocess.run([*program, "--results", str(kept.absolute())], check=True, cwd=ROOT)
+    if kept.exists():
+        write_whole(json_, kept.read_bytes())
+
+
+def all_tables(tables: Callable[[Any], Any]) -> Callable[[Any], str]:
+    return lambda records: "\n\n".join(map(titled, tables(records)))
+
+
+COMPARISONS = {
+    "first_release": Comparison(
+        command("first_release", first_release.main),
+        first_release.markdown,
+        first_release.MARKS,
+    ),
+    "compare_losses": Comparison(
+        command("compare_losses", compare_losses.main, figure="compare_losses.png"),
+        all_tables(
+            lambda records: comparison_report.tables(
+                records, compare_losses.DECIDED_AT_ZERO, compare_losses.RATES
+            )
+        ),
+        compare_losses.MARKS,
+        dropped=("rates", "seconds", "threshold"),
+    ),
+    "powerset": Comparison(
+        command("powerset", powerset.main, figure="powerset.png"),
+        all_tables(powerset.tables),
+        powerset.MARKS,
+    ),
+    "sequence": Comparison(
+        command("sequence", sequence.main),
+        all_tables(lambda records: [sequence.table(records)]),
+        sequence.MARKS,
+    ),
+    "top_k": Comparison(
+        command("top_k", top_k.main, figure="top_k.png"),
+        all_tables(top_k_report.tables),
+        top_k.MARKS,
+        dropped=("validation",),
+    ),
+    "average_k": Comparison(
+        command("average_k", average_k.main, figure="average_k.png"),
+        all_tables(average_k_report.tables),
+        average_k.MARKS,
+        dropped=("curve", "empty", "largest"),
+    ),
+    "contrastive": Comparison(
+        command(
+            "contrastive",
+            contrastive.main,
+            figure="contrastive.png",
+            embeddings="contrastive_embeddings.png",
+        ),
+        all_tables(
+            lambda records: contrastive_report.tables(
+                records, contrastive.RATES, next(iter(contrastive.END_TO_END))
+            )
+        ),
+        contrastive.MARKS,
+        dropped=("projection", "rates", "seconds", "threshold"),
+    ),
+    "boosted_trees": Comparison(
+        command("boosted_trees", boosted_trees.main, figure="boosted_trees.png"),
+        all_tables(lambda record: boosted_trees_report.tables(record["runs"], record["costs"])),
+        boosted_trees.MARKS,
+    ),
+    "speed_top_k": Comparison(run_speed_top_k),
+    "extreme": Comparison(run_extreme),
+}
+
+
+def without(value: Any, dropped: tuple[str, ...]) -> Any:
+    """The same records without some fields, at any depth.
+
+    Numbers keep all their digits: ranks would change where means differ by their last ones.
+    """
+    if isinstance(value, dict):
+        return {k: without(v, dropped) for k, v in value.items() if k not in dropped}
+    if isinstance(value, list):
+        return [without(v, dropped) for v in value]
+    return value
+
+
+def one_per_line(records: Any) -> bytes:
+    """JSON with a line for each record, so that versions can be compared."""
+    dumped = partial(json.dumps, allow_nan=False)
+    if isinstance(records, dict):
+        lines = [f"{dumped(key)}: {dumped(value)}" for key, value in records.items()]
+        return ("{\n" + ",\n".join(lines) + "\n}\n").encode()
+    return ("[\n" + ",\n".join(map(dumped, records)) + "\n]\n").encode()
+
+
+def brought_up(name: str, place: Place) -> None:
+    """Run the comparison, or take what is finished, and write its records beside its page."""
+    comparison = COMPARISONS[name]
+    with TemporaryDirectory() as folder:
+        made = Path(folder) / "records.json"
+        try:
+            comparison.run(place, made)
+        except typer.BadParameter as error:
+            if not place.finished:
+                raise
+            console.print(f"{name}: {error.message}; the records beside the page stay")
+        if made.exists():
+            records = without(json.loads(made.read_text()), comparison.dropped)
+            write_whole(place.docs / f"{name}.json", one_per_line(records))
+
+
+def kept_records(name: str, docs: Path) -> Any:
+    """The records beside the page; None where there are none."""
+    path = docs / f"{name}.json"
+    return json.loads(path.read_text()) if path.exists() else None
+
+
+def write_tables(name: str, docs: Path) -> None:
+    """The tables of a comparison's own page, made from the records beside it."""
+    comparison, path = COMPARISONS[name], docs / f"{name}.md"
+    records = kept_records(name, docs)
+    if comparison.tables and records is not None and path.exists():
+        replace_between(path, *comparison.marks, comparison.tables(records))
+        console.print(f"tables: {path}")
+
+
+def judged_claims(docs: Path) -> list[Judged]:
+    records = {name: kept_records(name, docs) for name in COMPARISONS}
+    runs = {name: RUNS[name](found) for name, found in records.items() if found and name in RUNS}
+    return [judge(c, records[c.comparison], runs.get(c.comparison, ())) for c in CLAIMS]
+
+
+def write_verdicts(docs: Path) -> list[Judged]:
+    judged = judged_claims(docs)
+    links = {name: PAGES.get(name, f"{name}.md") for name in COMPARISONS}
+    links = {name: link for name, link in links.items() if (docs / link).exists()}
+    write_whole(docs / "claims.png", forest(judged))
+    write_whole(docs / "index.md", page(judged, links, CONDITIONS).encode())
+    console.print(f"verdicts: {docs / 'index.md'}")
+    return judged
+
+
+@app.command(help=(__doc__ or "").partition("\n")[0])
+def main(
+    data_dir: Annotated[Path | None, Option(help="holds emotions.npz, scene.npz, ...")] = None,
+    only: Annotated[list[str] | None, Option(help=f"of {', '.join(COMPARISONS)}; repeat")] = None,
+    finished: Annotated[bool, Option("--finished", help="report, run nothing")] = False,
+    runs: Annotated[Path, Option(help="finished runs")] = Path("runs"),
+    docs: Annotated[Path, Option(help="where records and pages go")] = ROOT / "docs" / "results",
+) -> None:
+    names = only or list(COMPARISONS)
+    for name in names:
+        if name not in COMPARISONS:
+            raise typer.BadParameter(
+                f"unknown comparison {name!r}; valid: {', '.join(COMPARISONS)}", param_hint="--only"
+            )
+    if data_dir is None and not finished:
+        raise typer.BadParameter(
+            "is needed to run the comparisons; --finished alone reports the records kept",
+            param_hint="--data-dir",
+        )
+    if data_dir is not None:
+        for name in names:
+            console.rule(name)
+            brought_up(name, Place(data_dir, runs, docs, finished))
+    for name in names:
+        write_tables(name, docs)
+    for one in write_verdicts(docs):
+        console.print(f"{one.verdict:>8}  {one.claim.name}")
+
+
+if __name__ == "__main__":
+    app()

@@ -1,0 +1,1 @@
+"""Label sets decoded as sequences."""

@@ -1,0 +1,3 @@
+from examples.studies.sequence.study import app
+
+app()

@@ -1,0 +1,1 @@
+"""Losses for K guesses at one label."""

@@ -1,0 +1,3 @@
+from examples.studies.top_k.study import app
+
+app()

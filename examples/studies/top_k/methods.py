@@ -1,0 +1,174 @@
+"""The losses that `top_k.py` compares, with the settings to search, and the network they train."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+import mlc_losses as ml
+from examples.model import Params, Settings, init_params, make_optimizer
+from examples.studies.common.sweep import QUICK
+
+
+class Call(NamedTuple):
+    """What a loss may look at."""
+
+    scores: jax.Array  # [n, L]
+    labels: jax.Array  # [n]
+    k: int
+    counts: jax.Array  # [L], training examples of each class
+    key: jax.Array
+
+
+class Setting(NamedTuple):
+    """A learning rate, a weight decay, and numbers of the loss's own; all traced, so that one
+    compilation serves the whole search."""
+
+    rate: float
+    decay: float
+    values: tuple[float, ...]
+
+
+class Method(NamedTuple):
+    """A loss of a call and its own numbers. Without numbers it searches weight decays instead."""
+
+    loss: Callable[..., jax.Array]
+    values: tuple[tuple[float, ...], ...] = ()
+    uses_k: bool = False
+    cosine: bool = False
+
+
+def _noised(call: Call, sigma: Any, **method: Any) -> jax.Array:
+    return ml.noised_top_k_hinge(call.scores, call.labels, call.k, sigma=sigma, **method)
+
+
+def _imbalanced(call: Call, max_margin: Any, scale: Any, sigma: Any) -> jax.Array:
+    margins = ml.ldam_margins(call.counts, max_margin=max_margin)
+    return _noised(call, sigma, key=call.key, margins=margins, scale=scale)
+
+
+def _ldam(call: Call, max_margin: Any, scale: Any) -> jax.Array:
+    margins = ml.ldam_margins(call.counts, max_margin=max_margin)
+    return ml.ldam(call.scores, call.labels, margins, scale=scale)
+
+
+def _hinge(kind: str) -> Method:
+    return Method(lambda c: ml.top_k_hinge(c.scores, c.labels, c.k, kind=kind), uses_k=True)
+
+
+SIGMAS = ((0.3,), (1.0,), (3.0,))
+METHODS = {
+    "cross-entropy": Method(lambda c: ml.softmax_cross_entropy(c.scores, c.labels)),
+    "label smoothing": Method(
+        lambda c, e: ml.softmax_cross_entropy(c.scores, c.labels, label_smoothing=e),
+        ((0.05,), (0.1,), (0.2,)),
+    ),
+    "focal": Method(
+        lambda c, gamma: ml.softmax_focal(c.scores, c.labels, gamma=gamma),
+        ((0.5,), (1.0,), (2.0,)),
+    ),
+    "LDAM": Method(_ldam, ((0.2, 40.0), (0.5, 30.0), (0.3, 15.0)), cosine=True),
+    "balanced softmax": Method(
+        lambda c, tau: ml.softmax_cross_entropy(
+            ml.logit_adjust(c.scores, c.counts, tau=tau), c.labels
+        ),
+        ((0.5,), (1.0,), (1.5,)),
+    ),
+    "calibrated hinge": _hinge("calibrated"),
+    "off-label hinge": _hinge("off_label"),
+    "convex hinge": _hinge("convex"),
+    "convex beta hinge": _hinge("convex_beta"),
+    "smooth hinge": Method(
+        lambda c, tau: ml.smooth_top_k_hinge(c.scores, c.labels, c.k, tau=tau),
+        ((0.1,), (0.3,), (1.0,)),
+        uses_k=True,
+    ),
+    "noised": Method(lambda c, sigma: _noised(c, sigma, key=c.key), SIGMAS, uses_k=True),
+    "noised, exact": Method(
+        lambda c, sigma: _noised(c, sigma, method="exact"), SIGMAS, uses_k=True
+    ),
+    "noised, imbalanced": Method(
+        _imbalanced, ((0.2, 60.0, 0.01), (0.5, 30.0, 0.03), (0.3, 15.0, 0.1)), uses_k=True,
+        cosine=True,
+    ),
+}  # fmt: skip
+DECAYS = (0.0, 0.01, 0.1)
+
+
+def settings_to_search(method: Method, rates: tuple[float, ...]) -> list[Setting]:
+    """As many for every method: each rate with three of its own numbers, or weight decays."""
+    own = [(DECAYS[1], values) for values in method.values] or [(d, ()) for d in DECAYS]
+    return [Setting(rate, decay, values) for rate in rates for decay, values in own]
+
+
+def scores_of(
+    params: Params, x: jax.Array, cosine: bool, key: Any = None, dropout: float = 0.0
+) -> jax.Array:
+    """Scores `[n, L]` of one hidden layer; with a key, in training. Cosines lie in [-1, 1]."""
+    first, last = params
+    fan_in, hidden_units = first["kernel"].shape
+    if key is not None:
+        # one draw for both layers: each takes long to compile
+        kept = jax.random.bernoulli(key, 1.0 - dropout, (len(x), fan_in + hidden_units))
+        kept = kept / (1.0 - dropout)
+        x = x * kept[:, :fan_in]
+    hidden = jax.nn.relu(x @ first["kernel"] + first["bias"])
+    if key is not None:
+        hidden = hidden * kept[:, fan_in:]
+    if cosine:
+        return _unit(hidden, -1) @ _unit(last["kernel"], 0)
+    return hidden @ last["kernel"] + last["bias"]
+
+
+def _unit(x: jax.Array, axis: int) -> jax.Array:
+    return x * jax.lax.rsqrt(jnp.maximum(jnp.sum(x * x, axis, keepdims=True), 1e-12))
+
+
+jit_scores = jax.jit(scores_of, static_argnames="cosine")
+
+
+@partial(jax.jit, static_argnames=("sizes", "steps"))
+def start(key: jax.Array, sizes: tuple[int, ...], steps: int) -> tuple[Params, jax.Array]:
+    """The network before training, and two keys for each step."""
+    init_key, key = jax.random.split(key)
+    return init_params(init_key, sizes), jax.random.split(key, (steps, 2))
+
+
+@partial(jax.jit, static_argnames=("name", "k", "settings"), compiler_options=QUICK)
+def train(
+    params: Params,
+    keys: jax.Array,
+    setting: Setting,
+    batches: np.ndarray,
+    x: jax.Array,
+    labels: jax.Array,
+    *,
+    name: str,
+    k: int,
+    settings: Settings,
+) -> Params:
+    """The network after all `batches`, row numbers `[steps, batch size]`."""
+    method = METHODS[name]
+    counts = jnp.zeros(params[-1]["bias"].size).at[labels].add(1.0)
+    chosen = settings._replace(learning_rate=setting.rate, weight_decay=setting.decay)
+    optimizer = make_optimizer(chosen, len(x))
+
+    def batch_loss(params: Params, rows: jax.Array, keys: jax.Array) -> jax.Array:
+        scores = scores_of(params, x[rows], method.cosine, keys[0], settings.dropout)
+        call = Call(scores, labels[rows], k, counts, keys[1])
+        return method.loss(call, *setting.values).mean()
+
+    def step(carry: Any, batch: Any) -> Any:
+        params, state = carry
+        gradient = jax.grad(batch_loss)(params, *batch)
+        updates, state = optimizer.update(gradient, state, params)
+        return (optax.apply_updates(params, updates), state), None
+
+    (params, _), _ = jax.lax.scan(step, (params, optimizer.init(params)), (batches, keys))
+    return params

@@ -1,0 +1,227 @@
+"""Losses for K guesses at one label, on balanced and on heavy-tailed data.
+
+    python -m examples.studies.top_k
+    python -m examples.studies.top_k --data-dir DIR --into docs/results/top_k.md
+
+Without --data-dir: the locale names of babel. With it: Omniglot characters, short texts in 380
+languages, a long tail of each, and the radicals of Chinese characters.
+
+Every loss gets the same search, 12 settings at K = 5 with seed 0, by the accuracy of 5 guesses on
+the validation part of the training split (its mean over the classes where these are of unequal
+size). The setting chosen is trained with 5 seeds at K = 5 and with 3 at K = 1, 3 and 10. Test rows
+are never used to choose. Each finished training is kept in `runs/top_k/`: a comparison that was
+cut off goes on from there.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import typer
+from rich.console import Console
+from rich.progress import Progress
+from typer import Option
+
+from examples.model import Settings
+from examples.studies.common import one_label
+from examples.studies.common.command import BAR
+from examples.studies.common.one_label import OneLabelData, Rows
+from examples.studies.common.pages import marks
+from examples.studies.common.publish import publish
+from examples.studies.common.store import Runs
+from examples.studies.common.sweep import RATES, all_batches
+from examples.studies.top_k.data import KS, evaluated, is_heavy_tailed, load
+from examples.studies.top_k.methods import (
+    METHODS,
+    Setting,
+    jit_scores,
+    settings_to_search,
+    start,
+    train,
+)
+from examples.studies.top_k.report import figure_of, tables
+
+SEARCHED_K = 5
+TEXTS = "udhr2_lang_char3hash4096"
+DATA = ("omniglot_small28", TEXTS, "omniglot_small28:tail", f"{TEXTS}:tail", "cjk_radical214")
+MARKS = marks("examples/studies/top_k")
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+console = Console()
+
+
+class Plan(NamedTuple):
+    """How much is trained: what --full enlarges."""
+
+    steps: int = 500
+    rows: int = 8000  # of the training split, validation part included
+    seeds: int = 5  # at K = 5
+    other_seeds: int = 3
+
+
+FULL = Plan(steps=2500, rows=10**9, seeds=5, other_seeds=5)
+
+
+class Task(NamedTuple):
+    """One data set, and the settings shared by all losses."""
+
+    data: OneLabelData
+    settings: Settings
+    criterion: str
+
+    def rows(self, seed: int) -> Rows:
+        return one_label.split(self.data, self.settings.validation, seed)
+
+
+def make_task(data: OneLabelData, plan: Plan) -> Task:
+    settings = Settings(hidden=128, batch_size=128, dropout=0.3, validation=0.2)
+    steps = max(1, round(len(data.train_labels) * 0.8) // settings.batch_size)
+    settings = settings._replace(epochs=max(1, round(plan.steps / steps)))
+    return Task(data, settings, "class mean" if is_heavy_tailed(data) else "accuracy")
+
+
+def trained(
+    task: Task, rows: Rows, name: str, k: int, setting: Setting, seed: int
+) -> dict[str, Any]:
+    """One training, evaluated on the validation part and on the test split."""
+    began = time.perf_counter()
+    batches = all_batches(len(rows.train[0]), task.settings, seed)
+    x, labels = map(jnp.asarray, rows.train)
+    sizes = (x.shape[1], task.settings.hidden, task.data.num_classes)
+    params = train(
+        *start(jax.random.key(seed), sizes, len(batches)),
+        jax.tree.map(jnp.float32, setting),
+        batches,
+        x,
+        labels,
+        name=name,
+        k=k,
+        settings=task.settings,
+    )
+    jax.block_until_ready(params)
+    result: dict[str, Any] = {"seconds": time.perf_counter() - began}
+    for part in ("validation", "test"):
+        features, part_labels = getattr(rows, part)
+        scores = np.asarray(jit_scores(params, features, METHODS[name].cosine))
+        result[part] = evaluated(scores, part_labels, task.data)
+    return result
+
+
+def search(task: Task, name: str, k: int) -> dict[str, Any]:
+    """Every setting once with seed 0; the one with the best validation score."""
+    settings = settings_to_search(METHODS[name], RATES)
+    rows = task.rows(0)
+    choices = []
+    for setting in settings:
+        found = trained(task, rows, name, k, setting, 0)["validation"]
+        choices.append(found[str(k)][task.criterion] if found else -1.0)
+    best = int(np.argmax(choices))
+    if choices[best] < 0:
+        raise ValueError(f"{name} diverges on {task.data.name} with every setting")
+    return {"choices": choices, "setting": settings[best]}
+
+
+def compare(
+    task: Task,
+    names: Sequence[str],
+    plan: Plan,
+    runs: Runs,
+    after_run: Callable[[str], None],
+) -> list[dict[str, Any]]:
+    """The records of all losses, K and seeds; those that `runs` holds are read from there."""
+    key = task.settings._asdict() | {"rows": len(task.data.train_labels)}
+    searched_k = min(SEARCHED_K, task.data.num_classes - 1)
+    records = []
+    for name in names:
+        stem = f"{task.data.name}-{re.sub('[^a-z]+', '_', name.lower())}"
+        found = runs.get(f"{stem}-search", key, partial(search, task, name, searched_k))
+        if found is None:
+            continue
+        setting = Setting(*found["setting"][:2], tuple(found["setting"][2]))
+        after_run(f"{name}: search")
+        for k, seed in trainings(name, plan, task.data.num_classes):
+            compute = partial(_train_one, task, name, k, setting, seed)
+            record = runs.get(f"{stem}-{k}-{seed}", key | {"setting": setting}, compute)
+            if record is None:
+                continue
+            about = {"data": task.data.name, "loss": name, "k": k, "seed": seed}
+            about |= {"uses_k": METHODS[name].uses_k, "criterion": task.criterion}
+            about |= {"setting": setting}
+            records.append(about | record)
+            after_run(f"{name}: K {k}, seed {seed}")
+    return records
+
+
+def _train_one(task: Task, name: str, k: int, setting: Setting, seed: int) -> dict[str, Any]:
+    return trained(task, task.rows(seed), name, k, setting, seed)
+
+
+def trainings(name: str, plan: Plan, num_classes: int) -> list[tuple[int, int]]:
+    """K and seed of each; a loss without K is trained once for all of them."""
+    at_five = [(min(SEARCHED_K, num_classes - 1), seed) for seed in range(plan.seeds)]
+    if not METHODS[name].uses_k:
+        return at_five
+    others = [k for k in KS if k != SEARCHED_K and k < num_classes]
+    return at_five + [(k, seed) for k in others for seed in range(plan.other_seeds)]
+
+
+def sources(names: Sequence[str], data_dir: Path | None) -> list[str]:
+    if not data_dir:
+        return list(names or ["locale_names"])
+    paths = []
+    for name in names or DATA:
+        stem, colon, tail = name.partition(":")
+        paths.append(f"{data_dir / stem}.npz{colon}{tail}")
+    return paths
+
+
+@app.command(help=(__doc__ or "").partition("\n")[0])
+def main(
+    data: Annotated[
+        list[str] | None, Option(help=f"{one_label.SOURCES}; :tail thins it out; repeat")
+    ] = None,
+    data_dir: Annotated[Path | None, Option(help="--data names .npz files in here")] = None,
+    loss: Annotated[list[str], Option(help="repeat; default all")] = list(METHODS),  # noqa: B006
+    label_noise: Annotated[float, Option(min=0, max=1, help="share of confused labels")] = 0.0,
+    full: Annotated[bool, Option("--full", help="all rows, 5 times the steps, 5 seeds")] = False,
+    steps: Annotated[int | None, Option(min=1, help="about so many per training")] = None,
+    seeds: Annotated[int | None, Option(min=1, help="at K = 5; fewer at the others")] = None,
+    runs: Annotated[Path, Option(help="finished runs")] = Path("runs/top_k"),
+    figure: Annotated[Path, Option(dir_okay=False)] = Path("runs/top_k.png"),
+    json_: Annotated[Path | None, Option("--json", dir_okay=False)] = None,
+    into: Annotated[Path | None, Option(help="replaces the tables in this page")] = None,
+    finished: Annotated[bool, Option("--finished", help="report, train nothing")] = False,
+) -> None:
+    for name in loss:
+        if name not in METHODS:
+            raise typer.BadParameter(
+                f"unknown loss {name!r}; valid: {', '.join(METHODS)}", param_hint="--loss"
+            )
+    plan = FULL if full else Plan()
+    plan = plan._replace(steps=steps or plan.steps)
+    if seeds:
+        plan = plan._replace(seeds=seeds, other_seeds=min(seeds, plan.other_seeds))
+    runs = runs / "full" if full else runs
+    records: list[dict[str, Any]] = []
+    with Progress(*BAR, console=console) as progress:
+        for source in sources(data or [], data_dir):
+            task = make_task(load(source, plan.rows, label_noise), plan)
+            total = sum(1 + len(trainings(n, plan, task.data.num_classes)) for n in loss)
+            bar = progress.add_task(task.data.name, total=total)
+
+            def after_run(what: str, bar: Any = bar, name: str = task.data.name) -> None:
+                progress.update(bar, advance=1, description=f"{name} {what}")
+
+            records += compare(task, loss, plan, Runs(runs, finished), after_run)
+    if not records:
+        raise typer.BadParameter(f"nothing is finished in {runs}", param_hint="--runs")
+    reported = tables(records)
+    figures = {figure: figure_of(records)}
+    publish(console, records, reported, figures, json_, into, MARKS)

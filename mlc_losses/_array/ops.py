@@ -95,6 +95,27 @@ def power(x: Any, exponent: Any) -> Any:
     return xp.exp(exponent * xp.log(x))
 
 
+def power_from_0(x: Any, exponent: Any) -> Any:
+    """`x^exponent` for x >= 0, and its derivative below; 1 for exponent 0, even at x = 0."""
+    return power(x if _is_few(exponent) else _above_0(x), exponent)
+
+
+def power_derivative(x: Any, exponent: Any) -> Any:
+    """The derivative of `x^exponent` for x >= 0; finite at 0."""
+    if is_number(exponent) and exponent in (0.0, 1.0):
+        return exponent + 0.0 * x
+    if _is_few(exponent):
+        return exponent * power(x, exponent - 1.0)
+    x = _above_0(x)
+    return exponent * power(x, exponent) / x
+
+
+def _above_0(x: Any) -> Any:
+    """The smallest normal number of the dtype at least: it has a logarithm."""
+    xp = namespace(x=x)
+    return xp.clip(x, float(xp.finfo(x.dtype).smallest_normal), None)
+
+
 def sigmoid_power(x: Any, exponent: Any) -> Any:
     """`σ(x)^exponent` for any exponent >= 0: 1 for exponent 0, even at x = -inf."""
     if _is_few(exponent):

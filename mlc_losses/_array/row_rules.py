@@ -154,6 +154,29 @@ class LabelSum(RowRule):
         return sum_of_terms(xp, masked, (first, where, *rest))
 
 
+@dataclass(frozen=True)
+class LabelSumAndDerivative(LabelSum):
+    """One whose `finite_term(xp, params, derivative, *arrays)` computes both in one pass.
+
+    It fills `derivative`, if that is an array, with the derivative by the logits.
+    """
+
+    keeps_derivative = True
+
+    def finite_values(
+        self, xp: Any, params: Any, where: Any, *arrays: Any, derivative: Any = None
+    ) -> Any:
+        if self.finite_term is None:
+            return None
+        terms = self.finite_term(xp, params, derivative, *masked_arrays(xp, where, arrays))
+        if where is not None:
+            terms.mul_(where)
+            if derivative is not None:
+                derivative.mul_(where)
+        total = label_sum(terms)
+        return (total,) if is_finite(total) else None
+
+
 def sum_of_terms(xp: Any, term: Callable[..., Any], arrays: tuple[Any, ...]) -> Any:
     """`Σ term(*arrays)` over the labels, elementwise in arrays `[..., L]` and `[...]`."""
     return sums_of_terms(xp, lambda *arrays: (term(*arrays),), arrays)[0]

@@ -14,12 +14,15 @@ from mlc_losses._array.cross_entropy import (
     signed,
 )
 from mlc_losses._array.labels import label_count, num_labels
-from mlc_losses._array.namespace import Array, ArrayT, is_number
-from mlc_losses._array.ops import decided, power, sigmoid, sigmoid_power, sign
-from mlc_losses._array.row_rules import LabelSum, sum_over_labels
-
-# added to nothing and a power of nothing, it is 0 in every dtype
-_TINY = 1e-15
+from mlc_losses._array.namespace import Array, ArrayT, as_dtype
+from mlc_losses._array.ops import (
+    decided,
+    power_derivative,
+    power_from_0,
+    sigmoid,
+    sigmoid_power,
+)
+from mlc_losses._array.row_rules import LabelSum, LabelSumAndDerivative, sum_over_labels
 
 
 def binary_cross_entropy(
@@ -349,56 +352,63 @@ def asymmetric(
 
 
 def _asymmetric(xp: Any, params: Any, logits: Any, targets: Any) -> Any:
-    gamma_neg, gamma_pos, margin = params
-    is_positive, missed, false = by_side(xp, logits, targets)
-    negative = _shifted(xp, false, gamma_neg, margin)
-    return xp.where(is_positive, faded(missed, gamma_pos), negative)
-
-
-def _finite_asymmetric(xp: Any, params: Any, logits: Any, targets: Any) -> Any:
-    """By arithmetic instead of choices, which cost PyTorch more than a logarithm."""
-    gamma_neg, gamma_pos, margin = params
-    relevant, _, wrong = signed(xp, decided(logits), targets)
-    negative = _shifted(xp, wrong, gamma_neg, margin)
-    return blended(relevant, faded(wrong, gamma_pos), negative)
+    *_, fade, nll = _fade_and_nll(xp, params, *signed(xp, logits, targets))
+    return fade * nll
 
 
 def _asymmetric_by_logits(xp: Any, params: Any, logits: Any, targets: Any) -> Any:
+    gamma_neg, gamma_pos, _ = params
+    relevant, sign, wrong = signed(xp, decided(logits), targets)
+    p, q, cut, base, fade, nll = _fade_and_nll(xp, params, relevant, sign, wrong)
+    by_base = blended(
+        relevant, power_derivative(base, gamma_pos), power_derivative(base, gamma_neg)
+    )
+    # q / (q + cut): 1 without a cut, also where q is 0
+    uncut = as_dtype(xp, cut == 0, q.dtype)
+    ratio = (q + uncut) / (q + cut + uncut)
+    derivative = sign * p * (q * by_base * nll + fade * ratio)
+    return xp.where(base > 0, derivative, 0.0 * wrong)
+
+
+def _fade_and_nll(
+    xp: Any, params: Any, relevant: Any, sign: Any, wrong: Any
+) -> tuple[Any, Any, Any, Any, Any, Any]:
+    """`b^γ` and `-log(1 - b)`, whose product is the term, after the numbers they are made of.
+
+    `b = max(p - cut, 0)` with `p = 1 - q = σ(wrong)`; a relevant label has no cut.
+    """
     gamma_neg, gamma_pos, margin = params
-    relevant, _, wrong = signed(xp, decided(logits), targets)
-    negative = _shifted_derivative(xp, wrong, gamma_neg, margin)
-    return blended(relevant, -faded_derivative(wrong, gamma_pos), negative)
+    p, q, cut = sigmoid(wrong), sigmoid(-wrong), margin * (1.0 - relevant)
+    base = xp.clip(p - cut, 0.0, None)
+    fade = xp.where(relevant > 0, power_from_0(base, gamma_pos), power_from_0(base, gamma_neg))
+    # one logarithm for both: without a cut it is softplus(wrong), from the smaller of p and q
+    smaller, linear = xp.where(wrong >= 0, q, p), xp.where(wrong >= 0, wrong, 0.0)
+    is_cut = cut > 0
+    nll = xp.where(is_cut, 0.0, linear) - xp.log1p(-xp.where(is_cut, base, smaller))
+    return p, q, cut, base, fade, nll
 
 
-def _shifted(xp: Any, logits: Any, gamma: Any, margin: Any) -> Any:
-    """`p^γ (-log(1 - p))` with `p = max(σ(s) - margin, 0)`."""
-    if is_number(margin) and margin == 0.0:
-        return faded(logits, gamma)
-    counted, p = _above(xp, sigmoid(logits), margin)
-    value = counted * power(p, gamma) * -xp.log1p(-p)
-    return value if is_number(margin) else xp.where(margin > 0, value, faded(logits, gamma))
+def _finite_asymmetric(xp: Any, params: Any, derivative: Any, logits: Any, targets: Any) -> Any:
+    """The same on PyTorch, in place, with arithmetic instead of choices, which cost more there."""
+    gamma_neg, gamma_pos, margin = params
+    relevant, sign, wrong = signed(xp, decided(logits), targets)
+    p, q, cut = wrong.sigmoid(), wrong.neg().sigmoid_(), (1.0 - relevant).mul_(margin)
+    base = (p - cut).clamp_(min=0.0)
+    fade = power_from_0(base, gamma_neg).lerp(power_from_0(base, gamma_pos), relevant)
+    uncut = relevant if margin > 0 else xp.ones_like(relevant)
+    nll = base.lerp(xp.minimum(p, q), uncut).neg_().log1p_().neg_()
+    nll.addcmul_(wrong.clamp_(min=0.0), uncut)
+    if derivative is not None:
+        by_base = power_derivative(base, gamma_neg).lerp(
+            power_derivative(base, gamma_pos), relevant
+        )
+        ratio = (q + uncut).div_(cut.add_(q).add_(uncut))
+        xp.mul(by_base.mul_(q).mul_(nll).addcmul_(fade, ratio), p.mul_(sign), out=derivative)
+        derivative.mul_(base.sign_())
+    return fade.mul_(nll)
 
 
-def _shifted_derivative(xp: Any, logits: Any, gamma: Any, margin: Any) -> Any:
-    if is_number(margin) and margin == 0.0:
-        return faded_derivative(logits, gamma)
-    likely = sigmoid(logits)
-    counted, p = _above(xp, likely, margin)
-    by_p = power(p, gamma) * (gamma * -xp.log1p(-p) / p + 1.0 / (1.0 - p))
-    value = counted * by_p * likely * (1.0 - likely)
-    if is_number(margin):
-        return value
-    return xp.where(margin > 0, value, faded_derivative(logits, gamma))
-
-
-def _above(xp: Any, p: Any, margin: Any) -> tuple[Any, Any]:
-    """Which labels count, 1 or 0, and by how much their probability is above the margin."""
-    above = xp.clip(p - margin, 0.0, None)
-    # not 0 where it is divided by
-    return sign(xp, above), xp.clip(above, _TINY, None)
-
-
-_ASYMMETRIC = LabelSum(_asymmetric, (_asymmetric_by_logits, None), _finite_asymmetric)
+_ASYMMETRIC = LabelSumAndDerivative(_asymmetric, (_asymmetric_by_logits, None), _finite_asymmetric)
 
 
 def hill(

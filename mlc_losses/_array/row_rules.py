@@ -36,7 +36,7 @@ class RowRule(ABC):
     ) -> tuple[Any, ...]:
         """Of each value by the array with that index, in its shape; None is 0."""
 
-    # whether `finite_values` fills an array with the derivative of the first value by the logits
+    # whether `finite_values` fills an array with a derivative by the logits, for `kept_gradient`
     keeps_derivative: ClassVar[bool] = False
     # whether they come from one kernel, which gains nothing from blocks of rows
     in_one_kernel: ClassVar[bool] = False
@@ -49,6 +49,13 @@ class RowRule(ABC):
         For PyTorch on a CPU, in eager code, where it costs nothing to look at them.
         """
         return None
+
+    def kept_gradient(self, xp: Any, derivative: Any, cotangents: Any, *arrays: Any) -> Any:
+        """The gradient by the logits of what `finite_values` filled; None if it does not serve."""
+        first, *others = cotangents
+        if first is None or any(x is not None for x in others):
+            return None
+        return derivative * first[..., None]
 
     def finite_derivatives(
         self, index: int, xp: Any, params: Any, where: Any, values: Any, *arrays: Any

@@ -138,9 +138,10 @@ def _gradient(ctx: Any, index: int, cotangents: Any) -> Any:
 
     # a gradient that is differentiated again is made of differentiable operations
     again = torch.is_grad_enabled()
-    only_first = cotangents[0] is not None and all(x is None for x in cotangents[1:])
-    if index == 0 and ctx.derivative is not None and only_first and not again:
-        return ctx.derivative * cotangents[0][..., None]
+    if index == 0 and ctx.derivative is not None and not again:
+        gradient = ctx.rule.kept_gradient(xp, ctx.derivative, cotangents, *arrays)
+        if gradient is not None:
+            return gradient
 
     def terms(where: Any, values: Any, cotangents: Any, *arrays: Any) -> list[tuple[Any, Any]]:
         given = (index, xp, ctx.params, where, values, *arrays)
@@ -160,12 +161,7 @@ def _gradient(ctx: Any, index: int, cotangents: Any) -> Any:
     ):
         products = [d * c for d, c in terms(where, values, cotangents, *arrays)]
         return reduce(add, products) if products else None
-    # in memory as the array is, which two axes may be in any order
-    out = (
-        torch.empty_like(arrays[index])
-        if arrays[index].ndim == 2
-        else torch.empty(arrays[index].shape, dtype=arrays[0].dtype)
-    )
+    out = _empty_like(arrays[index], arrays[0].dtype)
     flat = out.view(-1, out.shape[-1]) if out.ndim != 2 else out
     for rows, (where_, arrays_, values_, cotangents_) in _blocks(where, arrays, values, cotangents):
         products = terms(where_, values_, cotangents_, *arrays_)
@@ -177,11 +173,16 @@ def _gradient(ctx: Any, index: int, cotangents: Any) -> Any:
     return out
 
 
+def _empty_like(x: Any, dtype: Any) -> Any:
+    """In memory as `x` is, if it can be viewed as rows: two axes may be in any order."""
+    return torch.empty_like(x, dtype=dtype) if x.ndim == 2 else torch.empty(x.shape, dtype=dtype)
+
+
 def _room_for_derivative(rule: RowRule, params: Any, where: Any, arrays: Any) -> Any:
     """What the rule may fill with its derivative by the logits; None if it will not."""
     logits = arrays[0]
     if rule.keeps_derivative and logits.requires_grad and _fit_for_blocks((where, *arrays)):
-        return torch.empty(logits.shape, dtype=logits.dtype)
+        return _empty_like(logits, logits.dtype)
     return None
 
 

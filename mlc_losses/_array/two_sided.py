@@ -81,7 +81,9 @@ class TwoSided(RowRule):
     ) -> SideSums | None:
         logits, targets, bound = arrays if len(arrays) > 2 else (*arrays, None)
         if bound is None:
-            return _hard_sums(xp, where, logits, targets) if shape_of(logits)[-1] else None
+            if not shape_of(logits)[-1]:
+                return None
+            return _hard_sums(xp, where, logits, targets, derivative)
         # one pass instead of two: the bound's own term is 1, so nothing underflows that counts
         targets = as_dtype(xp, targets, logits.dtype)
         negative = 1.0 - targets
@@ -89,53 +91,66 @@ class TwoSided(RowRule):
             known = xp.astype(where, logits.dtype)
             negative, targets = negative * known, targets * known
         term = xp.exp(logits - bound[..., None])
-        rise, fall = label_sum(negative * term), label_sum(targets / term)
+        up, down = negative * term, targets / term
+        rise, fall = label_sum(up), label_sum(down)
+        if derivative is not None:
+            xp.mul(up, 1.0 / (1.0 + rise)[..., None], out=derivative)
+            derivative.addcmul_(down, 1.0 / (1.0 + fall)[..., None], value=-1.0)
         # a result must not be an argument itself
         sums = SideSums(bound + 0.0, xp.log1p(rise), -bound, xp.log1p(fall))
         return sums if is_finite(sums.negative_log + sums.positive_log) else None
 
-    def finite_derivatives(
-        self, index: int, xp: Any, params: Any, where: Any, values: Any, *arrays: Any
-    ) -> Any:
-        if index != 0 or len(arrays) > 2:
+    keeps_derivative = True
+
+    def kept_gradient(self, xp: Any, derivative: Any, cotangents: Any, *arrays: Any) -> Any:
+        """`derivative` is that of both logarithms together; the shifts are constants."""
+        _, negative, _, positive = cotangents
+        if negative is None or positive is None:
             return None
-        masks = _hard_sides(xp, where, *arrays)
-        shares = []
-        for (exponents, mask), shift, log in zip(masks, values[::2], values[1::2], strict=True):
-            log = xp.where(log == -math.inf, 0.0, log)
-            shares.append(mask * _quick_exp(xp, exponents - shift[..., None] - log[..., None]))
-        return None, shares[0], None, -shares[1]
+        if negative is positive:  # as for their sum
+            return derivative * negative[..., None]
+        if not self.hard:
+            return None
+        # a label is on one side alone
+        weight = xp.lerp(
+            negative[..., None], positive[..., None], as_dtype(xp, arrays[1], derivative.dtype)
+        )
+        return weight.mul_(derivative)
 
 
-def _hard_sums(xp: Any, where: Any, logits: Any, targets: Any) -> SideSums | None:
+def _hard_sums(xp: Any, where: Any, logits: Any, targets: Any, derivative: Any) -> SideSums | None:
     """Of hard targets, without a choice: it would cost as much as an exponential."""
-    found = []
+    found, sign = [], 1.0
     for exponents, mask in _hard_sides(xp, where, logits, targets):
-        peak = xp.max(exponents + (mask - 1.0) * _OFF_SIDE, axis=-1)
+        peak = xp.amax((mask - 1.0).mul_(_OFF_SIDE).add_(exponents), axis=-1)
         empty = peak < -_OFF_SIDE / 2
         shift = xp.where(empty, 0.0, peak)
-        total = label_sum(mask * _quick_exp(xp, exponents - shift[..., None]))
-        log = xp.log(xp.where(empty, 1.0, total))
+        # up to 0, and none so small that it would be slow
+        terms = exponents.sub_(shift[..., None]).clamp_(_SMALLEST_EXPONENT, 0.0).exp_().mul_(mask)
+        total = xp.where(empty, 1.0, label_sum(terms))
+        log = xp.log(total)
         if not is_finite(shift + log):
             return None
         found += [shift, xp.where(empty, -math.inf, log)]
+        if derivative is not None:
+            share = sign / total[..., None]
+            if sign > 0:
+                xp.mul(terms, share, out=derivative)
+            else:
+                derivative.addcmul_(terms, share)
+        sign = -1.0
     return SideSums(*found)
 
 
 def _hard_sides(xp: Any, where: Any, logits: Any, targets: Any) -> Any:
-    """Of each side the exponents and, 0 or 1, which labels are on it."""
+    """Of each side the exponents, in an array of its own, and, 0 or 1, which labels are on it."""
     positive = as_dtype(xp, targets, logits.dtype)
     negative = 1.0 - positive
     if where is not None:
         known = xp.astype(where, logits.dtype)
         logits = xp.where(where, logits, 0.0)
         positive, negative = positive * known, negative * known
-    return (logits, negative), (-logits, positive)
-
-
-def _quick_exp(xp: Any, x: Any) -> Any:
-    """`e^x` of x up to 0, of which none is so small that it would be slow."""
-    return xp.exp(xp.clip(x, _SMALLEST_EXPONENT, 0.0))
+    return (logits + 0.0, negative), (-logits, positive)
 
 
 def as_sides(xp: Any, logits: Any, targets: Any) -> tuple[Any, Any]:

@@ -8,7 +8,7 @@ from typing import Any
 from mlc_losses._array.arguments import check_matrix, checked_float, label_arguments
 from mlc_losses._array.batch import batch_any, batch_sum
 from mlc_losses._array.labels import label_any, label_count, label_max, label_sum
-from mlc_losses._array.namespace import Array, ArrayT, namespace
+from mlc_losses._array.namespace import Array, ArrayT, is_number, namespace
 from mlc_losses._array.ops import relevance, scaled, sigmoid, softplus, stop_gradient
 from mlc_losses._array.pair_sums import log_pair_sum, log_pair_sum_over_batch
 from mlc_losses._array.pairs import pair_arguments
@@ -149,8 +149,10 @@ def two_way(
     xp, logits, targets, where = label_arguments(logits, targets, where, axis)
     check_matrix("logits", logits)
     relevant = relevance(xp, targets, logits.dtype)
+    factor = 1.0 / cool + relevant * (1.0 / warm - 1.0 / cool)
+    is_smaller = is_number(cool) and is_number(warm) and min(cool, warm) >= 1.0
     # of huge logits the difference is to be finite
-    tempered = scaled(logits, 1.0 / cool + relevant * (1.0 / warm - 1.0 / cool))
+    tempered = logits * factor if is_smaller else scaled(logits, factor)
     scales = {"negative_scale": cool, "positive_scale": warm}
     by_example = softplus(log_pair_sum(tempered, relevant, where, **scales))
     by_label = softplus(log_pair_sum_over_batch(tempered, relevant, where, **scales))

@@ -14,7 +14,7 @@ from mlc_losses._array.cross_entropy import (
     signed,
 )
 from mlc_losses._array.labels import label_count, num_labels
-from mlc_losses._array.namespace import Array, ArrayT, as_dtype
+from mlc_losses._array.namespace import Array, ArrayT, as_dtype, is_number
 from mlc_losses._array.ops import (
     decided,
     power_derivative,
@@ -191,33 +191,18 @@ def focal(
       >>> focal(np.array([1.5, -0.5, 2.0]), np.array([1, 0, 1])).round(4)
       np.float64(0.0761)
     """
-    params = checked_float("gamma", gamma, low=0.0), _share("alpha", alpha)
+    params = checked_float("gamma", gamma, low=0.0), _share("alpha", alpha), 0.0
     xp, logits, targets, where = checked_labels(logits, targets, where, axis)
-    return sum_over_labels(xp, _FOCAL, (logits, targets), params, where)
+    return sum_over_labels(xp, _POLY, (logits, targets), params, where)
 
 
 def _share(name: str, value: Any) -> Any:
     return None if value is None else checked_float(name, value, low=0.0, high=1.0)
 
 
-def _focal(xp: Any, params: Any, logits: Any, targets: Any) -> Any:
-    gamma, alpha = params
-    relevant, _, wrong = signed(xp, logits, targets)
-    return _balanced(relevant, alpha, faded(wrong, gamma))
-
-
-def _focal_by_logits(xp: Any, params: Any, logits: Any, targets: Any) -> Any:
-    gamma, alpha = params
-    relevant, sign, wrong = signed(xp, logits, targets)
-    return _balanced(relevant, alpha, sign * faded_derivative(wrong, gamma))
-
-
 def _balanced(relevant: Any, alpha: Any, x: Any) -> Any:
     """Times alpha for the positives and 1 - alpha for the negatives."""
     return x if alpha is None else x * (1.0 - alpha + relevant * (2.0 * alpha - 1.0))
-
-
-_FOCAL = LabelSum(_focal, (_focal_by_logits, None))
 
 
 def poly(
@@ -277,18 +262,50 @@ def _poly(xp: Any, params: Any, logits: Any, targets: Any) -> Any:
     gamma, alpha, epsilon = params
     relevant, _, wrong = signed(xp, logits, targets)
     focal = _balanced(relevant, alpha, faded(wrong, gamma))
+    if _is_0(epsilon):
+        return focal
     return focal + epsilon * sigmoid_power(wrong, gamma + 1.0)
 
 
 def _poly_by_logits(xp: Any, params: Any, logits: Any, targets: Any) -> Any:
     gamma, alpha, epsilon = params
     relevant, sign, wrong = signed(xp, logits, targets)
-    focal = _balanced(relevant, alpha, faded_derivative(wrong, gamma))
-    added = epsilon * (gamma + 1.0) * sigmoid_power(wrong, gamma + 1.0)
-    return sign * (focal + added * (1.0 - sigmoid(wrong)))
+    derivative = _balanced(relevant, alpha, faded_derivative(wrong, gamma))
+    if not _is_0(epsilon):
+        added = epsilon * (gamma + 1.0) * sigmoid_power(wrong, gamma + 1.0)
+        derivative = derivative + added * sigmoid(-wrong)
+    return sign * derivative
 
 
-_POLY = LabelSum(_poly, (_poly_by_logits, None))
+def _finite_poly(xp: Any, params: Any, derivative: Any, logits: Any, targets: Any) -> Any:
+    """The same on PyTorch: value and derivative of the same two sigmoids and one logarithm."""
+    gamma, alpha, epsilon = params
+    relevant, sign, wrong = signed(xp, decided(logits), targets)
+    p, q = wrong.sigmoid(), wrong.neg().sigmoid_()
+    value = wrong.clamp_(min=0.0).sub_(xp.minimum(p, q).neg_().log1p_())
+    fade = None if _is_0(gamma) else power_from_0(p, gamma)
+    by_logits = None
+    if derivative is not None:
+        by_logits = p if fade is None else (q * value).mul_(gamma).add_(p).mul_(fade)
+        by_logits = _balanced(relevant, alpha, by_logits)
+    if fade is not None:
+        value.mul_(fade)
+    value = _balanced(relevant, alpha, value)
+    if not _is_0(epsilon):
+        added = p if fade is None else fade * p
+        value = value.add_(added, alpha=epsilon)
+        if by_logits is not None:
+            by_logits = xp.addcmul(by_logits, added, q, value=epsilon * (gamma + 1.0))
+    if by_logits is not None:
+        xp.mul(by_logits, sign, out=derivative)
+    return value
+
+
+def _is_0(x: Any) -> bool:
+    return is_number(x) and x == 0.0
+
+
+_POLY = LabelSumAndDerivative(_poly, (_poly_by_logits, None), _finite_poly)
 
 
 def asymmetric(

@@ -13,7 +13,7 @@ from mlc_losses._array.ops import (
     sigmoid_power,
     softplus,
 )
-from mlc_losses._array.row_rules import LabelSum, sum_over_labels
+from mlc_losses._array.row_rules import LabelSum, LabelSumAndDerivative, sum_over_labels
 
 
 def cross_entropy(
@@ -86,11 +86,14 @@ def _term(xp: Any, params: Any, logits: Any, targets: Any, *weights: Any) -> Any
     return nll(xp, params, *_sides(xp, logits, targets, *weights))
 
 
-def _finite_term(xp: Any, params: Any, logits: Any, targets: Any) -> Any:
+def _finite_term(xp: Any, params: Any, derivative: Any, logits: Any, targets: Any) -> Any:
     """On PyTorch, in place where it may be."""
+    targets = as_dtype(xp, targets, logits.dtype)
+    if derivative is not None:
+        xp.sigmoid(logits, out=derivative).sub_(targets)
     # log(1 + e^-|s|), by a sigmoid that is right to its last digit however small it is
     rest = logits.abs().neg_().sigmoid_().neg_().log1p_()
-    linear = logits.clamp(min=0.0).addcmul_(logits, as_dtype(xp, targets, logits.dtype), value=-1.0)
+    linear = logits.clamp(min=0.0).addcmul_(logits, targets, value=-1.0)
     return linear.sub_(rest)
 
 
@@ -102,7 +105,7 @@ def _by_targets(xp: Any, params: Any, logits: Any, targets: Any) -> Any:
     return _finite(xp, -logits)
 
 
-_CROSS_ENTROPY = LabelSum(_term, (_by_logits, _by_targets), _finite_term)
+_CROSS_ENTROPY = LabelSumAndDerivative(_term, (_by_logits, _by_targets), _finite_term)
 
 
 def _weighted_by_logits(xp: Any, params: Any, *arrays: Any) -> Any:

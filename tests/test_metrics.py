@@ -4,129 +4,19 @@ from __future__ import annotations
 
 import functools
 import math
-import warnings
 
 import numpy as np
 import pytest
 import sklearn.metrics as sk
 from hypothesis import given
 from hypothesis import strategies as st
+from metric_tables import OF_SCORES, OF_SETS, all_of, assert_agree, example, top
 
 from mlc_losses import metrics
 from tests.support.backends import NAME, asarray, compiled, to_numpy, xp
 from tests.support.depth import examples
 
-AVERAGES = ["macro", "micro", "samples", None]
 few = examples(25, derandomize=True)
-
-
-def top(row: np.ndarray, k: int) -> list[int]:
-    return sorted(range(len(row)), key=lambda i: (-row[i], i))[:k]
-
-
-def precision_by_hand(scores, targets, k):
-    return np.mean([targets[i, top(row, k)].sum() / k for i, row in enumerate(scores)])
-
-
-def recall_by_hand(scores, targets, k):
-    shares = [
-        targets[i, top(row, k)].sum() / max(targets[i].sum(), 1) for i, row in enumerate(scores)
-    ]
-    return np.mean(shares)
-
-
-def one_error_by_hand(scores, targets):
-    return np.mean([1.0 - targets[i, top(row, 1)[0]] for i, row in enumerate(scores)])
-
-
-def sk_average_precision(scores, targets, average):
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="No positive class found in y_true")
-        return sk.average_precision_score(targets, scores, average=average)
-
-
-def on_sets(name, average):
-    return functools.partial(getattr(metrics, name), average=average)
-
-
-def sk_on_sets(name, average):
-    score = getattr(sk, name)
-    return lambda predicted, targets: score(targets, predicted, average=average, zero_division=0)
-
-
-def all_of(calls, *inputs):
-    """What each of the calls gives, by name; JAX compiles them together, as that is faster."""
-
-    def run(*inputs):
-        return {name: call(*inputs) for name, call in calls.items()}
-
-    if NAME == "jax":
-        import jax
-
-        run = jax.jit(run)
-    return run(*inputs)
-
-
-# name: (ours, the other's), both called with (predictions, targets)
-OF_SETS = {
-    "hamming_loss": (metrics.hamming_loss, lambda p, y: sk.hamming_loss(y, p)),
-    "subset_accuracy": (metrics.subset_accuracy, lambda p, y: sk.accuracy_score(y, p)),
-    "mean_set_size": (lambda p, y: metrics.mean_set_size(p), lambda p, y: p.sum(-1).mean()),
-    "set_size_histogram": (
-        lambda p, y: metrics.set_size_histogram(p),
-        lambda p, y: np.bincount(p.sum(-1), minlength=p.shape[1] + 1),
-    ),
-    **{
-        f"{name}-{average}": (on_sets(name, average), sk_on_sets(name, average))
-        for name in ("f1_score", "jaccard_score")
-        for average in AVERAGES
-    },
-}
-
-# name: (ours, the other's), both called with (scores, targets)
-OF_SCORES = {
-    "ranking_loss": (metrics.ranking_loss, lambda s, y: sk.label_ranking_loss(y, s)),
-    "coverage_error": (metrics.coverage_error, lambda s, y: sk.coverage_error(y, s)),
-    "label_ranking_average_precision": (
-        metrics.label_ranking_average_precision,
-        lambda s, y: sk.label_ranking_average_precision_score(y, s),
-    ),
-    "one_error": (metrics.one_error, one_error_by_hand),
-    **{
-        f"average_precision-{average}": (
-            functools.partial(metrics.average_precision, average=average),
-            functools.partial(sk_average_precision, average=average),
-        )
-        for average in AVERAGES
-    },
-    **{
-        f"{name}-{k}": (functools.partial(getattr(metrics, name), k=k), by_hand)
-        for k in (1, 3, 5)
-        for name, by_hand in {
-            "precision_at_k": functools.partial(precision_by_hand, k=k),
-            "recall_at_k": functools.partial(recall_by_hand, k=k),
-            "ndcg_at_k": lambda s, y, k=k: sk.ndcg_score(y, s, k=k),
-        }.items()
-    },
-}
-
-
-def example(seed: int, tied: bool, n: int = 12) -> tuple[np.ndarray, np.ndarray]:
-    """Scores and targets of 5 labels, with every edge: no label, all labels, a label never seen."""
-    rng = np.random.default_rng(seed)
-    scores = rng.normal(size=(n, 5))
-    if tied:
-        scores = np.round(scores)
-        scores[3] = 0.5
-    targets = (rng.random((n, 5)) < 0.4).astype(np.int64)
-    targets[:, 2] = 0
-    targets[0], targets[1], targets[2] = 0, 1, [0, 0, 0, 0, 1]
-    return scores, targets
-
-
-def assert_agree(ours, reference, tolerance=1e-6):
-    assert to_numpy(ours).shape == np.shape(reference)
-    np.testing.assert_allclose(to_numpy(ours), reference, rtol=tolerance, atol=tolerance)
 
 
 @pytest.mark.parametrize("dtypes", [("bool", "bool"), ("int64", "float32"), ("uint8", "int32")])
@@ -160,8 +50,9 @@ def test_random_ties_agree_with_scikit_learn(seed):
     for name in ("ranking_loss", "coverage_error", "label_ranking_average_precision"):
         ours, reference = OF_SCORES[name]
         assert_agree(ours(asarray(scores), asarray(targets)), reference(scores, targets), 1e-12)
-    ours, reference = OF_SCORES["average_precision-macro"]
-    assert_agree(ours(asarray(scores), asarray(targets)), reference(scores, targets), 1e-12)
+    for name in ("average_precision-macro", "roc_auc-weighted"):
+        ours, reference = OF_SCORES[name]
+        assert_agree(ours(asarray(scores), asarray(targets)), reference(scores, targets), 1e-12)
     got = metrics.ndcg_at_k(asarray(scores), asarray(targets), 3)
     assert_agree(got, sk.ndcg_score(targets, scores, k=3), 1e-12)
 
@@ -171,7 +62,7 @@ def test_random_ties_agree_with_scikit_learn(seed):
 def test_order_of_examples_and_labels_does_not_matter(rows, labels, seed):
     scores, targets = example(seed, tied=False)
     moved = np.ix_(rows, labels)
-    for name in ("ndcg_at_k-3", "average_precision-macro", "one_error", "recall_at_k-3"):
+    for name in ("ndcg_at_k-3", "average_precision-macro", "roc_auc-micro", "recall_at_k-3"):
         ours = OF_SCORES[name][0]
         expected = to_numpy(ours(asarray(scores), asarray(targets)))
         assert_agree(ours(asarray(scores[moved]), asarray(targets[moved])), expected, 1e-12)
@@ -208,11 +99,14 @@ def test_no_examples_or_no_labels_is_0(shape):
     # k must be in 1..L; and what has no labels is ranked and predicted perfectly
     of_scores = {name: ours for name, (ours, _) in OF_SCORES.items()}
     if shape[1] == 0:
-        of_scores = {n: c for n, c in of_scores.items() if n.startswith("av") or "loss" in n}
+        of_scores = {
+            n: c for n, c in of_scores.items() if n.startswith(("av", "roc")) or "loss" in n
+        }
         del of_sets["subset_accuracy"]
     got = {**all_of(of_sets, targets, targets), **all_of(of_scores, scores, targets)}
     for name, value in got.items():
-        expected = np.zeros(shape[1]) if name.endswith("None") else 0.0
+        none = math.nan if name.startswith("roc_auc") else 0.0
+        expected = np.full(shape[1], none) if name.endswith("None") else none
         np.testing.assert_array_equal(to_numpy(value), expected, err_msg=name)
     histogram = to_numpy(metrics.set_size_histogram(targets))
     np.testing.assert_array_equal(histogram, [shape[0]] + [0] * shape[1])
@@ -325,9 +219,9 @@ S, Y, LABELS = np.zeros((2, 3)), np.zeros((2, 3), dtype=int), np.array([0, 2])
             r"predictions and targets must have the same shape, got \(2, 3\) and \(1, 3\)",
         ),
         (
-            lambda s, y, c: metrics.jaccard_score(y, y, average="weighted"),
+            lambda s, y, c: metrics.jaccard_score(y, y, average="binary"),
             ValueError,
-            "average must be one of 'micro', 'macro', 'samples', None, got 'weighted'",
+            "average must be one of 'micro', 'macro', 'weighted', 'samples', None, got 'binary'",
         ),
         (
             lambda s, y, c: metrics.average_precision(s, y, average="x"),
@@ -391,8 +285,8 @@ CALLS = {
 
 
 def test_every_metric_is_exported_and_tried():
-    # they take counts, and have a test of their own
-    apart = {"label_propensities", "propensity_scored_precision_at_k"}
+    # they take counts or probabilities, and have tests of their own
+    apart = {"label_propensities", "propensity_scored_precision_at_k", "expected_calibration_error"}
     assert {name.partition("-")[0] for name in CALLS} | apart == set(metrics.__all__)
     assert all(hasattr(metrics, name) for name in metrics.__all__)
 
@@ -529,7 +423,8 @@ def test_relevant_is_above_one_half_and_nan_gives_nan():
         assert np.isnan(actual[2] if actual.ndim else actual), name
     known = ~np.isnan(given["targets"])
     for name, actual in evaluated(given, known).items():
-        assert not np.isnan(actual).any(), name
+        if name != "roc_auc-None":
+            assert not np.isnan(actual).any(), name
 
 
 def test_where_of_metrics_without_targets():

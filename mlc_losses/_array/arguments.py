@@ -11,7 +11,6 @@ import numpy as np
 from array_api_compat import is_array_api_obj
 
 from mlc_losses._array.backend import is_jax_array, is_torch_array
-from mlc_losses._array.host import first_index, to_host
 from mlc_losses._array.layout import batch_shards, label_shards
 from mlc_losses._array.namespace import (
     Array,
@@ -268,18 +267,3 @@ def checked_option(name: str, value: Any, options: Mapping[Any, Any]) -> Any:
         valid = ", ".join(repr(known) for known in options)
         raise ValueError(f"{name} must be one of {valid}, got {value!r}")
     return options[value]
-
-
-def check_at_least_0(name: str, x: Any, high: float = math.inf, high_name: str = "") -> None:
-    """Raises for an entry that is negative, not finite or too large, if values can be looked at."""
-    if not is_concrete(x):
-        return
-    values = to_host(name, x)
-    # written so that NaN is bad
-    bad = ~((values >= 0) & (values <= high) & np.isfinite(values))
-    if bad.any():
-        index = first_index(bad)
-        limits = "at least 0" if high == math.inf else f"in 0..{high:g} ({high_name})"
-        raise ValueError(
-            f"{name} must be finite and {limits}, got {float(values[index]):g} at index {index}"
-        )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from mlc_losses._array.arguments import check_at_least_0, checked_float, checked_labels, per_label
+from mlc_losses._array.arguments import checked_float, checked_labels, per_label
 from mlc_losses._array.cross_entropy import (
     blended,
     by_side,
@@ -23,6 +23,7 @@ from mlc_losses._array.ops import (
     sigmoid_power,
 )
 from mlc_losses._array.row_rules import LabelSum, LabelSumAndDerivative, sum_over_labels
+from mlc_losses._array.value_checks import check_at_least_0
 
 
 def binary_cross_entropy(

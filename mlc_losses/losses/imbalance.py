@@ -12,7 +12,6 @@ from typing import Any
 
 from mlc_losses._array.arguments import (
     check_array,
-    check_at_least_0,
     check_floating,
     checked_float,
     checked_labels,
@@ -32,6 +31,7 @@ from mlc_losses._array.namespace import (
 )
 from mlc_losses._array.ops import relevance, sigmoid, sign
 from mlc_losses._array.row_rules import LabelSum, sum_over_labels
+from mlc_losses._array.value_checks import check_at_least_0
 
 # a ratio that decides any sigmoid, and that 0 can still be multiplied with
 _DECIDED = 1e30

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from mlc_losses._array.arguments import check_at_least_0, checked_float, checked_labels, per_label
+from mlc_losses._array.arguments import checked_float, checked_labels, per_label
 from mlc_losses._array.class_arguments import class_scores, of_valid
 from mlc_losses._array.class_cross_entropy import class_cross_entropy
 from mlc_losses._array.class_odds import log_odds_against
@@ -15,6 +15,7 @@ from mlc_losses._array.log_sum_exp import log_sum_exp, over, sum_below
 from mlc_losses._array.namespace import Array, ArrayT, is_floating, is_number
 from mlc_losses._array.ops import decided, relevance, sigmoid_power, softplus
 from mlc_losses._array.row_rules import LabelSum, sum_over_labels
+from mlc_losses._array.value_checks import check_at_least_0
 
 
 def softmax_cross_entropy(

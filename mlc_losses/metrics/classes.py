@@ -27,10 +27,17 @@ from mlc_losses._array.namespace import (
 )
 from mlc_losses._array.ranks import group_sums
 from mlc_losses.decide import predict_average_k, predict_top_k
-from mlc_losses.metrics._common import mean
+from mlc_losses.metrics._averages import checked_sample_weight, mean
 
 
-def top_k_accuracy(scores: Array, labels: Array, k: int, *, where: Array | None = None) -> Any:
+def top_k_accuracy(
+    scores: Array,
+    labels: Array,
+    k: int,
+    *,
+    where: Array | None = None,
+    sample_weight: Array | None = None,
+) -> Any:
     """The share of examples whose label is among the k classes of highest score.
 
     Args:
@@ -41,6 +48,7 @@ def top_k_accuracy(scores: Array, labels: Array, k: int, *, where: Array | None 
       where: bool ``[n, C]``, or ``[n, 1]`` for whole examples; False leaves a class out. An
         example whose own class is left out is left out of the mean, its label unchecked if all
         classes are.
+      sample_weight: ``[n]``, at least 0: how much each example counts.
 
     Returns:
       a scalar in [0, 1]; 0 without examples, NaN with a NaN score.
@@ -48,7 +56,7 @@ def top_k_accuracy(scores: Array, labels: Array, k: int, *, where: Array | None 
     Raises:
       TypeError: scores are not floating-point, or labels are not integers.
       ValueError: shapes do not match, or ``k`` is out of range; in eager code, a label that is
-        no class. Under jit such a label gives NaN.
+        no class, or a weight that is negative or not finite. Under jit such a label gives NaN.
 
     Example:
       >>> import numpy as np
@@ -56,11 +64,16 @@ def top_k_accuracy(scores: Array, labels: Array, k: int, *, where: Array | None 
       >>> top_k_accuracy(np.array([[0.1, 0.2, 0.7], [0.5, 0.3, 0.2]]), np.array([1, 2]), 2)
       np.float64(0.5)
     """
-    return _hit_rate(lambda known: predict_top_k(known, k), scores, labels, where)
+    return _hit_rate(lambda known: predict_top_k(known, k), scores, labels, where, sample_weight)
 
 
 def average_k_accuracy(
-    scores: Array, labels: Array, threshold: float | Array, *, where: Array | None = None
+    scores: Array,
+    labels: Array,
+    threshold: float | Array,
+    *,
+    where: Array | None = None,
+    sample_weight: Array | None = None,
 ) -> Any:
     """The share of examples whose label scores at least the threshold, one threshold for all.
 
@@ -72,6 +85,7 @@ def average_k_accuracy(
       where: bool ``[n, C]``, or ``[n, 1]`` for whole examples; False leaves a class out. An
         example whose own class is left out is left out of the mean, its label unchecked if all
         classes are.
+      sample_weight: ``[n]``, at least 0: how much each example counts.
 
     Returns:
       a scalar in [0, 1]; 0 without examples, NaN with a NaN score. It means nothing without
@@ -81,7 +95,8 @@ def average_k_accuracy(
     Raises:
       TypeError: scores are not floating-point, or labels are not integers.
       ValueError: shapes do not match, or ``threshold`` is not one number; in eager code, a label
-        that is no class. Under jit such a label gives NaN.
+        that is no class, or a weight that is negative or not finite. Under jit such a label gives
+        NaN.
 
     Example:
       >>> import numpy as np
@@ -89,11 +104,18 @@ def average_k_accuracy(
       >>> average_k_accuracy(np.array([[0.1, 0.2, 0.7], [0.5, 0.3, 0.2]]), np.array([1, 0]), 0.3)
       np.float64(0.5)
     """
-    return _hit_rate(lambda known: predict_average_k(known, threshold), scores, labels, where)
+    return _hit_rate(
+        lambda known: predict_average_k(known, threshold), scores, labels, where, sample_weight
+    )
 
 
 def class_mean(
-    values: Array, labels: Array, num_classes: int, *, where: Array | None = None
+    values: Array,
+    labels: Array,
+    num_classes: int,
+    *,
+    where: Array | None = None,
+    sample_weight: Array | None = None,
 ) -> Any:
     """The mean of the values of each class, such as accuracy by class.
 
@@ -102,14 +124,16 @@ def class_mean(
       labels: integer ``[n]``, the class of each example.
       num_classes: C, a Python integer.
       where: bool ``[n]``; False leaves an example out, its label unchecked.
+      sample_weight: ``[n]``, at least 0: how much each example counts.
 
     Returns:
-      floating ``[C]``, NaN for a class without examples. A value touches its own class alone,
-      even if it is NaN.
+      floating ``[C]``, NaN for a class without examples, or with weights of 0 alone. A value
+      touches its own class alone, even if it is NaN.
 
     Raises:
       TypeError: labels are not integers.
-      ValueError: shapes differ or are not ``[n]``; in eager code, a label that is no class. Under
+      ValueError: shapes differ or are not ``[n]``; in eager code, a label that is no class,
+        or a weight that is negative or not finite. Under
         jit such an example is left out.
 
     Example:
@@ -131,12 +155,16 @@ def class_mean(
     if where is not None:
         labels = xp.where(where, labels, -1)  # no group
     values = as_compute_float(xp, values)
-    sums = group_sums(values, labels, num_classes)
-    counts = group_sums(xp.ones_like(values), labels, num_classes)
+    weight = checked_sample_weight(xp, sample_weight, values)
+    weight = xp.ones_like(values) if weight is None else weight
+    sums = group_sums(weight * values, labels, num_classes)
+    counts = group_sums(weight, labels, num_classes)
     return xp.where(counts > 0, sums / xp.where(counts > 0, counts, 1.0), math.nan)
 
 
-def _hit_rate(predict: Callable[[Any], Any], scores: Any, labels: Any, where: Any) -> Any:
+def _hit_rate(
+    predict: Callable[[Any], Any], scores: Any, labels: Any, where: Any, sample_weight: Any
+) -> Any:
     """How often the label is predicted; NaN for a NaN score or a label that is no class."""
     check_matrix("scores", scores)
     xp, known_scores, is_label, valid = class_arguments(scores, labels, where, logits_name="scores")
@@ -145,4 +173,4 @@ def _hit_rate(predict: Callable[[Any], Any], scores: Any, labels: Any, where: An
     known = None if where is None else label_any(is_label)
     if known is not None and valid is not None:
         known = known | xp.isnan(valid)
-    return mean(xp, hit, known)
+    return mean(xp, hit, known, checked_sample_weight(xp, sample_weight, hit))

@@ -7,15 +7,15 @@ from typing import Any
 
 from mlc_losses._array.arguments import (
     check_array,
-    check_at_least_0,
     checked_float,
     per_label,
     positive_integer,
 )
-from mlc_losses._array.labels import label_any, label_sum
+from mlc_losses._array.labels import label_sum
 from mlc_losses._array.namespace import Array, accept_numpy, as_compute_float, namespace, shape_of
+from mlc_losses._array.value_checks import check_at_least_0
 from mlc_losses.decide import predict_top_k
-from mlc_losses.metrics._common import any_known, mean, scores_and_relevance
+from mlc_losses.metrics._ranks import checked_scores, mean_of_examples
 
 
 def label_propensities(counts: Array, num_examples: int, *, a: float = 0.55, b: float = 1.5) -> Any:
@@ -60,7 +60,13 @@ def label_propensities(counts: Array, num_examples: int, *, a: float = 0.55, b: 
 
 
 def propensity_scored_precision_at_k(
-    scores: Array, targets: Array, k: int, propensities: Array, *, where: Array | None = None
+    scores: Array,
+    targets: Array,
+    k: int,
+    propensities: Array,
+    *,
+    where: Array | None = None,
+    sample_weight: Array | None = None,
 ) -> Any:
     r"""Precision at k in which a hit on a label counts 1 / its propensity, averaged over examples.
 
@@ -74,6 +80,7 @@ def propensity_scored_precision_at_k(
         columns are not the same labels for every example.
       where: bool ``[n, L]``, or ``[n, 1]`` for whole examples; False leaves a label out. An
         example without a known label is left out of the mean.
+      sample_weight: ``[n]``, at least 0: how much each example counts.
 
     Returns:
       a scalar; 0 without examples. It is not divided by the best value possible on these targets,
@@ -81,7 +88,8 @@ def propensity_scored_precision_at_k(
 
     Raises:
       TypeError: scores are not floating-point.
-      ValueError: shapes differ or are not ``[n, L]``, or ``k`` is out of range.
+      ValueError: shapes differ or are not ``[n, L]``, ``k`` is out of range or, in eager code, a
+        weight is negative or not finite.
 
     References:
       see :func:`label_propensities`.
@@ -94,13 +102,13 @@ def propensity_scored_precision_at_k(
       >>> propensity_scored_precision_at_k(scores, targets, 2, propensities)
       np.float64(1.8125)
     """
-    xp, scores, relevant, where = scores_and_relevance(scores, targets, where)
+    given = checked_scores(scores, targets, where, sample_weight)
+    xp, scores = given.xp, given.scores
     k = positive_integer("k", k, shape_of(scores)[-1])
     if shape_of(propensities) == shape_of(scores):
         propensities = xp.astype(accept_numpy(xp, propensities), scores.dtype)
     else:
         propensities = per_label("propensities", propensities, scores)
-    hit = predict_top_k(scores, k) & relevant
+    hit = predict_top_k(scores, k) & given.relevant
     gain = label_sum(1.0 / xp.where(hit, propensities, 1.0), hit) / k
-    gain = xp.where(label_any(xp.isnan(scores)), math.nan, gain)
-    return mean(xp, gain, any_known(where))
+    return mean_of_examples(given, gain)

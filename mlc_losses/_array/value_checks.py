@@ -1,0 +1,42 @@
+"""Checks of the values of an argument, where they can be looked at."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from mlc_losses._array.host import first_index, to_host
+from mlc_losses._array.namespace import can_look, is_concrete
+
+
+def check_at_least_0(name: str, x: Any, high: float = math.inf, high_name: str = "") -> None:
+    """Raises for an entry that is negative, not finite or too large, if values can be looked at."""
+    if not is_concrete(x):
+        return
+    values = to_host(name, x)
+    # written so that NaN is bad
+    bad = ~((values >= 0) & (values <= high) & np.isfinite(values))
+    if bad.any():
+        index = first_index(bad)
+        limits = "at least 0" if high == math.inf else f"in 0..{high:g} ({high_name})"
+        raise ValueError(
+            f"{name} must be finite and {limits}, got {float(values[index]):g} at index {index}"
+        )
+
+
+def check_probabilities(name: str, x: Any, where: Any) -> None:
+    """Raises for a known entry outside [0, 1], if looking is free; NaN passes."""
+    if not can_look(x) or not (where is None or can_look(where)):
+        return
+    values = to_host(name, x)
+    bad = (values < 0) | (values > 1)
+    if where is not None:
+        bad &= to_host("where", where)
+    if bad.any():
+        index = first_index(bad)
+        raise ValueError(
+            f"{name} must be in [0, 1], got {float(values[index]):g} at index {index}; "
+            "turn logits into probabilities with a sigmoid first"
+        )

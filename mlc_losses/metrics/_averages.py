@@ -57,7 +57,7 @@ def mean(xp: Any, values: Any, known: Any = None, weight: Any = None) -> Any:
         weight = as_dtype(xp, weight, values.dtype)
         return ratio(xp, xp.sum(weight * values), xp.sum(weight))
     if known is not None:
-        return ratio(xp, xp.sum(values), count(xp, known, None))
+        return ratio(xp, xp.sum(values), as_dtype(xp, count(xp, known, None), values.dtype))
     return xp.sum(values) / max(math.prod(shape_of(values)), 1)
 
 

@@ -183,14 +183,14 @@ OTHERS = [
     *[
         _plain(f.__name__, f, (TARGETS[::-1] > 0.5, TARGETS))
         for f in (metrics.hamming_loss, metrics.subset_accuracy, metrics.f1_score,
-                  metrics.jaccard_score)
+                  metrics.jaccard_score, metrics.precision_score, metrics.recall_score)
     ],
     _plain("mean_set_size", metrics.mean_set_size, (TARGETS > 0.5,)),
     _plain("set_size_histogram", metrics.set_size_histogram, (TARGETS > 0.5,)),
     *[
         _plain(f.__name__, f, _scored)
-        for f in (metrics.one_error, metrics.average_precision, metrics.ranking_loss,
-                  metrics.label_ranking_average_precision, metrics.coverage_error)
+        for f in (metrics.one_error, metrics.average_precision, metrics.roc_auc,
+                  metrics.ranking_loss, metrics.label_ranking_average_precision, metrics.coverage_error)
     ],
     *[
         _plain(f.__name__, lambda s, y, f=f: f(s, y, 3), _scored)
@@ -200,6 +200,8 @@ OTHERS = [
     _plain("average_k_accuracy", lambda s, y: metrics.average_k_accuracy(s, y, 0.3),
            (SCORES, LABELS)),
     _plain("class_mean", lambda x, y: metrics.class_mean(x, y, 7), (SCORES[:, 0], LABELS)),
+    _plain("expected_calibration_error", metrics.expected_calibration_error,
+           (1 / (1 + np.exp(-SCORES)), TARGETS)),
     _plain("label_propensities", lambda n: metrics.label_propensities(n, 50), (COUNTS,)),
     _plain("propensity_scored_precision_at_k",
            lambda s, y, p: metrics.propensity_scored_precision_at_k(s, y, 3, p),

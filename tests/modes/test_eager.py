@@ -102,16 +102,20 @@ def other_calls() -> dict[str, Callable[[], Any]]:
         "metrics.mean_set_size": lambda: metrics.mean_set_size(targets),
         "metrics.set_size_histogram": lambda: metrics.set_size_histogram(targets),
         "metrics.class_mean": lambda: metrics.class_mean(scores[:, 0], labels, L),
+        "metrics.expected_calibration_error": lambda: metrics.expected_calibration_error(
+            jnp.clip(scores, 0.0, 1.0), targets
+        ),
         "metrics.propensity_scored_precision_at_k": lambda: (
             metrics.propensity_scored_precision_at_k(scores, targets, 3, jnp.ones(L))
         ),
     }
     for name in ("average_precision", "coverage_error", "label_ranking_average_precision",
-                 "one_error", "ranking_loss"):  # fmt: skip
+                 "one_error", "ranking_loss", "roc_auc"):  # fmt: skip
         calls[f"metrics.{name}"] = partial(getattr(metrics, name), scores, targets)
     for name in ("ndcg_at_k", "precision_at_k", "recall_at_k"):
         calls[f"metrics.{name}"] = partial(getattr(metrics, name), scores, targets, 3)
-    for name in ("f1_score", "hamming_loss", "jaccard_score", "subset_accuracy"):
+    for name in ("f1_score", "hamming_loss", "jaccard_score", "precision_score", "recall_score",
+                 "subset_accuracy"):  # fmt: skip
         calls[f"metrics.{name}"] = partial(getattr(metrics, name), scores > 0, targets)
     for name in ("perturbed_kth_largest", "perturbed_top_k_sum", "perturbed_top_k_mask"):
         calls[name] = partial(getattr(ml, name), scores, 3, key=key)

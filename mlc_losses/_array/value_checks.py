@@ -8,22 +8,39 @@ from typing import Any
 import numpy as np
 
 from mlc_losses._array.host import first_index, to_host
-from mlc_losses._array.namespace import can_look, is_concrete
+from mlc_losses._array.namespace import can_look, is_concrete, is_number
 
 
 def check_at_least_0(name: str, x: Any, high: float = math.inf, high_name: str = "") -> None:
     """Raises for an entry that is negative, not finite or too large, if values can be looked at."""
-    if not is_concrete(x):
-        return
-    values = to_host(name, x)
+    if is_concrete(x):
+        _check_at_least_0(
+            name, np.asarray(x) if is_number(x) else to_host(name, x), high, high_name
+        )
+
+
+def check_known_at_least_0(name: str, weights: Any, where: Any, axis: int) -> None:
+    """The same, of weights for each cell those that `where` does not leave out.
+
+    They have their label axis at `axis`, the mask has it last.
+    """
+    if where is None or getattr(weights, "ndim", 0) != where.ndim or where.ndim == 1:
+        check_at_least_0(name, weights)
+    elif is_concrete(weights) and is_concrete(where):
+        known = np.moveaxis(to_host("where", where), -1, axis)
+        _check_at_least_0(name, np.where(known, to_host(name, weights), 0.0))
+
+
+def _check_at_least_0(
+    name: str, values: np.ndarray, high: float = math.inf, high_name: str = ""
+) -> None:
     # written so that NaN is bad
     bad = ~((values >= 0) & (values <= high) & np.isfinite(values))
     if bad.any():
         index = first_index(bad)
+        place = f" at index {index}" if index else ""
         limits = "at least 0" if high == math.inf else f"in 0..{high:g} ({high_name})"
-        raise ValueError(
-            f"{name} must be finite and {limits}, got {float(values[index]):g} at index {index}"
-        )
+        raise ValueError(f"{name} must be finite and {limits}, got {float(values[index]):g}{place}")
 
 
 def check_probabilities(name: str, x: Any, where: Any) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from mlc_losses._array.arguments import checked_float, checked_labels, per_label
+from mlc_losses._array.arguments import checked_float, checked_labels, label_factors
 from mlc_losses._array.cross_entropy import (
     blended,
     by_side,
@@ -23,15 +23,15 @@ from mlc_losses._array.ops import (
     sigmoid_power,
 )
 from mlc_losses._array.row_rules import LabelSum, LabelSumAndDerivative, sum_over_labels
-from mlc_losses._array.value_checks import check_at_least_0
+from mlc_losses._array.value_checks import check_known_at_least_0
 
 
 def binary_cross_entropy(
     logits: ArrayT,
     targets: Array,
     *,
-    pos_weight: Array | None = None,
-    label_weights: Array | None = None,
+    pos_weight: float | Array | None = None,
+    label_weights: float | Array | None = None,
     where: Array | None = None,
     axis: int = -1,
 ) -> ArrayT:
@@ -42,10 +42,11 @@ def binary_cross_entropy(
     Args:
       logits: floating ``[..., L]``.
       targets: ``[..., L]``, bool, integer or float in [0, 1].
-      pos_weight: ``[L]``, the factor :math:`p_l \ge 0` on the positive term of each label.
-      label_weights: ``[L]``, the factor :math:`w_l \ge 0` on each label.
+      pos_weight: the factor :math:`p_l \ge 0` on the positive term: a number, ``[L]``, or
+        ``[..., L]`` for each cell.
+      label_weights: the factor :math:`w_l \ge 0` on each label, likewise.
       where: bool ``[..., L]`` or ``[..., 1]``; False leaves a label out, in value and gradient.
-      axis: the label axis; both weights lie along it.
+      axis: the label axis, of the weights for each cell too; weights ``[L]`` lie along it.
 
     Returns:
       ``[...]``, the sum over labels; float32 for half precision logits. PyTorch's
@@ -53,50 +54,54 @@ def binary_cross_entropy(
 
     Raises:
       TypeError: logits are not floating-point.
-      ValueError: shapes differ, or a weight is not ``[L]`` or, in eager code, negative or not
-        finite.
+      ValueError: shapes differ, or a weight has none of those shapes or, in eager code, is negative
+        or not finite where it is known.
 
-    Gradient: :math:`\sigma(s) - y` without weights, exact at 0. A logit of ``-inf`` on a negative
-    or ``inf`` on a positive adds 0; the other way round the loss is ``inf`` with gradient 1.
+    Gradient: :math:`\sigma(s) - y` without weights, exact at 0; the weights have one too. A logit
+    of ``-inf`` on a negative or ``inf`` on a positive adds 0; the other way round the loss is
+    ``inf`` with gradient 1.
 
     The baseline that the ZLPR paper calls binary relevance. Predict ``logits > 0``.
 
     Example:
       >>> import numpy as np
       >>> from mlc_losses import binary_cross_entropy
-      >>> binary_cross_entropy(np.array([1.5, -0.5, 2.0]), np.array([1, 0, 1])).round(4)
+      >>> logits, targets = np.array([1.5, -0.5, 2.0]), np.array([1, 0, 1])
+      >>> binary_cross_entropy(logits, targets).round(4)
       np.float64(0.8024)
+      >>> binary_cross_entropy(logits, targets, pos_weight=2.0).round(4)
+      np.float64(1.1308)
     """
     xp, logits, targets, where = checked_labels(logits, targets, where, axis)
-    return _weighted(xp, logits, targets, where, pos_weight, label_weights)
+    return _weighted(xp, logits, targets, where, axis, pos_weight, label_weights)
 
 
 def _weighted(
-    xp: Any, logits: Any, targets: Any, where: Any, pos_weight: Any, label_weights: Any
+    xp: Any, logits: Any, targets: Any, where: Any, axis: int, pos_weight: Any, label_weights: Any
 ) -> Any:
     """The sum, of arguments that are checked but for the weights."""
-    negative = _weights("label_weights", label_weights, logits)
+    negative = _weights("label_weights", label_weights, logits, where, axis)
     positive = negative
     if pos_weight is not None:
-        positive = _weights("pos_weight", pos_weight, logits)
+        positive = _weights("pos_weight", pos_weight, logits, where, axis)
         positive = positive if negative is None else negative * positive
     return cross_entropy(xp, logits, targets, where, positive, negative)
 
 
-def _weights(name: str, weights: Any, logits: Any) -> Any:
-    """Weights `[L]` that multiply the logits, checked; None stays."""
+def _weights(name: str, weights: Any, logits: Any, where: Any, axis: int) -> Any:
+    """Weights that multiply the logits, checked; None stays."""
     if weights is None:
         return None
-    shaped = per_label(name, weights, logits)
-    check_at_least_0(name, weights)
-    return shaped
+    factors = label_factors(name, weights, logits, where, axis)
+    check_known_at_least_0(name, weights, where, axis)
+    return factors
 
 
 def multilabel_soft_margin(
     logits: ArrayT,
     targets: Array,
     *,
-    label_weights: Array | None = None,
+    label_weights: float | Array | None = None,
     where: Array | None = None,
     axis: int = -1,
 ) -> ArrayT:
@@ -110,7 +115,8 @@ def multilabel_soft_margin(
     Args:
       logits: floating ``[..., L]``.
       targets: ``[..., L]``, bool, integer or float.
-      label_weights: ``[L]``, the factor :math:`w_l \ge 0` on each label.
+      label_weights: the factor :math:`w_l \ge 0` on each label: a number, ``[L]``, or ``[..., L]``
+        for each cell.
       where: bool ``[..., L]`` or ``[..., 1]``; False leaves a label out, of the sum and of the
         count.
       axis: the label axis.
@@ -121,8 +127,8 @@ def multilabel_soft_margin(
 
     Raises:
       TypeError: logits are not floating-point.
-      ValueError: shapes differ, or ``label_weights`` is not ``[L]`` or, in eager code, negative
-        or not finite.
+      ValueError: shapes differ, or ``label_weights`` has none of those shapes or, in eager code,
+        is negative or not finite.
 
     Gradients at 0 and at infinity are those of :func:`binary_cross_entropy`, divided by L.
 
@@ -137,7 +143,7 @@ def multilabel_soft_margin(
       np.float64(0.2675)
     """
     xp, logits, targets, where = checked_labels(logits, targets, where, axis)
-    total = _weighted(xp, logits, targets, where, None, label_weights)
+    total = _weighted(xp, logits, targets, where, axis, None, label_weights)
     if where is None:
         return total / max(num_labels(logits), 1)
     known = label_count(where, total)

@@ -31,7 +31,9 @@ _AXES: dict[str, tuple[Any, ...]] = {
     "multilabel_logits": _OF_LOGITS,
     "noise": (BATCH, ..., LABELS, OTHER),
     **dict.fromkeys(("labels", "threshold"), (BATCH, ...)),
-    **dict.fromkeys(("label_weights", "pos_weight", "counts", "margins"), (LABELS,)),
+    # of each label, or of each cell
+    **dict.fromkeys(("label_weights", "pos_weight"), _OF_LOGITS),
+    **dict.fromkeys(("counts", "margins", "class_weights"), (LABELS,)),
     **dict.fromkeys(("embeddings", "anchors", "positives"), (BATCH, OTHER)),
     "weights": (BATCH, CANDIDATES),
     **dict.fromkeys(("candidates", "denominator"), (CANDIDATES,)),
@@ -145,7 +147,9 @@ def _kinds_of_arrays(split: Split, arrays: dict[str, Any], loss: str) -> list[tu
     found = []
     for name, x in arrays.items():
         shape = shape_of(x)
-        if name in _AXES:
+        if name == "labels" and x.ndim == first.ndim:  # a distribution over them
+            kinds = whole
+        elif name in _AXES:
             kinds = _kinds(_AXES[name], x.ndim)
         else:
             kinds = _kinds_by_shape(name, x, shape_of(first), whole)

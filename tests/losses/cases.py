@@ -20,9 +20,17 @@ from tests.support.case import (
     one_class,
     one_distribution,
     soft,
+    soft_with_weights,
     two_logits,
     two_logits_and_targets,
 )
+
+def binary_cross_entropy_by_cell(logits, pos_weight, label_weights, targets, **keywords):
+    """With weights for each cell, which a case holds by position."""
+    return ml.binary_cross_entropy(
+        logits, targets, pos_weight=pos_weight, label_weights=label_weights, **keywords
+    )
+
 
 CASES = [
     Case(ml.zlpr, oracles.zlpr),
@@ -38,6 +46,9 @@ CASES = [
     Case(ml.binary_cross_entropy, oracles.binary_cross_entropy),
     Case(ml.binary_cross_entropy, oracles.binary_cross_entropy, soft,
          per_label=("pos_weight", "label_weights")),
+    Case(ml.binary_cross_entropy, oracles.binary_cross_entropy, soft,
+         {"pos_weight": 2.5, "label_weights": 0.4}),
+    Case(binary_cross_entropy_by_cell, oracles.binary_cross_entropy_by_cell, soft_with_weights),
     Case(ml.multilabel_soft_margin, oracles.multilabel_soft_margin, per_label=("label_weights",),
          right_infinity_is_deletion=False),
     Case(ml.focal, oracles.focal),

@@ -8,6 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 S = np.ndarray
+Weight = np.ndarray | float | None
 
 
 def softplus(x: float) -> float:
@@ -39,13 +40,17 @@ def r_drop(s: S, t: S, y: S, alpha: float = 1.0) -> float:
     return (zlpr(s, y) + zlpr(t, y)) / 2 + alpha / 2 * zlpr_kl(s, t)
 
 
-def binary_cross_entropy(s: S, y: S, pos_weight: S | None = None, label_weights: S | None = None):
-    p = np.ones_like(s) if pos_weight is None else pos_weight
-    w = np.ones_like(s) if label_weights is None else label_weights
+def binary_cross_entropy(s: S, y: S, pos_weight: Weight = None, label_weights: Weight = None):
+    p = np.ones_like(s) * (1.0 if pos_weight is None else pos_weight)
+    w = np.ones_like(s) * (1.0 if label_weights is None else label_weights)
     return sum(
         w_l * (p_l * t * softplus(-a) + (1 - t) * softplus(a))
         for a, t, p_l, w_l in zip(s, y, p, w, strict=True)
     )
+
+
+def binary_cross_entropy_by_cell(s: S, pos_weight: S, label_weights: S, y: S) -> float:
+    return binary_cross_entropy(s, y, pos_weight, label_weights)
 
 
 def multilabel_soft_margin(s: S, y: S, label_weights: S | None = None) -> float:

@@ -190,7 +190,8 @@ OTHERS = [
     *[
         _plain(f.__name__, f, _scored)
         for f in (metrics.one_error, metrics.average_precision, metrics.roc_auc,
-                  metrics.ranking_loss, metrics.label_ranking_average_precision, metrics.coverage_error)
+                  metrics.ranking_loss, metrics.label_ranking_average_precision,
+                  metrics.coverage_error)
     ],
     *[
         _plain(f.__name__, lambda s, y, f=f: f(s, y, 3), _scored)

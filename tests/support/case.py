@@ -39,6 +39,13 @@ def two_logits_and_targets(rng: np.random.Generator, n: int, num_labels: int) ->
     return logits, rng.normal(size=(n, num_labels)) * 3, targets
 
 
+def soft_with_weights(rng: np.random.Generator, n: int, num_labels: int) -> Arrays:
+    """As `soft`, with two weights for each cell between them, some 0."""
+    logits, targets = soft(rng, n, num_labels)
+    weights = np.maximum(rng.uniform(-0.5, 3, (2, n, num_labels)), 0.0)
+    return logits, *weights, targets
+
+
 def bounded(rng: np.random.Generator, n: int, num_labels: int) -> Arrays:
     """As `hard`, with similarities in [-1, 1] for logits."""
     logits, targets = hard(rng, n, num_labels)

@@ -189,13 +189,13 @@ from .losses.softmax import (
     ldam as ldam,
 )
 from .losses.softmax import (
-    multilabel_softmax as multilabel_softmax,
-)
-from .losses.softmax import (
     softmax_cross_entropy as softmax_cross_entropy,
 )
 from .losses.softmax import (
     softmax_focal as softmax_focal,
+)
+from .losses.softmax_sets import (
+    multilabel_softmax as multilabel_softmax,
 )
 from .losses.top_k import (
     noised_top_k_hinge as noised_top_k_hinge,

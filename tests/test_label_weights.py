@@ -1,4 +1,4 @@
-"""Weights of binary cross-entropy: one number, one for each label, one for each cell."""
+"""Weights of cross-entropies: one number, one for each label, one for each cell."""
 
 from __future__ import annotations
 
@@ -100,3 +100,47 @@ def test_weights_that_are_not_known_may_be_anything() -> None:
     np.testing.assert_allclose(to_numpy(found), (terms * WHERE).sum(-1), rtol=1e-12)
     with pytest.raises(ValueError, match="label_weights must be finite"):
         ml.binary_cross_entropy(*given, label_weights=asarray(weights))
+
+
+# of softmax cross-entropy ------------------------------------------------------------------------
+
+
+def by_class_weights(w: Any, s: Any, labels: Any, coefficients: Any, smoothing: float) -> Any:
+    loss = ml.softmax_cross_entropy(
+        s, labels, class_weights=w, label_smoothing=smoothing, z_loss=0.1
+    )
+    return xp.sum(coefficients * loss)
+
+
+@pytest.mark.skipif(not HAS_GRADIENTS, reason="no gradients")
+@pytest.mark.parametrize("smoothing", [0.0, 0.2])
+@pytest.mark.parametrize("of_ids", [True, False])
+def test_derivative_by_a_class_weight_is_its_terms(of_ids: bool, smoothing: float) -> None:
+    """At a weight of 0 too: the coefficients tell the examples of a class apart."""
+    logits, ids = LOGITS.reshape(6, 4), np.array([0, 1, 2, 3, 1, 0])
+    shares = np.eye(4)[ids] if of_ids else TARGETS.reshape(6, 4)
+    weights, coefficients = np.array([0.0, 1.5, 0.0, 2.0]), np.arange(1.0, 7.0)
+    losses = np.logaddexp.reduce(logits, axis=-1, keepdims=True) - logits
+    terms = ((1 - smoothing) * shares + smoothing / 4) * losses
+    found = gradient(
+        partial(by_class_weights, smoothing=smoothing),
+        *(asarray(x) for x in (weights, logits, ids if of_ids else shares, coefficients)),
+    )
+    np.testing.assert_allclose(found, coefficients @ terms, rtol=1e-12)
+
+
+@pytest.mark.skipif(not HAS_GRADIENTS, reason="no gradients")
+@pytest.mark.parametrize("of_ids", [True, False])
+def test_a_class_weight_of_0_meets_an_infinite_loss(of_ids: bool) -> None:
+    """The derivative is then the largest number, times the coefficient: neither inf nor NaN."""
+    logits, ids = np.array([[-np.inf, 1.0, 2.0], [0.0, 1.0, 2.0]]), np.array([0, 1])
+    labels = ids if of_ids else np.eye(3)[ids]
+    given = [asarray(x) for x in (logits, labels, np.array([0.5, 1.0]))]
+    by_weights = partial(by_class_weights, smoothing=0.0)
+    found = gradient(by_weights, asarray([0.0, 1.0, 1.0]), *given)
+    assert found[0] == 0.5 * np.finfo(np.float64).max
+    np.testing.assert_allclose(found[1:], [np.log(1 + np.e + np.e**2) - 1, 0.0], rtol=1e-12)
+    by_logits = gradient(
+        lambda s, w, *rest: by_weights(w, s, *rest), given[0], asarray([0.0, 1.0, 1.0]), *given[1:]
+    )
+    assert np.isfinite(by_logits).all()

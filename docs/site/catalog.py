@@ -22,7 +22,7 @@ FAMILIES = {
     "Set overlap over the batch": ("losses.overlap",),
     "Imbalanced labels": ("losses.imbalance",),
     "Label sets as classes or sequences": ("losses.powerset", "losses.sequence"),
-    "One class per example": ("losses.softmax",),
+    "One class per example": ("losses.softmax", "losses.softmax_sets"),
     "K guesses": ("losses.top_k",),
     "K guesses on average": ("losses.average_k",),
     "Few positives seen": ("losses.partial", "losses.partial_batch"),

@@ -147,8 +147,8 @@ def _kinds_of_arrays(split: Split, arrays: dict[str, Any], loss: str) -> list[tu
     found = []
     for name, x in arrays.items():
         shape = shape_of(x)
-        if name == "labels" and x.ndim == first.ndim:  # a distribution over them
-            kinds = whole
+        if name == "labels" and jnp.issubdtype(x.dtype, jnp.floating):  # a distribution over them
+            kinds = _kinds(_OF_LOGITS, x.ndim)
         elif name in _AXES:
             kinds = _kinds(_AXES[name], x.ndim)
         else:

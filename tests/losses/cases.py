@@ -32,6 +32,9 @@ def binary_cross_entropy_by_cell(logits, pos_weight, label_weights, targets, **k
     )
 
 
+binary_cross_entropy_by_cell.__name__ = "binary_cross_entropy"
+
+
 CASES = [
     Case(ml.zlpr, oracles.zlpr),
     Case(ml.zlpr, oracles.zlpr, hard_bool),
@@ -48,7 +51,8 @@ CASES = [
          per_label=("pos_weight", "label_weights")),
     Case(ml.binary_cross_entropy, oracles.binary_cross_entropy, soft,
          {"pos_weight": 2.5, "label_weights": 0.4}),
-    Case(binary_cross_entropy_by_cell, oracles.binary_cross_entropy_by_cell, soft_with_weights),
+    Case(binary_cross_entropy_by_cell, oracles.binary_cross_entropy_by_cell, soft_with_weights,
+         right_infinity_is_deletion=False),
     Case(ml.multilabel_soft_margin, oracles.multilabel_soft_margin, per_label=("label_weights",),
          right_infinity_is_deletion=False),
     Case(ml.focal, oracles.focal),

@@ -46,7 +46,12 @@ def arrays() -> dict[str, jax.Array]:
         "soft": jnp.asarray(rng.random((N, L))),
         "labels": jnp.asarray([5, 0, 15, 10]),
         "where": jnp.asarray(rng.random((N, L)) < 0.8),
+        # those that the examples are of, and most others
+        "of_labels": jnp.asarray(np.tile(np.arange(L) % 5 < 4, (N, 1))),
         "per_label": jnp.asarray(rng.uniform(0.5, 2, L)),
+        "some_0": jnp.asarray(np.arange(L) % 3 * 0.7),
+        "cells": jnp.asarray(rng.uniform(0.5, 2, (N, L))),
+        "shares": jnp.asarray(rng.dirichlet(np.ones(L), N)),
         "per_example": jnp.asarray(rng.normal(size=N)),
         "noise": jnp.asarray(rng.normal(size=(N, L, 3))),
         "pair_weights": jnp.asarray(rng.random((N, N))),
@@ -74,12 +79,39 @@ CHECKS: dict[str, Check] = {
     "zlpr, batch": (m.zlpr, BATCH, HOT, {}),
     "r_drop": (m.r_drop, BOTH, ("logits", "other", "targets"), {}),
     "binary": (m.binary_cross_entropy, BOTH, HOT, {"pos_weight": "per_label"}),
+    "binary, weights of cells": (
+        m.binary_cross_entropy,
+        BOTH,
+        ("logits", "soft"),
+        {"pos_weight": "cells", "label_weights": "per_label", "where": "where"},
+    ),
     "mean over labels": (m.multilabel_soft_margin, BOTH, HOT, {}),
     "asymmetric": (m.asymmetric, BOTH, HOT, {"where": "where"}),
     "softmax": (
         partial(m.softmax_cross_entropy, label_smoothing=0.1),
         BOTH,
         ("logits", "labels"),
+        {},
+    ),
+    "softmax, weights of classes": (
+        partial(m.softmax_cross_entropy, label_smoothing=0.1, z_loss=0.01),
+        BOTH,
+        ("logits", "labels"),
+        {"class_weights": "some_0", "where": "of_labels"},
+    ),
+    "softmax, distribution": (
+        partial(m.softmax_cross_entropy, label_smoothing=0.1, z_loss=0.01),
+        BOTH,
+        ("logits", "shares"),
+        {"class_weights": "some_0", "where": "where"},
+    ),
+    "softmax, distribution alone": (m.softmax_cross_entropy, LABELS, ("logits", "shares"), {}),
+    "softmax, by its weights": (
+        lambda class_weights, logits, labels: m.softmax_cross_entropy(
+            logits, labels, class_weights=class_weights
+        ),
+        LABELS,
+        ("some_0", "logits", "labels"),
         {},
     ),
     "ldam": (m.ldam, BOTH, ("cosines", "labels", "per_label"), {}),

@@ -42,7 +42,7 @@ def two_logits_and_targets(rng: np.random.Generator, n: int, num_labels: int) ->
 def soft_with_weights(rng: np.random.Generator, n: int, num_labels: int) -> Arrays:
     """As `soft`, with two weights for each cell between them, some 0."""
     logits, targets = soft(rng, n, num_labels)
-    weights = np.maximum(rng.uniform(-0.5, 3, (2, n, num_labels)), 0.0)
+    weights = rng.uniform(0.5, 3, (2, n, num_labels)) * (rng.random((2, n, num_labels)) < 0.8)
     return logits, *weights, targets
 
 

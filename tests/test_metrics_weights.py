@@ -59,7 +59,7 @@ def inputs(seed=0, tied=True):
     return {
         "scores": scores,
         "predictions": scores > 0.3,
-        "targets": targets,
+        "targets": targets.astype(float),
         "labels": np.arange(12) % 5,
     }
 
@@ -69,13 +69,17 @@ def here(given):
 
 
 def run_all(given, **keywords):
-    """Every metric of these arrays, as NumPy."""
+    """Every metric of these arrays, as NumPy; JAX has one program for all that are so weighted."""
     calls = {
         name: lambda given, more, call=call, a=a, b=b: call(given[a], given[b], **more)
         for name, (call, a, b) in CALLS.items()
     }
     found = all_of(calls, here(given), here(keywords))
     return {name: to_numpy(x) for name, x in found.items()}
+
+
+def run_weighted(given, weight, where=True):
+    return run_all(given, sample_weight=weight * 1.0, where=np.broadcast_to(where, (12, 5)))
 
 
 def test_every_metric_is_here():
@@ -119,19 +123,19 @@ def test_weights_of_accuracies():
 
 
 def test_a_weight_is_so_many_copies():
-    given, copies = inputs(), np.array([1, 2, 0, 3, 1, 1, 0, 2, 1, 1, 4, 1])
-    found = run_all(given, sample_weight=copies)
+    given, copies = inputs(), np.array([1, 2, 0, 3, 1, 1, 0, 0, 1, 0, 2, 1])
+    found = run_weighted(given, copies)
     wanted = run_all({name: np.repeat(x, copies, axis=0) for name, x in given.items()})
     for name, value in found.items():
         np.testing.assert_allclose(value, wanted[name], rtol=1e-6, atol=1e-12, err_msg=name)
     # where a whole example is unknown its weight is as good as 0
-    known = run_all(given, sample_weight=np.maximum(copies, 1), where=(copies > 0)[:, None])
+    known = run_weighted(given, np.maximum(copies, 1), where=(copies > 0)[:, None])
     for name, value in known.items():
         np.testing.assert_allclose(value, wanted[name], rtol=1e-6, atol=1e-12, err_msg=name)
 
 
 def test_weights_of_0_alone():
-    for name, value in run_all(inputs(), sample_weight=np.zeros(12)).items():
+    for name, value in run_weighted(inputs(), np.zeros(12)).items():
         if name.startswith(("roc_auc", "class_mean")) and "samples" not in name:
             assert np.isnan(value).all(), name
         else:
@@ -140,9 +144,8 @@ def test_weights_of_0_alone():
 
 def test_a_nan_that_is_known_gives_nan_whatever_its_weight():
     given = inputs()
-    given["targets"] = given["targets"].astype(float)
     given["targets"][3, 1] = math.nan
-    for name, value in run_all(given, sample_weight=(np.arange(12) != 3).astype(float)).items():
+    for name, value in run_weighted(given, np.arange(12) != 3).items():
         if CALLS[name][2] == "targets" and "set_size" not in name:
             assert np.isnan(value[1] if value.ndim else value), name
 
@@ -197,12 +200,12 @@ OF_CELLS = {
 def test_single_cells_may_be_unknown():
     """One label has no positive, one is nowhere known, as one example is."""
     given = inputs()
-    given["targets"] = np.where(np.arange(5) == 2, 0, given["targets"])
+    given["targets"][:, 2] = 0.0
     where = np.random.default_rng(8).random((12, 5)) < 0.7
     where[:, 4], where[5] = False, False
     weights = np.maximum(WEIGHTS, 0.1)
     spoilt = {**given, "scores": np.where(where, given["scores"], math.nan)}
-    found = run_all(spoilt, sample_weight=weights, where=where)
+    found = run_weighted(spoilt, weights, where)
     for name, (reference, kind) in OF_CELLS.items():
         for average in ("macro", "micro", "weighted", "samples", None):
             wanted = of_known(reference, given[kind], given["targets"], where, weights, average)
@@ -280,17 +283,17 @@ def test_wrong_weights_are_named(weight, error, words):
 def test_vmap_is_one_batch_at_a_time():
     import jax
 
-    given, other = here(inputs(0)), here(inputs(1))
-    weight, where = asarray(WEIGHTS), asarray(np.random.default_rng(0).random((12, 5)) < 0.8)
+    drawn, weight = [inputs(0), inputs(1)], asarray(WEIGHTS)
+    where = np.random.default_rng(0).random((12, 5)) < 0.8
 
     def run(given):
         return {
-            name: call(given[a], given[b], sample_weight=weight, where=where)
+            name: call(given[a], given[b], sample_weight=weight, where=asarray(where))
             for name, (call, a, b) in CALLS.items()
         }
 
-    both = jax.tree.map(lambda x, y: jax.numpy.stack([x, y]), given, other)
+    both = jax.tree.map(lambda *x: asarray(np.stack(x)), *drawn)
     mapped = jax.jit(jax.vmap(run))(both)
-    for place, one in enumerate((given, other)):
-        for name, value in jax.jit(run)(one).items():
+    for place, given in enumerate(drawn):
+        for name, value in run_weighted(given, WEIGHTS, where).items():
             np.testing.assert_allclose(mapped[name][place], value, rtol=1e-9, err_msg=name)

@@ -198,13 +198,19 @@ OF_CELLS = {
 
 
 def test_single_cells_may_be_unknown():
-    """One label has no positive, one is nowhere known, as one example is."""
+    """One label has no positive, one is nowhere known, as one example is.
+
+    The lowest scores are -inf: they do not tie with what is not known.
+    """
     given = inputs()
+    low = given["scores"] < 0
+    given["scores"][low] = -9.0
     given["targets"][:, 2] = 0.0
     where = np.random.default_rng(8).random((12, 5)) < 0.7
     where[:, 4], where[5] = False, False
     weights = np.maximum(WEIGHTS, 0.1)
-    spoilt = {**given, "scores": np.where(where, given["scores"], math.nan)}
+    scores = np.where(low, -math.inf, given["scores"])
+    spoilt = {**given, "scores": np.where(where, scores, math.nan)}
     found = run_weighted(spoilt, weights, where)
     for name, (reference, kind) in OF_CELLS.items():
         for average in ("macro", "micro", "weighted", "samples", None):

@@ -110,6 +110,14 @@ def test_nan_and_what_is_no_probability():
         assert_agree(jitted(asarray(p), asarray(hot)), [0.25, math.nan])
 
 
+@pytest.mark.skipif(NAME not in ("torch", "array-api-strict"), reason="one device only")
+def test_the_result_stays_on_the_device():
+    device = xp.Device("device1") if NAME == "array-api-strict" else "meta"
+    p, weight = (xp.zeros(shape, dtype=xp.float32, device=device) for shape in ((4, 5), (4,)))
+    for average in ("macro", None):
+        assert error_of(p, p > 0, average=average, sample_weight=weight).device == p.device
+
+
 @pytest.mark.parametrize(
     ("keywords", "error", "words"),
     [

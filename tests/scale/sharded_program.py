@@ -105,7 +105,6 @@ CHECKS: dict[str, Check] = {
         ("logits", "shares"),
         {"class_weights": "some_0", "where": "where"},
     ),
-    "softmax, distribution alone": (m.softmax_cross_entropy, LABELS, ("logits", "shares"), {}),
     "softmax, by its weights": (
         lambda class_weights, logits, labels: m.softmax_cross_entropy(
             logits, labels, class_weights=class_weights

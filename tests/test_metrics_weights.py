@@ -260,7 +260,7 @@ def test_an_area_of_many_examples_in_float32():
         to_numpy(found["plain"]), sk.roc_auc_score(targets, scores), rtol=1e-6
     )
     wanted = sk.roc_auc_score(targets, scores, sample_weight=weights)
-    np.testing.assert_allclose(to_numpy(found["weighted"]), wanted, rtol=2e-5)
+    np.testing.assert_allclose(to_numpy(found["weighted"]), wanted, rtol=1e-6)
 
 
 @pytest.mark.parametrize(

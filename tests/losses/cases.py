@@ -25,6 +25,7 @@ from tests.support.case import (
     two_logits_and_targets,
 )
 
+
 def binary_cross_entropy_by_cell(logits, pos_weight, label_weights, targets, **keywords):
     """With weights for each cell, which a case holds by position."""
     return ml.binary_cross_entropy(

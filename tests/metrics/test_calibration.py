@@ -7,13 +7,13 @@ import math
 
 import numpy as np
 import pytest
-from backends import NAME, asarray, compiled, to_numpy, xp
-from depth import examples
 from hypothesis import given
 from hypothesis import strategies as st
-from metric_tables import all_of, assert_agree
 
 from mlc_losses import metrics
+from tests.metrics.tables import all_of, assert_agree
+from tests.support.backends import NAME, asarray, compiled, to_numpy, xp
+from tests.support.depth import examples
 
 error_of = metrics.expected_calibration_error
 

@@ -8,10 +8,10 @@ import math
 import numpy as np
 import pytest
 import sklearn.metrics as sk
-from backends import NAME, asarray, to_numpy, xp
-from metric_tables import OF_SCORES, OF_SETS, all_of, assert_agree, example
 
 from mlc_losses import metrics
+from tests.metrics.tables import OF_SCORES, OF_SETS, all_of, assert_agree, example
+from tests.support.backends import NAME, asarray, to_numpy, xp
 
 WEIGHTS = np.array([0.5, 2.0, 1.0, 0.0, 0.25, 3.0, 1.0, 0.1, 0.4, 1.5, 0.0, 0.7])
 

@@ -7,9 +7,9 @@ import warnings
 
 import numpy as np
 import sklearn.metrics as sk
-from backends import NAME, to_numpy
 
 from mlc_losses import metrics
+from tests.support.backends import NAME, to_numpy
 
 AVERAGES = ["macro", "micro", "weighted", "samples", None]
 

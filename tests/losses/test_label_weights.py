@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from backends import HAS_GRADIENTS, asarray, compiled, gradient, to_numpy, xp
 
 import mlc_losses as ml
+from tests.support.backends import HAS_GRADIENTS, asarray, compiled, gradient, to_numpy, xp
 
 RNG = np.random.default_rng(0)
 LOGITS, TARGETS = RNG.normal(size=(2, 3, 4)) * 3, RNG.random((2, 3, 4))

@@ -10,9 +10,9 @@ import pytest
 import sklearn.metrics as sk
 from hypothesis import given
 from hypothesis import strategies as st
-from metric_tables import OF_SCORES, OF_SETS, all_of, assert_agree, example, top
 
 from mlc_losses import metrics
+from tests.metrics.tables import OF_SCORES, OF_SETS, all_of, assert_agree, example, top
 from tests.support.backends import NAME, asarray, compiled, to_numpy, xp
 from tests.support.depth import examples
 

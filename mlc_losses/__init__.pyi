@@ -1,14 +1,23 @@
 from . import metrics as metrics
-from .decide import (
+from .decide.conformal import (
+    conformal_threshold as conformal_threshold,
+)
+from .decide.expected_f import (
+    predict_expected_f as predict_expected_f,
+)
+from .decide.sets import (
     predict_average_k as predict_average_k,
 )
-from .decide import (
+from .decide.sets import (
     predict_threshold as predict_threshold,
 )
-from .decide import (
+from .decide.sets import (
     predict_top_k as predict_top_k,
 )
-from .decide import (
+from .decide.temperature import (
+    fit_temperature as fit_temperature,
+)
+from .decide.thresholds import (
     tune_thresholds as tune_thresholds,
 )
 from .losses.average_k import (

@@ -36,7 +36,13 @@ FAMILIES = {
 }
 TOOLS = {
     "Targets": ("targets",),
-    "Decisions": ("decide",),
+    "Decisions": (
+        "decide.sets",
+        "decide.expected_f",
+        "decide.thresholds",
+        "decide.conformal",
+        "decide.temperature",
+    ),
     "Perturbed top-k": ("perturbed.operator",),
     "Many labels, several devices": (
         "scale.linear",

@@ -203,8 +203,8 @@ def checked_float(
     return value
 
 
-def positive_integer(name: str, value: Any, high: int | None = None) -> int:
-    """A static count such as `k`, at least 1 and at most `high`."""
+def positive_integer(name: str, value: Any, high: int | None = None, *, low: int = 1) -> int:
+    """A static count such as `k`, at least `low` and at most `high`."""
     try:
         count = operator.index(value)
     except TypeError:
@@ -215,10 +215,10 @@ def positive_integer(name: str, value: Any, high: int | None = None) -> int:
                 "it with functools.partial"
             ) from None
         raise TypeError(f"{name} must be an integer, got {value!r}") from None
-    if high is not None and high < 1:
+    if high is not None and high < low:
         raise ValueError(f"{name} is {count}, but there are too few labels for any {name}")
-    if count < 1 or (high is not None and count > high):
-        limits = "at least 1" if high is None else f"in 1..{high}"
+    if count < low or (high is not None and count > high):
+        limits = f"at least {low}" if high is None else f"in {low}..{high}"
         raise ValueError(f"{name} must be {limits}, got {count}")
     return count
 

@@ -11,7 +11,7 @@ from mlc_losses._array.labels import label_count, label_sum, looked_up
 from mlc_losses._array.namespace import Array, device_of, shape_of
 from mlc_losses._array.ops import entries_at
 from mlc_losses._array.ranks import ranking
-from mlc_losses.decide import predict_top_k
+from mlc_losses.decide.sets import predict_top_k
 from mlc_losses.metrics._averages import ratio
 from mlc_losses.metrics._ranks import (
     Scored,

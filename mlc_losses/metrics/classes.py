@@ -26,7 +26,7 @@ from mlc_losses._array.namespace import (
     shape_of,
 )
 from mlc_losses._array.ranks import group_sums
-from mlc_losses.decide import predict_average_k, predict_top_k
+from mlc_losses.decide.sets import predict_average_k, predict_top_k
 from mlc_losses.metrics._averages import checked_sample_weight, mean
 
 

@@ -14,7 +14,7 @@ from mlc_losses._array.arguments import (
 from mlc_losses._array.labels import label_sum
 from mlc_losses._array.namespace import Array, accept_numpy, as_compute_float, namespace, shape_of
 from mlc_losses._array.value_checks import check_at_least_0
-from mlc_losses.decide import predict_top_k
+from mlc_losses.decide.sets import predict_top_k
 from mlc_losses.metrics._ranks import checked_scores, mean_of_examples
 
 

@@ -10,7 +10,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mlc_losses import predict_average_k, predict_threshold, predict_top_k, tune_thresholds
+from mlc_losses import (
+    conformal_threshold,
+    fit_temperature,
+    predict_average_k,
+    predict_expected_f,
+    predict_threshold,
+    predict_top_k,
+    tune_thresholds,
+)
 from tests.support.backends import NAME, asarray, to_numpy, xp
 from tests.support.depth import examples
 
@@ -178,6 +186,27 @@ S, Y = np.zeros((2, 3)), np.zeros((2, 3), dtype=int)
         (lambda s, y: predict_threshold(s, NAN), ValueError, "threshold"),
         (lambda s, y: predict_threshold(s[0, 0, ...]), ValueError, "scores must have a label axis"),
         (lambda s, y: predict_average_k(s, s[0, :]), ValueError, r"one number, got shape \(3,\)"),
+        (
+            lambda s, y: predict_threshold(s, at_least=4),
+            ValueError,
+            r"at_least must be in 0\.\.3, got 4",
+        ),
+        (
+            lambda s, y: predict_average_k(s, 0.0, at_least=0.5),
+            TypeError,
+            "at_least must be an int",
+        ),
+        (
+            lambda s, y: tune_thresholds(s, y, sample_weight=s[:, 0] - 1),
+            ValueError,
+            r"sample_weight must be finite and at least 0, got -1 at index \(0,\)",
+        ),
+        (
+            lambda s, y: tune_thresholds(s, y, sample_weight=s[0, :]),
+            ValueError,
+            r"batch shape \(2,",
+        ),
+        (lambda s, y: tune_thresholds(s, y, sample_weight=2.0), TypeError, "sample_weight must be"),
         (lambda s, y: predict_top_k(s, 0), ValueError, r"k must be in 1\.\.3, got 0"),
         (lambda s, y: predict_top_k(s, 4), ValueError, r"k must be in 1\.\.3, got 4"),
         (lambda s, y: predict_top_k(s, 1.5), TypeError, "k must be an integer"),
@@ -215,10 +244,43 @@ def test_thresholds_of_the_known_cells(average):
     assert missing.tolist() == ([False, True, False] if average == "macro" else True)
 
 
+@few
+@given(TIED, MARKS, st.sampled_from(["f1", "accuracy"]), st.sampled_from(["macro", "micro"]))
+def test_a_weight_is_as_many_rows(scores, relevant, metric, average):
+    times = np.array([2, 0, 1, 3])
+    tuned = functools.partial(tune_thresholds, metric=metric, average=average)
+    got = tuned(asarray(scores), asarray(relevant), sample_weight=asarray(times, "float32"))
+    rows = np.repeat(np.arange(4), times)
+    expected = tuned(asarray(scores[rows]), asarray(relevant[rows]))
+    np.testing.assert_array_equal(to_numpy(got), to_numpy(expected))
+    known = relevant[::-1]
+    got = tuned(asarray(scores), asarray(relevant), where=asarray(known),
+                sample_weight=asarray(times))  # fmt: skip
+    expected = tuned(asarray(scores[rows]), asarray(relevant[rows]), where=asarray(known[rows]))
+    np.testing.assert_array_equal(to_numpy(got), to_numpy(expected))
+
+
+@few
+@given(TIED | ODD, st.integers(0, 5), st.sampled_from([-INF, -0.5, 0.5, INF]))
+def test_so_many_are_always_in(scores, count, threshold):
+    for predict, plain in (
+        (predict_threshold, scores > threshold),
+        (predict_average_k, scores >= threshold),
+    ):
+        got = to_numpy(predict(asarray(scores), threshold, at_least=count))
+        best = np.array([brute_top_k(row, count) for row in scores])
+        np.testing.assert_array_equal(got, plain | best)
+
+
 CALLS = {
     "threshold": lambda s, y: predict_threshold(s, s[0, :]),
     "top_k": lambda s, y: predict_top_k(s, 2),
     "average_k": lambda s, y: predict_average_k(s, s[0, 0]),
+    "at_least": lambda s, y: predict_threshold(s, 9.0, at_least=2),
+    "expected_f": lambda s, y: predict_expected_f(s),
+    "conformal": lambda s, y: conformal_threshold(s, y, recall=0.5),
+    "temperature": lambda s, y: xp.astype(fit_temperature(s, y), xp.float32),
+    "tune_weighted": lambda s, y: tune_thresholds(s, y, sample_weight=xp.abs(s[:, 0])),
     "tune_f1": lambda s, y: tune_thresholds(s, y),
     "tune_accuracy": lambda s, y: tune_thresholds(s, y, metric="accuracy", average="micro"),
 }

@@ -62,8 +62,8 @@ def test_the_values_of_one_example():
 
 
 @pytest.mark.skipif(NAME != "numpy", reason="the numbers are the host's")
-@pytest.mark.parametrize("largest", [1, 2, 5, 37, 1000, 4000, 100_000, 1_000_000])
-@pytest.mark.parametrize(("double", "tolerance"), [(True, 1e-9), (False, 1e-6)])
+@pytest.mark.parametrize("largest", [1, 5, 64, 70, 1000, 4000, 100_000])
+@pytest.mark.parametrize(("double", "tolerance"), [(True, 1e-10), (False, 1e-7)])
 def test_the_sum_of_exponentials_at_every_size(largest, double, tolerance):
     """It bounds the relative error of each expectation, whatever the probabilities."""
     nodes, weights = exponential_sum(float(largest), double)
@@ -101,18 +101,16 @@ def test_of_equal_expectations_the_smallest_set_and_of_ties_the_lower_ids(dtype)
     rows = [
         # 5 / 6 with one label and with two
         [0.0, INF, -INF],
-        # one label more of two that are equal
-        [-1.0, 1.0, -1.0],
         [1.0, 1.0, 1.0],
         # certain: nothing else
         [INF, -INF, INF],
         [-INF, -INF, -INF],
     ]
-    expected = [[0, 1, 0], [1, 1, 0], [1, 1, 1], [1, 0, 1], [0, 0, 0]]
-    value = expected_f(1 / (1 + np.exp([-1.0, 1.0, 1.0])))
-    assert value[2] > max(value[1], value[3])
+    expected = [[0, 1, 0], [1, 1, 1], [1, 0, 1], [0, 0, 0]]
     got = to_numpy(ml.predict_expected_f(asarray(rows, dtype)))
     np.testing.assert_array_equal(got, np.array(expected, dtype=bool))
+    got = to_numpy(ml.predict_expected_f(asarray([[1.0, 2.0, 1.0, 1.0]], dtype), max_labels=3))
+    np.testing.assert_array_equal(got, [[True, True, True, False]])
 
 
 def test_the_empty_set_where_it_counts():

@@ -66,9 +66,10 @@ def _best_temperature(logits: Any, targets: Any) -> Any:
 
     def derivatives(inverse: Any) -> tuple[Any, Any]:
         """First and second, by `1 / T`."""
-        p = sigmoid(inverse * logits)
-        first = xp.sum(label_sum((p - targets) * logits))
-        return first, xp.sum(label_sum(p * (1.0 - p) * logits * logits))
+        p, rest = sigmoid(inverse * logits), sigmoid(-inverse * logits)
+        # not p - targets, which rounds to 0 while there is still something to gain
+        first = xp.sum(label_sum(((1.0 - targets) * p - targets * rest) * logits))
+        return first, xp.sum(label_sum(p * rest * logits * logits))
 
     one = xp.ones_like(xp.sum(logits))
     rounding = 8.0 * float(xp.finfo(logits.dtype).eps)
@@ -90,6 +91,8 @@ def _best_temperature(logits: Any, targets: Any) -> Any:
     inverse, *_ = repeat(step, start, _STEPS)
     at_ends = [derivatives(end * one)[0] for end in (lowest, highest)]
     flat = (at_ends[0] == 0) & (at_ends[1] == 0)
-    inverse = xp.where(at_ends[1] < 0, highest, xp.where(at_ends[0] > 0, lowest, inverse))
+    inverse = xp.where(at_ends[0] > 0, lowest, inverse)
+    # 0 if all terms are too small for the dtype
+    inverse = xp.where(at_ends[1] <= 0, highest, inverse)
     temperature = xp.where(flat, 1.0, 1.0 / inverse)
     return xp.where(xp.isnan(at_ends[0]), math.nan, temperature)

@@ -178,6 +178,9 @@ OTHERS = [
     _plain("predict_threshold", ml.predict_threshold, (SCORES,)),
     _plain("predict_top_k", lambda s: ml.predict_top_k(s, 3), (SCORES,)),
     _plain("predict_average_k", lambda s: ml.predict_average_k(s, 0.3), (SCORES,)),
+    _plain("predict_expected_f", ml.predict_expected_f, (SCORES,)),
+    _plain("conformal_threshold", partial(ml.conformal_threshold, recall=0.5), _scored),
+    _plain("fit_temperature", ml.fit_temperature, _scored),
     _plain("tune_thresholds", ml.tune_thresholds, _scored),
     _plain("tune_thresholds-micro", partial(ml.tune_thresholds, average="micro"), _scored),
     *[

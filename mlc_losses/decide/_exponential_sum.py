@@ -15,10 +15,10 @@ _POINTS = 400
 def exponential_sum(largest: float, double: bool) -> tuple[np.ndarray, np.ndarray]:
     """`(nodes, weights)` with `1 / a = Σ weights e^(-nodes a)` for each a in `1..largest`.
 
-    To 1e-10 of itself, or 1e-7 if not `double` (1e-8 beyond 100,000 of `largest`). The nodes are spaced evenly in their logarithm, the
-    weights are those of least squares in the relative error. Their number grows like the logarithm
-    of `largest`, as that of the best nodes does (Braess, Hackbusch 2005), of which there would be a
-    fifth fewer.
+    To 1e-10 of itself, or 1e-7 if not `double`; to 1e-8 where `largest` is beyond 100,000. The
+    nodes are spaced evenly in their logarithm, the weights are those of least squares in the
+    relative error. Their number grows like the logarithm of `largest`, as that of the best nodes
+    does (Braess, Hackbusch 2005).
     """
     # closer nodes would have large weights of both signs
     spread = math.log(max(largest, 64.0))

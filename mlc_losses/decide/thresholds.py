@@ -83,7 +83,7 @@ def tune_thresholds(
         scores, relevant = xp.where(where, scores, -math.inf), relevant & where
     if weight is not None:
         weight = xp.where(where, weight, 0.0)
-    arrays = (scores, relevant, weight)
+    arrays: tuple[Any, ...] = (scores, relevant, weight)
     if all_labels:
         arrays = tuple(x if x is None else xp.reshape(x, (1, -1)) for x in arrays)
     else:
@@ -116,9 +116,10 @@ def _best_cuts(xp: Any, scores: Any, relevant: Any, weight: Any, score_of: Any) 
         predicted = _from_nothing(xp, entries_at(weight, order))
     hits = _from_nothing(xp, entries_at(xp.where(relevant, weight, 0), order))
     possible = (upper > lower) | (places == 0)
+    value = score_of(xp, hits, predicted)
     # below the value of every cut
-    never = -1 - predicted[:, -1:]
-    value = xp.where(possible, score_of(xp, hits, predicted), never)
+    never = xp.astype(-1 - predicted[:, -1:], value.dtype)
+    value = xp.where(possible, value, never)
     # the first of equal maxima, so the fewest predictions
     best = xp.argmax(value, axis=-1)[:, None]
     lower, upper = (entries_at(x, best) for x in (lower, upper))

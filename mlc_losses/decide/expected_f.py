@@ -114,6 +114,7 @@ def predict_expected_f(
         return as_dtype(xp, x, logits.dtype)
 
     sizes = xp.arange(1, max_labels + 1, dtype=logits.dtype, device=device_of(logits))
+    sizes = xp.reshape(sizes, (1,) * (logits.ndim - 1) + (-1,))
     # Van Rijsbergen's weight of precision, by itself as a float where beta is one
     precision = number(1.0 / (1.0 + beta * beta))
     double = xp.finfo(logits.dtype).bits == 64
@@ -161,7 +162,7 @@ def _expected_f(xp: Any, p: Any, precision: Any, sizes: Any, nodes: Any, weights
 
     u_q = e^(-x_q (1 - π)). All is positive but for a few small weights, so nothing cancels.
     """
-    most = shape_of(sizes)[0]
+    most = shape_of(sizes)[-1]
     exponents = nodes * (1.0 - precision)
     # the terms of a smaller u are nothing beside the others
     lowest = float(xp.finfo(p.dtype).eps)

@@ -88,7 +88,7 @@ def tune_thresholds(
         arrays = tuple(x if x is None else xp.reshape(x, (1, -1)) for x in arrays)
     else:
         arrays = tuple(x if x is None else xp.matrix_transpose(x) for x in arrays)
-    cuts = _best_cuts(xp, *arrays, score_of)
+    cuts = _best_cuts(xp, score_of, *arrays)
     return cuts[0] if all_labels else cuts
 
 
@@ -101,7 +101,7 @@ def _cell_weights(xp: Any, weights: Any, scores: Any) -> Any:
     return xp.broadcast_to(weights[:, None], shape_of(scores))
 
 
-def _best_cuts(xp: Any, scores: Any, relevant: Any, weight: Any, score_of: Any) -> Any:
+def _best_cuts(xp: Any, score_of: Any, scores: Any, relevant: Any, weight: Any) -> Any:
     """For each row of scores `[R, n]` the threshold of its best cut, `[R]`."""
     order = xp.argsort(scores, axis=-1, descending=True, stable=True)
     falling = entries_at(scores, order)

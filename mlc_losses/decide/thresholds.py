@@ -6,7 +6,6 @@ import math
 from typing import Any
 
 from mlc_losses._array.arguments import (
-    check_at_least_0,
     check_matrix,
     checked_labels,
     checked_option,
@@ -22,6 +21,7 @@ from mlc_losses._array.namespace import (
     shape_of,
 )
 from mlc_losses._array.ops import entries_at, relevant_and_missing
+from mlc_losses._array.value_checks import check_at_least_0
 
 
 def tune_thresholds(

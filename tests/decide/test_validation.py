@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 
 import numpy as np
-import oracles_decide as oracle
 import pytest
-from backends import NAME, asarray, compiled, to_numpy, xp
 
 import mlc_losses as ml
+from tests.decide import oracles as oracle
+from tests.support.backends import NAME, asarray, compiled, to_numpy, xp
 
 INF, NAN = math.inf, math.nan
 # the data of the values below

@@ -7,11 +7,11 @@ from functools import partial
 
 import numpy as np
 import pytest
-from backends import NAME, asarray, compiled, to_numpy, xp
-from oracles_decide import expected_f, expected_f_by_sets
 
 import mlc_losses as ml
 from mlc_losses.decide._exponential_sum import exponential_sum
+from tests.decide.oracles import expected_f, expected_f_by_sets
+from tests.support.backends import NAME, asarray, compiled, to_numpy, xp
 
 INF, NAN = math.inf, math.nan
 P = np.array([0.9, 0.55, 0.4, 0.15, 0.05])

@@ -35,7 +35,12 @@ def is_jax_array(x: Any) -> bool:
 
 
 def is_torch_array(x: Any) -> bool:
-    return _is_of(x, is_torch_namespace, array_api_compat.is_torch_array)
+    return _is_of(x, is_torch_namespace, looks_like_tensor)
+
+
+def looks_like_tensor(x: Any) -> bool:
+    """By its type alone: PyTorch's compiler can follow that, and a fake tensor is one too."""
+    return type(x).__module__.partition(".")[0] == "torch" and hasattr(x, "untyped_storage")
 
 
 def is_numpy_array(x: Any) -> bool:

@@ -15,6 +15,7 @@ from mlc_losses._array.backend import (
     is_jax_namespace,
     is_numpy_array,
     is_torch_array,
+    looks_like_tensor,
 )
 
 
@@ -67,14 +68,13 @@ def _asked_namespace(arrays: dict[str, Any]) -> Any:
     if not given:
         name, x = next(iter(arrays.items()))
         raise TypeError(not_an_array(name, x))
-    # array-api-compat's own question makes PyTorch's compiler warn
-    if all(
-        type(x).__module__.partition(".")[0] == "torch" and hasattr(x, "untyped_storage")
-        for x in given.values()
-    ):
+    if all(looks_like_tensor(x) for x in given.values()):
+        import torch
         from array_api_compat import torch as xp
 
-        NAMESPACES.update((type(x), xp) for x in given.values())
+        # what the compiler reads must not change while it reads: it would compile once more
+        if not torch.compiler.is_compiling():
+            NAMESPACES.update((type(x), xp) for x in given.values())
         return xp
     for name, x in given.items():
         if not is_array_api_obj(x):

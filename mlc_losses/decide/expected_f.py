@@ -11,6 +11,7 @@ from mlc_losses._array.arguments import (
     checked_where,
     positive_integer,
 )
+from mlc_losses._array.host import constant
 from mlc_losses._array.labels import label_sum, labels_together
 from mlc_losses._array.loops import one_program, scan
 from mlc_losses._array.namespace import (
@@ -110,7 +111,7 @@ def predict_expected_f(
 
     def number(x: Any) -> Any:
         if is_number(x):
-            return xp.asarray(x, dtype=logits.dtype, device=device_of(logits))
+            return xp.full((), x, dtype=logits.dtype, device=device_of(logits))
         return as_dtype(xp, x, logits.dtype)
 
     sizes = xp.arange(1, max_labels + 1, dtype=logits.dtype, device=device_of(logits))
@@ -119,7 +120,7 @@ def predict_expected_f(
     precision = number(1.0 / (1.0 + beta * beta))
     double = xp.finfo(logits.dtype).bits == 64
     nodes, weights = (
-        xp.asarray(x, dtype=logits.dtype, device=device_of(logits))
+        as_dtype(xp, constant(x, logits), logits.dtype)
         for x in exponential_sum(float(width), double)
     )
     return _best_sets(logits, known, number(scale), precision, number(empty), sizes, nodes, weights)

@@ -130,6 +130,24 @@ def test_by_inductor(name: str) -> None:
 
 
 @only_torch
+def test_first_compilation_of_a_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No tensor has been seen yet: that must not be noted while the compiler reads."""
+    import torch
+    from torch._dynamo.testing import CompileCounter
+
+    from mlc_losses._array import backend
+
+    monkeypatch.delitem(backend.NAMESPACES, torch.Tensor, raising=False)
+    subject = next(s for s in LOSSES if s.id.startswith("zlpr-hard"))
+    counter = CompileCounter()
+    torch._dynamo.reset()
+    program = torch.compile(total(subject), fullgraph=True, backend=counter)
+    for _ in range(3):
+        program(*subject.here())
+    assert counter.frame_count == 1
+
+
+@only_torch
 @over(LOSSES, ("pairwise_hinge",))
 def test_one_program_for_all_batch_sizes(subject: Subject) -> None:
     import torch

@@ -136,12 +136,26 @@ def examples(session: nox.Session) -> None:
     """Every example end to end at reduced size, its tests, and the notebooks."""
     session.install(*group("torch-cpu"))
     session.install("-e", ".[examples]", *group("tests"), *group("notebooks"))
-    chosen = [*WORKERS, "tests/examples", "tests/site/test_pages.py"]
+    # those of `recipes` need libraries of their own
+    chosen = [*WORKERS, "tests/examples", "--ignore=tests/examples/recipes"]
+    chosen += ["tests/site/test_pages.py"]
     pytest(session, "jax", *chosen, *session.posargs, NOTEBOOKS="required")
     session.run("python", "-m", "examples.train", "--epochs", "2")
     session.run("python", "-m", "examples.numpy_check")
     session.run("python", "-m", "examples.optax_loop", "--epochs", "2")
     session.run("python", "-m", "examples.torch_loop", "--epochs", "2")
+
+
+@nox.session(python="3.11", default=False)
+def recipes(session: nox.Session) -> None:
+    """The programs for other libraries, and the adapters: beside the same numbers by NumPy."""
+    session.install(*group("torch-cpu"))
+    session.install("-e", ".[jax]", *group("tests"), *group("recipes"))
+    session.run("pytest", "--doctest-modules", "mlc_losses/adapters", env={"KERAS_BACKEND": "jax"})
+    for backend in ("jax", "torch"):
+        session.run("pytest", "tests/adapters", env={"ARRAY_BACKEND": backend, **ONE_THREAD})
+    programs = ["tests/examples/recipes", "--durations=10", *session.posargs]
+    session.run("pytest", *programs, env={"ARRAY_BACKEND": "numpy", **ONE_THREAD})
 
 
 # style, docstrings, packaging ---------------------------------------------------------------------
@@ -160,8 +174,8 @@ def lint(session: nox.Session) -> None:
 def doctests(session: nox.Session) -> None:
     """The examples in the docstrings."""
     session.install("-e", ".", *group("tests"))
-    # scale/ needs JAX; its examples are run by the tests on JAX
-    ignored = [*NO_DOCTESTS, "--ignore=mlc_losses/scale"]
+    # scale/ needs JAX; its examples are run by the tests on JAX. adapters/ is run by `recipes`
+    ignored = [*NO_DOCTESTS, "--ignore=mlc_losses/scale", "--ignore=mlc_losses/adapters"]
     session.run("pytest", "--doctest-modules", "mlc_losses", *ignored, *session.posargs)
 
 
@@ -199,7 +213,8 @@ def docs(session: nox.Session) -> None:
     env = site_tools(session)
     pages = ["README.md", *map(str, sorted(Path("docs").glob("**/*.md")))]
     session.run("python", "-m", "pytest", "-p", "docs.site.page_blocks", *pages)
-    session.run("pytest", "--doctest-modules", "mlc_losses", *NO_DOCTESTS)
+    ignored = [*NO_DOCTESTS, "--ignore=mlc_losses/adapters"]
+    session.run("pytest", "--doctest-modules", "mlc_losses", *ignored)
     session.run("mkdocs", "build", "--strict", env=env)
     session.run("pytest", "docs/site", "--durations=10", *session.posargs)
 

@@ -1,0 +1,47 @@
+"""The recipes for PyTorch: their loss and their first step, beside NumPy."""
+
+from __future__ import annotations
+
+import by_hand
+import numpy as np
+import pytest
+
+
+def weights_after_one_step(module, rows, batch_size: int, accumulate: int) -> dict[str, np.ndarray]:
+    plain = {"optim": "sgd", "lr_scheduler_type": "constant", "max_grad_norm": 0.0}
+    settings = plain | {"max_steps": 1, "learning_rate": 0.1}
+    trainer = module.train(rows, batch_size=batch_size, accumulate=accumulate, **settings)
+    return {name: value.numpy() for name, value in trainer.model.state_dict().items()}
+
+
+@pytest.mark.slow("transformers alone takes seconds to import")
+def test_hf_trainer(recipe) -> None:
+    module = recipe("hf_trainer", "transformers", "accelerate")
+    import torch
+
+    rows = module.load()[0][:16]
+    assert any((row["labels"] == -100).any() for row in rows)
+    whole = weights_after_one_step(module, rows, batch_size=16, accumulate=1)
+    parts = weights_after_one_step(module, rows, batch_size=4, accumulate=4)
+    for name, value in whole.items():
+        np.testing.assert_allclose(parts[name], value, atol=2e-6, err_msg=name)
+
+    labels = torch.stack([row["labels"] for row in rows])
+    model = module.network(labels.shape[1]).eval()
+    with torch.no_grad():
+        outputs = model(torch.stack([row["input_ids"] for row in rows]))
+    y, known = labels.numpy(), labels.numpy() >= 0
+    s = outputs.logits.numpy()
+    # a mean over known labels, times L
+    scale = y.shape[1] / known.sum()
+    own = by_hand.zlpr(s, y, known).sum() * scale
+    np.testing.assert_allclose(module.trainer_loss(outputs, labels).item(), own, rtol=1e-5)
+    step = 0.1 * by_hand.zlpr_gradient(s, y, known).sum(axis=0) * scale
+    bias = model.classifier.bias.detach().numpy()
+    np.testing.assert_allclose(whole["classifier.bias"], bias - step, atol=1e-6)
+
+    # with every label known it is the mean over examples
+    labels = labels.clamp(min=0)
+    own = by_hand.zlpr(s, labels.numpy()).mean()
+    found = module.trainer_loss(outputs, labels, num_items_in_batch=labels.numel())
+    np.testing.assert_allclose(found.item(), own, rtol=1e-5)

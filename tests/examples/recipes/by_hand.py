@@ -23,7 +23,6 @@ def zlpr_gradient(s: np.ndarray, y: np.ndarray, known: np.ndarray | None = None)
 def zlpr_curvature(s: np.ndarray, y: np.ndarray) -> np.ndarray:
     """The diagonal of the Hessian."""
     up, down = _sides(s, y, None)
-    # hard targets: a label is on one side only
     return sum(_shares(side) * (1 - _shares(side)) for side in (up, down))
 
 

@@ -45,3 +45,37 @@ def test_hf_trainer(recipe) -> None:
     own = by_hand.zlpr(s, labels.numpy()).mean()
     found = module.trainer_loss(outputs, labels, num_items_in_batch=labels.numel())
     np.testing.assert_allclose(found.item(), own, rtol=1e-5)
+
+
+def sgd(parameters):
+    import torch
+
+    return torch.optim.SGD(parameters, lr=0.5)
+
+
+@pytest.mark.slow("starts two processes")
+def test_lightning_ddp(recipe) -> None:
+    """One update of two processes is that of one process, and of NumPy."""
+    module = recipe("lightning_ddp", "lightning")
+    import torch
+
+    x, y, *_ = map(torch.from_numpy, module.digit_sets.load(num_train=64))
+    rows = module.TensorDataset(x, y)
+    one_step = {"epochs": 1, "make_optimizer": sgd, "strategy": "ddp_spawn"}
+    found, loss = module.train(rows, processes=2, batch_size=32, **one_step)
+    single, loss_single = module.train(rows, processes=1, batch_size=64, **one_step)
+    for name, weights in single.state_dict().items():
+        torch.testing.assert_close(found.state_dict()[name], weights, atol=2e-6, rtol=0)
+
+    torch.manual_seed(0)
+    start = module.Classifier(x.shape[1], y.shape[1], sgd)
+    s, y = start.network(x).detach().double().numpy(), y.numpy()
+    p = by_hand.sigmoid(s)
+    total = (p + y).sum(axis=0)
+    f1 = 2 * (p * y).sum(axis=0) / total
+    own = by_hand.zlpr(s, y).mean() + (1 - f1).mean()
+    np.testing.assert_allclose([loss, loss_single], own, rtol=1e-5)
+    by_f1 = -(2 * y - f1) / total * p * (1 - p) / y.shape[1]
+    step = 0.5 * (by_hand.zlpr_gradient(s, y) / len(y) + by_f1).sum(axis=0)
+    bias = start.last.bias.detach().numpy()
+    np.testing.assert_allclose(found.last.bias.detach().numpy(), bias - step, atol=2e-6)

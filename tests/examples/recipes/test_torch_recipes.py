@@ -79,3 +79,46 @@ def test_lightning_ddp(recipe) -> None:
     step = 0.5 * (by_hand.zlpr_gradient(s, y) / len(y) + by_f1).sum(axis=0)
     bias = start.last.bias.detach().numpy()
     np.testing.assert_allclose(found.last.bias.detach().numpy(), bias - step, atol=2e-6)
+
+
+@pytest.mark.slow("sentence-transformers alone takes seconds to import")
+def test_text_encoder(recipe) -> None:
+    module = recipe("text_encoder", "sentence_transformers", "datasets", "accelerate")
+    import torch
+
+    texts, targets = module.manual_topics.load()
+    texts, targets = texts[:40], targets[:40]
+    targets[:, 0] = np.arange(40) == 0  # a topic of one text, which has no other
+    targets[0, 1:] = 0
+    model = module.encoder(texts)
+    z = model.encode(texts).astype(np.float64)
+    values = by_hand.mulsupcon(z, targets, 0.1)
+    assert (values == 0).any() and (values > 0).sum() > 20
+    own = values[values > 0].mean()
+    columns = [model.preprocess(texts) if hasattr(model, "preprocess") else model.tokenize(texts)]
+    found = module.MulSupCon(model)(columns, torch.from_numpy(targets))
+    np.testing.assert_allclose(found.item(), own, rtol=1e-5)
+
+    plain = {"optim": "sgd", "lr_scheduler_type": "constant", "max_grad_norm": 0.0}
+    trained = module.train(
+        texts,
+        targets,
+        max_steps=1,
+        learning_rate=1e-3,
+        per_device_train_batch_size=40,
+        **plain,
+    )
+    found.backward()
+    (start,), (weights,) = model.parameters(), trained.parameters()
+    np.testing.assert_allclose(weights.detach(), (start - 1e-3 * start.grad).detach(), atol=1e-6)
+    # the derivative along the step, by central differences of the values by hand
+    size, direction = 1e-4, start.grad / start.grad.norm()
+    ends = []
+    for sign in (1, -1):
+        with torch.no_grad():
+            start += sign * size * direction
+            moved = by_hand.mulsupcon(model.encode(texts).astype(np.float64), targets, 0.1)
+            ends.append(moved[values > 0].mean())
+            start -= sign * size * direction
+    along = (ends[0] - ends[1]) / (2 * size)
+    np.testing.assert_allclose(along, start.grad.norm().item(), rtol=0.02)

@@ -67,3 +67,45 @@ def test_metrics_over_batches(recipe) -> None:
     assert found.keys() == own.keys()
     for name, value in own.items():
         np.testing.assert_allclose(found[name], value, rtol=1e-5, err_msg=name)
+
+
+def test_precision_guarantee(recipe) -> None:
+    module = recipe("precision_guarantee", "torch", "mapie")
+    import scipy.stats
+
+    x, y, *_ = module.digit_sets.load(num_train=300)
+    predict = module.probabilities(x, y, 150)
+    p, relevant = predict(x), y > 0
+
+    def recall(threshold: float) -> float:
+        return ((p >= threshold) & relevant).sum(axis=1) / relevant.sum(axis=1)
+
+    found = float(module.conformal_threshold(p, y, recall=0.8))
+    candidates = [t for t in np.unique(p) if (1 - recall(t)).sum() + 1 <= 0.2 * 301 + 1e-9]
+    assert found == max(candidates)
+    sets = module.predict_average_k(p, found)
+    np.testing.assert_allclose(module.mean_recall(sets, y), recall(found).mean())
+
+    controller = module.precision_controller(predict, x, y, 0.7)
+    chosen = controller.best_predict_param.item()
+    sets = controller.predict(x)[..., 0]
+    np.testing.assert_array_equal(sets, p > chosen)
+    right = (sets & relevant).sum(axis=1)
+    own = np.divide(right, sets.sum(axis=1), out=np.zeros(len(x)), where=sets.any(axis=1))
+    np.testing.assert_allclose(module.mean_precision(sets, y), own.mean())
+    risk = controller.r_hat[np.flatnonzero(chosen == module.CUTS)[0]]
+    np.testing.assert_allclose(1 - risk, own.mean())
+    # the cut passes the test of Hoeffding and Bentkus, at a confidence shared by all 100 cuts
+    r = min(risk, 0.3)
+    hoeffding = np.exp(-300 * (r * np.log(r / 0.3) + (1 - r) * np.log((1 - r) / 0.7)))
+    bentkus = np.e * scipy.stats.binom.cdf(np.ceil(300 * risk), 300, 0.3)
+    assert min(hoeffding, bentkus) <= 0.1 / len(module.CUTS)
+
+
+def test_training_before_guarantees(recipe) -> None:
+    module = recipe("precision_guarantee", "torch", "mapie")
+    x, y, *_ = module.digit_sets.load(num_train=50)
+    start, trained = module.probabilities(x, y, 0)(x), module.probabilities(x, y, 40)(x)
+    logit = [np.log(p.astype(float) / (1 - p)) for p in (start, trained)]
+    before, after = (by_hand.cross_entropy(s, y).mean() for s in logit)
+    assert after < before / 2

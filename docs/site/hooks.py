@@ -32,6 +32,7 @@ from docs.site import (  # noqa: E402
     kept,
     math_font,
     notebook_pages,
+    programs,
     support,
     verdicts,
 )
@@ -72,7 +73,7 @@ def on_page_markdown(markdown: str, page: Page, **_: Any) -> str:
     for mark, table in TABLES.items():
         if mark in markdown:
             markdown = markdown.replace(mark, table())
-    return verdicts.beside_claims(markdown)
+    return verdicts.beside_claims(programs.unfolded(markdown))
 
 
 def on_post_build(config: MkDocsConfig) -> None:

@@ -149,5 +149,16 @@ axes.legend(frameon=False)
 plt.show()
 
 # %% [markdown]
+# ## The same number from NumPy
+#
+# One implementation serves all libraries, so you can check a value on NumPy.
+
+# %%
+jax_mean = float(zlpr(scores["zlpr"], y_test).mean())
+numpy_mean = zlpr(np.asarray(scores["zlpr"]), np.asarray(y_test)).mean()
+print(f"JAX {jax_mean:.6f}, NumPy {numpy_mean:.6f}")
+np.testing.assert_allclose(jax_mean, numpy_mean, rtol=1e-5)
+
+# %% [markdown]
 # One seed and no search of settings: this shows how, not which loss is better. For that see
 # [the losses compared](../../docs/results/compare_losses.md).

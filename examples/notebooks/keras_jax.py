@@ -14,8 +14,8 @@
 # # Keras 3
 #
 # Keras runs on JAX, PyTorch or TensorFlow. The losses take the arrays of the first two as they
-# are, so a loss of `mlc_losses` becomes a loss for `model.compile` with one line. What needs care
-# is the order of the arguments, the average, and masking.
+# are, and `mlc_losses.adapters.keras.Loss` makes one a loss for `model.compile`. What needs care is
+# the average, and masking.
 #
 # You need `pip install keras river` beside `mlc_losses[jax]`. The backend is chosen before Keras is
 # imported; with `"torch"` in its place and `mlc_losses[torch]` nothing else below changes.
@@ -24,6 +24,7 @@
 # %%
 import os
 import sys
+import tempfile
 
 os.environ.setdefault("KERAS_BACKEND", "jax")
 
@@ -31,7 +32,8 @@ import keras
 import numpy as np
 
 import mlc_losses
-from mlc_losses import metrics, predict_threshold
+from mlc_losses import known, metrics, predict_threshold
+from mlc_losses.adapters.keras import Loss
 
 sys.path += ["../..", "."]  # for examples/data.py, from here or from the root of the clone
 from examples import data as data_sets
@@ -54,8 +56,12 @@ print(x_train.shape, f"{y_train.sum(axis=1).mean():.1f} labels per example")
 # %% [markdown]
 # ## From a loss to a Keras loss
 #
+# `mlc_losses.adapters.keras.Loss` holds a loss and its hyper-parameters as a loss of Keras: give it
+# to `model.compile`. It is saved and loaded with the model.
+#
 # - **Order.** Keras calls `loss(y_true, y_pred)`; here it is `loss(logits, targets)`. Both are
-#   `[batch, labels]`, so swapped arguments would raise nothing and train nonsense.
+#   `[batch, labels]`, so swapped arguments would raise nothing and train nonsense. `Loss` has them
+#   in Keras's order.
 # - **Logits.** The last layer has no activation. `keras.losses.BinaryCrossentropy` takes
 #   probabilities unless told `from_logits=True`; the losses here always take logits.
 # - **Average.** A loss function returns one value per example and Keras averages these over the
@@ -64,19 +70,7 @@ print(x_train.shape, f"{y_train.sum(axis=1).mean():.1f} labels per example")
 # - **Weights.** `sample_weight` in `fit` multiplies the values of the examples; Keras then divides
 #   by their number, not by the sum of the weights.
 # - **Unknown labels.** Keras hands a loss no mask of single labels. Mark them in the targets, here
-#   by -1, and turn the mark into `where`.
-
-
-# %%
-def keras_loss(loss, **settings):
-    def of_batch(y_true, y_pred):
-        known = y_true >= 0
-        targets = keras.ops.where(known, y_true, 0.0)
-        return loss(y_pred, targets, where=known, **settings)
-
-    of_batch.__name__ = loss.__name__  # what Keras shows
-    return of_batch
-
+#   by -1: `where=known` turns the marks into the mask.
 
 # %% [markdown]
 # ## Training
@@ -94,7 +88,7 @@ def make_network(loss, seed=0):
         ]
     )
     optimizer = keras.optimizers.AdamW(2e-3, weight_decay=0.01)
-    network.compile(optimizer, loss=keras_loss(loss))
+    network.compile(optimizer, loss=Loss(loss, where=known))
     return network
 
 
@@ -149,6 +143,16 @@ for name, targets in {"all labels": y_test.astype("float32"), "30 % unknown": ma
     by_numpy = mlc_losses.zlpr(scores["zlpr"], targets == 1, where=targets >= 0).mean()
     print(f"{name}: Keras {by_keras:.6f}, NumPy {by_numpy:.6f}")
     np.testing.assert_allclose(by_keras, by_numpy, rtol=1e-4)
+
+# %% [markdown]
+# A saved model knows its loss.
+
+# %%
+with tempfile.TemporaryDirectory() as folder:
+    networks["zlpr"].save(f"{folder}/model.keras")
+    again = keras.models.load_model(f"{folder}/model.keras")
+by_loaded = again.evaluate(x_test, marked, batch_size=200, verbose=0)
+np.testing.assert_allclose(by_loaded, by_keras, rtol=1e-6)
 
 # %% [markdown]
 # And Keras's own loss is `binary_cross_entropy` divided by the number of labels:

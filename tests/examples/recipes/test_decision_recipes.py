@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import by_hand
 import numpy as np
+
+from tests.examples.recipes import by_hand
 
 
 def f1_of_cuts(scores: np.ndarray, targets: np.ndarray) -> np.ndarray:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import by_hand
 import numpy as np
 import pytest
+
+from tests.examples.recipes import by_hand
 
 
 @pytest.mark.parametrize("epsilon", [0.0, 0.1], ids=["hard", "soft"])

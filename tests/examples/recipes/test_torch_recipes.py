@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import by_hand
 import numpy as np
 import pytest
+
+from tests.examples.recipes import by_hand
 
 
 def weights_after_one_step(module, rows, batch_size: int, accumulate: int) -> dict[str, np.ndarray]:

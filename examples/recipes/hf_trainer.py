@@ -36,7 +36,7 @@ def trainer_loss(outputs, labels, num_items_in_batch=None):
     where = known(labels)
     values = zlpr(outputs.logits, labels, where=where)
     count = where.sum() if num_items_in_batch is None else num_items_in_batch
-    return values.sum() * labels.shape[-1] / count
+    return values.sum() * labels.shape[-1] / torch.as_tensor(count).clamp(min=1)
 
 
 def load() -> tuple[list[dict], list[dict]]:

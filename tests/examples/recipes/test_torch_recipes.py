@@ -41,6 +41,8 @@ def test_hf_trainer(recipe) -> None:
     bias = model.classifier.bias.detach().numpy()
     np.testing.assert_allclose(whole["classifier.bias"], bias - step, atol=1e-6)
 
+    assert module.trainer_loss(outputs, torch.full_like(labels, -100)) == 0
+
     # with every label known it is the mean over examples
     labels = labels.clamp(min=0)
     own = by_hand.zlpr(s, labels.numpy()).mean()

@@ -2,7 +2,8 @@
 
 `scale/` runs a loss on shards: the labels or examples of one of several devices, or of one block.
 It says so here. The reductions in `labels`, `batch` and `similarity`, which every loss is built
-from, ask here how to combine the results of all shards. On JAX only; elsewhere an axis is whole.
+from, ask here how to combine the results of all shards. Labels are split on JAX only. The batch is
+too, but its rows may be taken in blocks on any backend.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, NamedTuple, NoReturn, Protocol
 
-from mlc_losses._array.backend import is_jax_namespace
+from mlc_losses._array.backend import is_jax_namespace, is_torch_namespace
 
 
 class NeedsWholeAxisError(ValueError):
@@ -100,13 +101,25 @@ def examples_as_labels(xp: Any) -> Layout:
 
 def batch_shards(xp: Any) -> Any:
     """The `ShardedAxis` of the batch, None if it is whole."""
-    return _layout.get().batch if is_jax_namespace(xp) else None
+    if is_torch_namespace(xp):
+        import torch
+
+        if torch.compiler.is_compiling():  # it does not look into a context variable
+            return None
+    return _layout.get().batch
 
 
 def require_all_labels(xp: Any, reason: str) -> None:
     """Raises where the labels are split."""
     if label_shards(xp) is not None:
         raise NeedsWholeAxisError(reason)
+
+
+def require_whole_batch(xp: Any) -> None:
+    """Raises where rows are taken block by block, on a backend that has no collectives."""
+    shards = batch_shards(xp)
+    if shards is not None:
+        shards.psum(None)
 
 
 def require_custom_gradient(xp: Any, reason: str) -> None:

@@ -7,6 +7,7 @@ from importlib.util import find_spec
 from typing import Any, NamedTuple
 
 from mlc_losses._array.arguments import check_floating, check_jax, positive_integer
+from mlc_losses._array.backend import is_jax_namespace
 from mlc_losses._array.class_arguments import check_class_ids
 from mlc_losses._array.labels import label_any
 from mlc_losses._array.namespace import can_look, namespace, shape_of
@@ -37,7 +38,11 @@ def checked_head(
     block_size: Any,
 ) -> Head:
     xp = check_layer(caller, features, kernel, bias)
-    check_jax(caller, targets=targets, weights=weights, where=where)
+    arrays = {"targets": targets, "weights": weights, "where": where}
+    if is_jax_namespace(xp):
+        check_jax(caller, **arrays)
+    else:
+        namespace(features=features, **arrays)
     rows, num_labels = shape_of(features)[0], shape_of(kernel)[1]
     if block_size is not None:
         block_size = positive_integer("block_size", block_size)
@@ -56,9 +61,9 @@ def checked_head(
 
 def check_layer(caller: str, features: Any, kernel: Any, bias: Any) -> Any:
     """The namespace of a linear layer, whose arrays fit together."""
-    check_jax_installed(caller)
-    check_jax(caller, features=features, kernel=kernel, bias=bias)
     xp = namespace(features=features, kernel=kernel, bias=bias)
+    if is_jax_namespace(xp):
+        check_jax(caller, kernel=kernel, bias=bias)
     for name, x, axes in (("features", features, "[N, D]"), ("kernel", kernel, "[D, L]")):
         check_floating(xp, name, x)
         if x.ndim != 2:

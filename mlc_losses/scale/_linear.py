@@ -11,16 +11,17 @@ import jax.numpy as jnp
 from jax import lax
 
 from mlc_losses._array.labels import scatter_true
-from mlc_losses._array.layout import Layout, OneBlock, use_layout
-from mlc_losses._array.namespace import is_half
+from mlc_losses.scale import _rows
 from mlc_losses.scale._arguments import Head
 from mlc_losses.scale._programs import Program, traced
-
-# bytes of the logits of a block: on a CPU they are to stay near its cache
-_CPU_BYTES = 2**23
-_ACCELERATOR_BYTES = 2**28
-# with fewer rows the passes over the kernel and its gradient, one per block, would take over
-_LEAST_ROWS = 24
+from mlc_losses.scale._rows import (
+    ACCELERATOR_BYTES,
+    CPU_BYTES,
+    columns_within,
+    cut,
+    rows_within,
+    values_of_block,
+)
 
 
 class Parameters(NamedTuple):
@@ -79,17 +80,11 @@ def coefficients_of(head: Head, dtype: Any) -> Any:
 
 
 def rows_within_budget(num_labels: int) -> int:
-    return max(_LEAST_ROWS, _budget() // (4 * max(num_labels, 1)))
+    return rows_within(_budget(), num_labels)
 
 
 def _budget() -> int:
-    return _CPU_BYTES if jax.default_backend() == "cpu" else _ACCELERATOR_BYTES
-
-
-def cut(length: int, size: int) -> tuple[int, int]:
-    """Number and size of equal blocks, of at most `size`; the last one may overlap the others."""
-    blocks = -(-length // min(size, length))
-    return blocks, -(-length // blocks)
+    return CPU_BYTES if jax.default_backend() == "cpu" else ACCELERATOR_BYTES
 
 
 def _program_of(
@@ -98,14 +93,7 @@ def _program_of(
     """The loss of a block of rows, and the arrays that it closes over."""
 
     def call(logits: Any, targets: Any, where: Any, key: Any) -> Any:
-        given = {"where": where, "key": key}
-        with use_layout(Layout(batch=OneBlock())):
-            values = loss(logits, targets, **{k: v for k, v in given.items() if v is not None})
-        if values.shape != (rows,):
-            raise ValueError(
-                f"the loss must return one value per example, shape {(rows,)} for a block of "
-                f"{rows} rows, got {values.shape}"
-            )
+        values = values_of_block(loss, logits, targets, where, key)
         return values.astype(dtype)
 
     def like(x: Any) -> Any:
@@ -218,7 +206,7 @@ def _add_products(parameters: Parameters, block: _Block, by_logits: Any, derivat
     product by it: what is packed, or added, is to stay in the cache.
     """
     dim, num_labels = parameters.kernel.shape
-    chunks, size = cut(max(num_labels, 1), max(128, _budget() // (16 * max(dim, 1))))
+    chunks, size = cut(max(num_labels, 1), columns_within(_budget(), dim))
     factor = parameters.kernel.dtype
     if factor == jnp.float16:  # has no exponents for what has been divided by N
         factor = jnp.dtype(jnp.float32)
@@ -257,7 +245,7 @@ def _add_products(parameters: Parameters, block: _Block, by_logits: Any, derivat
 
 def wide(dtype: Any) -> Any:
     """What is added up in: no half precision."""
-    return jnp.dtype(jnp.float32) if is_half(jnp, dtype) else dtype
+    return jnp.dtype(_rows.wide(jnp, dtype))
 
 
 @partial(jax.jit, static_argnames=("k", "label_block"))

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from mlc_losses._array.backend import is_jax_namespace, is_torch_namespace
+from mlc_losses._array.namespace import namespace
 from mlc_losses.scale._arguments import checked_head
 
 
@@ -79,6 +81,15 @@ def linear_loss(
       (Array(0.7694, dtype=float32), Array(0.7694, dtype=float32))
     """
     head = checked_head("linear_loss", features, kernel, bias, targets, weights, where, block_size)
-    from mlc_losses.scale import _linear
+    return _backend_of(features).mean_by_row_blocks(loss, head, key)
 
-    return _linear.mean_by_row_blocks(loss, head, key)
+
+def _backend_of(features: Any) -> Any:
+    xp = namespace(features=features)
+    if is_jax_namespace(xp):
+        from mlc_losses.scale import _linear as backend
+    elif is_torch_namespace(xp):
+        from mlc_losses.scale import _torch_linear as backend
+    else:
+        from mlc_losses.scale import _plain_linear as backend
+    return backend

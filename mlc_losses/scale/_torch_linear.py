@@ -1,0 +1,153 @@
+"""The blocks of a linear layer with their gradients on PyTorch; imported when used.
+
+The gradients of a block are computed while its logits exist. Only the mean is attached to the
+graph, with the sums of these gradients.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from array_api_compat import torch as xp
+
+from mlc_losses._array.namespace import can_look
+from mlc_losses._array.torch_rules import is_transformed
+from mlc_losses.scale import _plain_linear
+from mlc_losses.scale._arguments import Head
+from mlc_losses.scale._rows import (
+    ACCELERATOR_BYTES,
+    CPU_BYTES,
+    cut,
+    rows_of,
+    rows_within,
+    shares,
+    values_of_block,
+    weighted_sum,
+    wide,
+)
+from mlc_losses.scale._torch_products import Products
+
+
+def mean_by_row_blocks(loss: Callable[..., Any], head: Head, key: Any) -> Any:
+    if is_transformed() or len(head.features) == 0:
+        return _plain_linear.mean_by_row_blocks(loss, head, key)
+    with_gradient = torch.is_grad_enabled()
+    with torch.no_grad():
+        total, derivatives, inside = _sums(loss, head, key, with_gradient)
+    if not (inside or any(x is not None for x in derivatives)):
+        return total
+
+    def again(layer: Any) -> Any:
+        """The mean as a function that can be differentiated any number of times."""
+        if key is not None:
+            raise RuntimeError(
+                "linear_loss of a loss with a key has no second derivatives: the noise of the "
+                "first ones is gone"
+            )
+        return _plain_linear.mean_by_row_blocks(loss, head._replace(**layer), None)
+
+    layer = {name: x for name, x in zip(_LAYER, head, strict=False) if x is not None}
+    found = [d for d, x in zip(derivatives, head, strict=False) if x is not None]
+    closed_over, more = [x for x, _ in inside], [d for _, d in inside]
+    return _Known.apply(total, again, tuple(layer), *layer.values(), *closed_over, *found, *more)
+
+
+_LAYER = ("features", "kernel", "bias")
+
+
+def _sums(
+    loss: Callable[..., Any], head: Head, key: Any, with_gradient: bool
+) -> tuple[Any, list[Any], list[tuple[Any, Any]]]:
+    """The mean; its derivatives by the layer; and tensors that the loss closes over, with theirs.
+
+    A derivative that nobody asks for is None.
+    """
+    num_rows, num_labels = len(head.features), head.kernel.shape[1]
+    dtype = wide(xp, head.kernel.dtype)
+    coefficients = shares(xp, head, dtype)
+    products = Products(head, dtype, with_gradient)
+    total = torch.zeros((), dtype=dtype, device=head.features.device)
+    inside: dict[int, tuple[Any, Any]] = {}
+    is_attached = False
+    budget = CPU_BYTES if head.features.device.type == "cpu" else ACCELERATOR_BYTES
+    _, size = cut(num_rows, head.block_size or rows_within(budget, num_labels))
+    for start in range(0, num_rows, size):
+        rows = slice(start, start + size)
+        block = rows_of(xp, head, coefficients, rows)
+        logits = products.logits(block.features).requires_grad_(products.needed)
+        with torch.set_grad_enabled(with_gradient):
+            values = values_of_block(loss, logits, block.targets.detach(), block.where, key)
+            values = values.to(dtype)
+        total += weighted_sum(xp, block.coefficients, values.detach(), head)
+        if not values.requires_grad:
+            continue
+        is_attached = True
+        leaves = _leaves(values, logits)
+        sources = [*([logits] if products.needed else []), *leaves]
+        # what a loss closes over may have a graph of its own, which serves each block
+        derivatives = list(
+            torch.autograd.grad(
+                values, sources, block.coefficients, retain_graph=bool(leaves), allow_unused=True
+            )
+        )
+        del values
+        if products.needed:
+            by_logits = derivatives.pop(0)
+            if by_logits is not None:
+                if head.weights is not None:
+                    by_logits = by_logits.masked_fill(block.coefficients[:, None] == 0, 0.0)
+                products.add(rows, block.features, by_logits)
+        for leaf, derivative in zip(leaves, derivatives, strict=True):
+            if derivative is not None:
+                known = inside.get(id(leaf))
+                inside[id(leaf)] = leaf, derivative if known is None else known[1] + derivative
+    found = products.derivatives if is_attached else [None] * 3
+    return total, found, list(inside.values())
+
+
+def _leaves(values: Any, logits: Any) -> list[Any]:
+    """The tensors, other than the logits, that the gradient of the values comes to."""
+    found = []
+    nodes = [torch.autograd.graph.get_gradient_edge(values).node]
+    seen = set(nodes)
+    while nodes:
+        node = nodes.pop()
+        leaf = getattr(node, "variable", None)
+        if leaf is not None and leaf is not logits:
+            found.append(leaf)
+        fresh = {next_node for next_node, _ in node.next_functions if next_node is not None} - seen
+        seen |= fresh
+        nodes.extend(fresh)
+    return found
+
+
+class _Known(torch.autograd.Function):
+    """A value whose derivatives are known already."""
+
+    @staticmethod
+    def forward(ctx: Any, value: Any, again: Any, layer: Any, *tensors: Any) -> Any:
+        """Half of the tensors are what it came from, the other half the derivatives."""
+        ctx.again, ctx.layer, ctx.count = again, layer, len(tensors) // 2
+        ctx.save_for_backward(*tensors)
+        return value.clone()
+
+    @staticmethod
+    def backward(ctx: Any, cotangent: Any) -> Any:
+        tensors, derivatives = ctx.saved_tensors[: ctx.count], ctx.saved_tensors[ctx.count :]
+        if torch.is_grad_enabled():  # to be differentiated again
+            value = ctx.again(dict(zip(ctx.layer, tensors, strict=False)))
+            wanted = [x for x in tensors if x.requires_grad]
+            found = iter(
+                torch.autograd.grad(value, wanted, cotangent, create_graph=True, allow_unused=True)
+            )
+            gradients = [next(found) if x.requires_grad else None for x in tensors]
+        else:
+            # most often it is 1, and nothing of the size of the kernel is to be made for that
+            is_one = can_look(cotangent) and bool(cotangent == 1)
+            gradients = [
+                None if d is None else (d if is_one else cotangent.to(d.dtype) * d).to(x.dtype)
+                for d, x in zip(derivatives, tensors, strict=True)
+            ]
+        return (None, None, None, *gradients, *[None] * ctx.count)

@@ -28,7 +28,7 @@ def columns_within(budget: int, num_rows: int) -> int:
 
 
 def cut(length: int, size: int) -> tuple[int, int]:
-    """Number and size of equal blocks, of at most `size`; the last one may be shorter, or overlap."""
+    """Number and size of equal blocks, of at most `size`; the last may be shorter, or overlap."""
     blocks = -(-length // min(size, length))
     return blocks, -(-length // blocks)
 

@@ -19,6 +19,7 @@ from mlc_losses.scale._arguments import Head
 from mlc_losses.scale._rows import (
     ACCELERATOR_BYTES,
     CPU_BYTES,
+    Block,
     cut,
     rows_of,
     rows_within,
@@ -64,7 +65,7 @@ def _sums(
 
     A derivative that nobody asks for is None.
     """
-    num_rows, num_labels = len(head.features), head.kernel.shape[1]
+    num_rows, num_labels = head.features.shape[0], head.kernel.shape[1]
     dtype = wide(xp, head.kernel.dtype)
     coefficients = shares(xp, head, dtype)
     products = Products(head, dtype, with_gradient)
@@ -76,35 +77,43 @@ def _sums(
     for start in range(0, num_rows, size):
         rows = slice(start, start + size)
         block = rows_of(xp, head, coefficients, rows)
-        logits = products.logits(block.features).requires_grad_(products.needed)
-        with torch.set_grad_enabled(with_gradient):
-            values = values_of_block(loss, logits, block.targets.detach(), block.where, key)
-            values = values.to(dtype)
-        total += weighted_sum(xp, block.coefficients, values.detach(), head)
-        if not values.requires_grad:
-            continue
-        is_attached = True
-        leaves = _leaves(values, logits)
-        sources = [*([logits] if products.needed else []), *leaves]
-        # what a loss closes over may have a graph of its own, which serves each block
-        derivatives = list(
-            torch.autograd.grad(
-                values, sources, block.coefficients, retain_graph=bool(leaves), allow_unused=True
-            )
-        )
-        del values
-        if products.needed:
-            by_logits = derivatives.pop(0)
-            if by_logits is not None:
-                if head.weights is not None:
-                    by_logits = by_logits.masked_fill(block.coefficients[:, None] == 0, 0.0)
-                products.add(rows, block.features, by_logits)
-        for leaf, derivative in zip(leaves, derivatives, strict=True):
-            if derivative is not None:
-                known = inside.get(id(leaf))
-                inside[id(leaf)] = leaf, derivative if known is None else known[1] + derivative
-    found = products.derivatives if is_attached else [None] * 3
-    return total, found, list(inside.values())
+        values, by_logits, more = _of_block(loss, block, products, key, with_gradient)
+        total += weighted_sum(xp, block.coefficients, values, head)
+        is_attached = is_attached or by_logits is not None
+        if by_logits is not None:
+            if head.weights is not None:
+                by_logits = by_logits.masked_fill(block.coefficients[:, None] == 0, 0.0)
+            products.add(rows, block.features, by_logits)
+        for leaf, derivative in more:
+            known = inside.get(id(leaf))
+            inside[id(leaf)] = leaf, derivative if known is None else known[1] + derivative
+        # not to be there beside the next ones
+        del block, by_logits
+    return total, products.derivatives if is_attached else [None] * 3, list(inside.values())
+
+
+def _of_block(
+    loss: Callable[..., Any], block: Block, products: Products, key: Any, with_gradient: bool
+) -> tuple[Any, Any, list[tuple[Any, Any]]]:
+    """The values of a block, and the derivatives of their part of the mean."""
+    logits = products.logits(block.features).requires_grad_(products.needed)
+    with torch.set_grad_enabled(with_gradient):
+        values = values_of_block(loss, logits, block.targets.detach(), block.where, key)
+        values = values.to(logits.dtype)
+    if not values.requires_grad:
+        return values, None, []
+    leaves = _leaves(values, logits)
+    sources = [*([logits] if products.needed else []), *leaves]
+    # what a loss closes over may have a graph of its own, which serves each block
+    found = torch.autograd.grad(
+        values, sources, block.coefficients, retain_graph=bool(leaves), allow_unused=True
+    )
+    more = [
+        (leaf, derivative)
+        for leaf, derivative in zip(leaves, found[len(found) - len(leaves) :], strict=True)
+        if derivative is not None
+    ]
+    return values.detach(), found[0] if products.needed else None, more
 
 
 def _leaves(values: Any, logits: Any) -> list[Any]:

@@ -1,8 +1,9 @@
-"""A loss on a linear layer, its head, without the logits of the whole batch. Needs JAX."""
+"""A loss on a linear layer, its head, without the logits of the whole batch."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from importlib import import_module
 from typing import Any
 
 from mlc_losses._array.backend import is_jax_namespace, is_torch_namespace
@@ -22,7 +23,7 @@ def linear_loss(
     key: Any = None,
     block_size: int | None = None,
 ) -> Any:
-    r"""Mean of a per-example loss on a linear layer; multi-hot targets, ids or class ids. JAX only.
+    r"""Mean of a per-example loss on a linear layer; multi-hot targets, ids or class ids.
 
     .. math:: \sum_i w_i \, \ell(x_i K + b, \, y_i) \Big/ \sum_i w_i
 
@@ -45,6 +46,7 @@ def linear_loss(
         or gradient, even if it holds NaN. None is a weight of 1.
       where: bool ``[N, L]``, handed to the loss as its ``where``.
       key: a JAX PRNG key, for a loss that takes ``key``; split, one key for each block.
+        On NumPy and PyTorch a generator, from which the blocks draw one after the other.
       block_size: rows of a block. None takes as many as keep the logits of one at 8 MiB on a CPU
         and 256 MiB elsewhere, and at least 24.
 
@@ -52,7 +54,6 @@ def linear_loss(
       a scalar: float32 for half precision; 0 for no example, or where the weights are all 0.
 
     Raises:
-      ImportError: JAX is not installed.
       TypeError: features, kernel or bias are not floating-point or not of one dtype; targets are
         neither multi-hot nor integers.
       ValueError: shapes do not match, ``block_size`` is less than 1, the loss does not return one
@@ -62,7 +63,9 @@ def linear_loss(
     computation, up to rounding. No gradient flows to targets, weights and ``where``. Features and
     kernels in half precision are multiplied as they are, their gradients in float16 in float32.
     Sums are in float32, and gradients are rounded once, when all factors are known. The gradient
-    rule is for reverse mode: ``jax.jvp`` raises. An eager call traces the loss, and compiles if
+    rule on JAX is for reverse mode: ``jax.jvp`` raises. On PyTorch a second derivative, and
+    anything under ``torch.func``, has the logits of the whole batch; ``torch.compile`` is not
+    supported yet. NumPy gives the value. An eager call traces the loss, and compiles if
     there has been none like it; arrays that the loss closes over may change between calls.
 
     References:
@@ -87,9 +90,7 @@ def linear_loss(
 def _backend_of(features: Any) -> Any:
     xp = namespace(features=features)
     if is_jax_namespace(xp):
-        from mlc_losses.scale import _linear as backend
-    elif is_torch_namespace(xp):
-        from mlc_losses.scale import _torch_linear as backend
-    else:
-        from mlc_losses.scale import _plain_linear as backend
-    return backend
+        return import_module("mlc_losses.scale._linear")
+    if is_torch_namespace(xp):
+        return import_module("mlc_losses.scale._torch_linear")
+    return import_module("mlc_losses.scale._plain_linear")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from mlc_losses._array.arguments import positive_integer
-from mlc_losses.scale._arguments import check_layer
+from mlc_losses._array.arguments import check_jax, positive_integer
+from mlc_losses.scale._arguments import check_jax_installed, check_layer
 
 
 def predict_linear_top_k(
@@ -38,6 +38,8 @@ def predict_linear_top_k(
       >>> ids.tolist(), scores.tolist()
       ([[2, 0], [1, 0]], [[2.0, 1.5], [0.75, -1.0]])
     """
+    check_jax_installed("predict_linear_top_k")
+    check_jax("predict_linear_top_k", features=features, kernel=kernel, bias=bias)
     check_layer("predict_linear_top_k", features, kernel, bias)
     k = positive_integer("k", k, kernel.shape[1])
     if label_block is not None:

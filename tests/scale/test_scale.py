@@ -243,7 +243,7 @@ def test_no_logits_of_the_whole_batch() -> None:
         (
             {"features": np.zeros((N, D))},
             TypeError,
-            "linear_loss works on JAX arrays, got features",
+            "must come from one library, got features of numpy",
         ),
         ({"kernel": jnp.zeros((D, L), jnp.float32)}, TypeError, "same dtype, got float64 and"),
         ({"kernel": jnp.zeros((D + 1, L))}, ValueError, "must agree in D"),

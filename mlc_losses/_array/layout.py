@@ -101,12 +101,16 @@ def examples_as_labels(xp: Any) -> Layout:
 
 def batch_shards(xp: Any) -> Any:
     """The `ShardedAxis` of the batch, None if it is whole."""
-    if is_torch_namespace(xp):
-        import torch
+    return None if is_compiled_by_torch(xp) else _layout.get().batch
 
-        if torch.compiler.is_compiling():  # it does not look into a context variable
-            return None
-    return _layout.get().batch
+
+def is_compiled_by_torch(xp: Any) -> bool:
+    """Whether PyTorch's compiler reads this, which cannot follow a context variable."""
+    if not is_torch_namespace(xp):
+        return False
+    import torch
+
+    return torch.compiler.is_compiling()
 
 
 def require_all_labels(xp: Any, reason: str) -> None:

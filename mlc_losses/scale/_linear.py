@@ -19,6 +19,7 @@ from mlc_losses.scale._rows import (
     CPU_BYTES,
     columns_within,
     cut,
+    labels_within,
     rows_within,
     values_of_block,
 )
@@ -254,7 +255,7 @@ def top_k_by_blocks(
 ) -> tuple[Any, Any]:
     """Ids and scores `[N, k]`: what has been found stands before a new block, and wins ties."""
     num_rows, num_labels = features.shape[0], kernel.shape[1]
-    size = label_block or max(1024, _budget() // (4 * max(num_rows, 1)))
+    size = label_block or labels_within(_budget(), num_rows)
     size = min(max(size, k), num_labels)
 
     def block(start: Any, length: int) -> tuple[Any, Any]:

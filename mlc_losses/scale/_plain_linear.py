@@ -8,7 +8,7 @@ from typing import Any
 from mlc_losses._array.namespace import as_dtype, device_of, namespace, shape_of
 from mlc_losses.scale._arguments import Head
 from mlc_losses.scale._rows import (
-    CPU_BYTES,
+    budget_of,
     cut,
     rows_of,
     rows_within,
@@ -28,9 +28,9 @@ def mean_by_row_blocks(loss: Callable[..., Any], head: Head, key: Any) -> Any:
         return total
     kernel = as_dtype(xp, head.kernel, dtype)
     coefficients = shares(xp, head, dtype)
-    _, size = cut(num_rows, head.block_size or rows_within(CPU_BYTES, num_labels))
+    _, size = cut(num_rows, head.block_size or rows_within(budget_of(head.features), num_labels))
     for start in range(0, num_rows, size):
-        block = rows_of(xp, head, coefficients, slice(start, start + size))
+        block = rows_of(xp, head, coefficients, slice(start, min(start + size, num_rows)))
         logits = as_dtype(xp, block.features, dtype) @ kernel
         if head.bias is not None:
             logits = logits + as_dtype(xp, head.bias, dtype)

@@ -6,8 +6,15 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from mlc_losses._array.labels import scatter_true
-from mlc_losses._array.layout import Layout, OneBlock, use_layout
-from mlc_losses._array.namespace import as_dtype, default_integer, device_of, is_half, shape_of
+from mlc_losses._array.layout import Layout, OneBlock, is_compiled_by_torch, use_layout
+from mlc_losses._array.namespace import (
+    as_dtype,
+    default_integer,
+    device_of,
+    is_half,
+    namespace,
+    shape_of,
+)
 from mlc_losses._array.ops import stop_gradient
 from mlc_losses.scale._arguments import Head
 
@@ -18,8 +25,18 @@ ACCELERATOR_BYTES = 2**28
 _LEAST_ROWS = 24
 
 
+def budget_of(x: Any) -> int:
+    """The bytes for a block on the device of `x`, an array of NumPy or a tensor."""
+    return CPU_BYTES if getattr(device_of(x), "type", "cpu") == "cpu" else ACCELERATOR_BYTES
+
+
 def rows_within(budget: int, num_labels: int) -> int:
     return max(_LEAST_ROWS, budget // (4 * max(num_labels, 1)))
+
+
+def labels_within(budget: int, num_rows: int) -> int:
+    """How many labels of all rows are scored at a time."""
+    return max(1024, budget // (4 * max(num_rows, 1)))
 
 
 def columns_within(budget: int, num_rows: int) -> int:
@@ -44,8 +61,12 @@ def values_of_block(
     """The loss of each row of a block, where it is a loss of one example at a time."""
     rows = shape_of(logits)[0]
     given = {"where": where, "key": key}
-    with use_layout(Layout(batch=OneBlock())):
-        values = loss(logits, targets, **{k: v for k, v in given.items() if v is not None})
+    given = {name: x for name, x in given.items() if x is not None}
+    if is_compiled_by_torch(namespace(logits=logits)):
+        values = loss(logits, targets, **given)
+    else:
+        with use_layout(Layout(batch=OneBlock())):
+            values = loss(logits, targets, **given)
     if shape_of(values) != (rows,):
         raise ValueError(
             f"the loss must return one value per example, shape {(rows,)} for a block of "
@@ -64,12 +85,14 @@ class Block(NamedTuple):
 
 
 def rows_of(xp: Any, head: Head, coefficients: Any, rows: slice) -> Block:
-    features, targets, coefficients = head.features[rows], head.targets[rows], coefficients[rows]
+    features, targets = head.features[rows, :], head.targets[rows, ...]
+    where = None if head.where is None else head.where[rows, :]
+    coefficients = coefficients[rows]
     if head.weights is not None:  # what is not counted is not to spoil a product
         features = xp.where(coefficients[:, None] == 0, 0.0, features)
     if head.from_ids:
         targets = scatter_true(xp.astype(targets, default_integer(xp)), shape_of(head.kernel)[1])
-    return Block(features, targets, None if head.where is None else head.where[rows], coefficients)
+    return Block(features, targets, where, coefficients)
 
 
 def shares(xp: Any, head: Head, dtype: Any) -> Any:

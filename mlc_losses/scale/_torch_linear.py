@@ -17,9 +17,8 @@ from mlc_losses._array.torch_rules import is_transformed
 from mlc_losses.scale import _plain_linear
 from mlc_losses.scale._arguments import Head
 from mlc_losses.scale._rows import (
-    ACCELERATOR_BYTES,
-    CPU_BYTES,
     Block,
+    budget_of,
     cut,
     rows_of,
     rows_within,
@@ -32,7 +31,7 @@ from mlc_losses.scale._torch_products import Products
 
 
 def mean_by_row_blocks(loss: Callable[..., Any], head: Head, key: Any) -> Any:
-    if is_transformed() or len(head.features) == 0:
+    if torch.compiler.is_compiling() or is_transformed() or len(head.features) == 0:
         return _plain_linear.mean_by_row_blocks(loss, head, key)
     with_gradient = torch.is_grad_enabled()
     with torch.no_grad():
@@ -72,10 +71,9 @@ def _sums(
     total = torch.zeros((), dtype=dtype, device=head.features.device)
     inside: dict[int, tuple[Any, Any]] = {}
     is_attached = False
-    budget = CPU_BYTES if head.features.device.type == "cpu" else ACCELERATOR_BYTES
-    _, size = cut(num_rows, head.block_size or rows_within(budget, num_labels))
+    _, size = cut(num_rows, head.block_size or rows_within(budget_of(head.features), num_labels))
     for start in range(0, num_rows, size):
-        rows = slice(start, start + size)
+        rows = slice(start, min(start + size, num_rows))
         block = rows_of(xp, head, coefficients, rows)
         values, by_logits, more = _of_block(loss, block, products, key, with_gradient)
         total += weighted_sum(xp, block.coefficients, values, head)

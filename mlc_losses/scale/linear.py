@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from importlib import import_module
 from typing import Any
 
 from mlc_losses._array.backend import is_jax_namespace, is_torch_namespace
@@ -29,9 +28,9 @@ def linear_loss(
 
     The logits `[N, L]` are never materialised: rows are taken block by block, and the gradient of a
     block is computed in the forward pass, while its logits exist, so that each is formed once.
-    Memory beyond the arguments and their gradients is a few blocks `[block_size, L]`. Call it under
-    ``jax.jit`` with ``jax.value_and_grad`` or ``jax.grad``; undifferentiated it computes the value
-    alone.
+    Memory beyond the arguments and their gradients is a few blocks `[block_size, L]`. On JAX call
+    it under ``jax.jit`` with ``jax.value_and_grad`` or ``jax.grad``, on PyTorch call ``backward``;
+    undifferentiated, and on NumPy, it computes the value alone.
 
     Args:
       loss: any loss of one value per example, ``loss(logits, targets)`` or
@@ -45,8 +44,8 @@ def linear_loss(
       weights: ``[N]``, at least 0: a weighted mean. An example of weight 0 adds nothing, to value
         or gradient, even if it holds NaN. None is a weight of 1.
       where: bool ``[N, L]``, handed to the loss as its ``where``.
-      key: a JAX PRNG key, for a loss that takes ``key``; split, one key for each block.
-        On NumPy and PyTorch a generator, from which the blocks draw one after the other.
+      key: for a loss that takes ``key``. A JAX PRNG key is split, one key for each block; a
+        generator of PyTorch or NumPy is used block after block.
       block_size: rows of a block. None takes as many as keep the logits of one at 8 MiB on a CPU
         and 256 MiB elsewhere, and at least 24.
 
@@ -62,11 +61,13 @@ def linear_loss(
     Value and gradients (features, kernel, bias, what the loss closes over) are those of the dense
     computation, up to rounding. No gradient flows to targets, weights and ``where``. Features and
     kernels in half precision are multiplied as they are, their gradients in float16 in float32.
-    Sums are in float32, and gradients are rounded once, when all factors are known. The gradient
-    rule on JAX is for reverse mode: ``jax.jvp`` raises. On PyTorch a second derivative, and
-    anything under ``torch.func``, has the logits of the whole batch; ``torch.compile`` is not
-    supported yet. NumPy gives the value. An eager call traces the loss, and compiles if
-    there has been none like it; arrays that the loss closes over may change between calls.
+    Sums are in float32, and gradients are rounded once, when all factors are known.
+
+    On JAX the gradient rule is for reverse mode: ``jax.jvp`` raises. An eager call traces the loss,
+    and compiles if there has been none like it; arrays that the loss closes over may change between
+    calls. On PyTorch ``torch.autocast`` is honoured as by a linear layer: products are in its
+    dtype, sums in float32. Second derivatives, ``torch.func`` and ``torch.compile`` go through the
+    blocks operation by operation, and keep the logits.
 
     References:
       Wijmans et al., `Cut Your Losses in Large-Vocabulary Language Models
@@ -90,7 +91,13 @@ def linear_loss(
 def _backend_of(features: Any) -> Any:
     xp = namespace(features=features)
     if is_jax_namespace(xp):
-        return import_module("mlc_losses.scale._linear")
+        from mlc_losses.scale import _linear
+
+        return _linear
     if is_torch_namespace(xp):
-        return import_module("mlc_losses.scale._torch_linear")
-    return import_module("mlc_losses.scale._plain_linear")
+        from mlc_losses.scale import _torch_linear
+
+        return _torch_linear
+    from mlc_losses.scale import _plain_linear
+
+    return _plain_linear

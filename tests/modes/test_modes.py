@@ -64,7 +64,7 @@ def close(actual: Any, expected: Any, rtol: float = 1e-10, atol: float = 1e-12) 
 
 
 def test_every_public_function_is_here() -> None:
-    """But those of JAX alone, tested in `tests/scale/`, and those that are for the host."""
+    """But those of `scale/`, which have tests of their own, and those that are for the host."""
     named = " ".join(subject.id for subject in SUBJECTS) + " smooth_targets enqueue init_queue"
     named += " queue_mask check_targets sharded linear_loss label_block_loss predict_linear_top_k"
     missing = {*ml.__all__, *metrics.__all__} - {"metrics"}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
+from itertools import accumulate
 from typing import Any
 
 import jax
@@ -63,6 +64,66 @@ def test_linear_loss(benchmark: Any, report: list[str]) -> None:
     if ON_CPU:  # elsewhere blocks are larger by default
         assert ours <= MEMORY_BAR * theirs
         assert seconds["linear_loss"] <= TIME_BAR * seconds["dense head and zlpr"]
+
+
+def allocated(run: Callable[[], Any]) -> int:
+    """The most bytes that PyTorch's tensors held at a time, beyond those there at the start."""
+    from torch.profiler import ProfilerActivity, profile
+
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as record:
+        run()
+    events = [e for e in record.profiler.kineto_results.events() if e.name() == "[memory]"]
+    events.sort(key=lambda event: event.start_ns())
+    return max(accumulate(event.nbytes() for event in events))
+
+
+@pytest.mark.parametrize("name", ["zlpr", "binary_cross_entropy", "softmax_cross_entropy"])
+def test_linear_loss_on_torch(name: str, benchmark: Any, report: list[str]) -> None:
+    torch = pytest.importorskip("torch")
+    loss, generator = getattr(mlc_losses, name), torch.Generator().manual_seed(0)
+    features = torch.randn(N, D, generator=generator, requires_grad=True)
+    kernel = (torch.randn(D, L, generator=generator) / D**0.5).requires_grad_()
+    bias = torch.zeros(L, requires_grad=True)
+    layer = features, kernel, bias
+    ids = torch.randint(0, L, (N, 5), generator=generator)
+    targets = ids[:, 0].contiguous() if name == "softmax_cross_entropy" else ids
+
+    def dense() -> Any:
+        if name == "softmax_cross_entropy":
+            return loss(features @ kernel + bias, targets).mean()
+        return loss(features @ kernel + bias, multi_hot(targets, L)).mean()
+
+    def step(mean: Callable[[], Any]) -> Callable[[], None]:
+        def run() -> None:
+            for x in layer:
+                x.grad = None
+            mean().backward()
+
+        return run
+
+    functions = {
+        "linear_loss": step(lambda: linear_loss(loss, *layer, targets)),
+        "dense head": step(dense),
+    }
+    if name == "softmax_cross_entropy":
+        weight = kernel.detach().T.contiguous().requires_grad_()
+        functions["PyTorch's linear_cross_entropy"] = step(
+            lambda: torch.nn.functional.linear_cross_entropy(
+                features, weight, targets, linear_bias=bias
+            )
+        )
+    gradients = sum(x.numel() * x.element_size() for x in layer)
+    memory = {run: allocated(functions[run]) - gradients for run in list(functions)[:2]}
+    seconds = medians(functions, rounds=7)
+    title = f"linear_loss, {name}, N = {N}, D = {D}, L = {L}, PyTorch"
+    lines = [f"- {run}: {size / 2**20:.1f} MiB of temporaries" for run, size in memory.items()]
+    report.append("\n".join([table(title, seconds, "linear_loss"), "", *lines]))
+    benchmark.extra_info["memory share"] = memory["linear_loss"] / memory["dense head"]
+    benchmark.pedantic(functions["linear_loss"], rounds=3)
+    assert memory["linear_loss"] <= MEMORY_BAR * memory["dense head"]
+    for peer, bar in (("dense head", TIME_BAR), ("PyTorch's linear_cross_entropy", 1.0)):
+        if peer in seconds:
+            assert seconds["linear_loss"] <= bar * seconds[peer], peer
 
 
 @jax.jit

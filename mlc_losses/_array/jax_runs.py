@@ -181,9 +181,11 @@ def _reduce_pair(
     def finish(x: Any) -> Any:
         return lax.reduce(x, initial, combine, (x.ndim - 1,))
 
-    initial = jnp.array(start, logits.dtype)
+    terms = tuple(pair(*map(in_runs, arrays)))
+    # of bool or integer arrays the terms are floats all the same
+    initial = jnp.array(start, terms[0].dtype)
     partials = lax.reduce(
-        tuple(pair(*map(in_runs, arrays))),
+        terms,
         (initial, initial),
         lambda a, b: (combine(a[0], b[0]), combine(a[1], b[1])),
         (logits.ndim - 1,),

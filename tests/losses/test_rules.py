@@ -179,6 +179,26 @@ def test_many_labels_as_few(case: Case, monkeypatch: pytest.MonkeyPatch) -> None
     np.testing.assert_allclose(derivatives[one], few, rtol=1e-12, atol=1e-15)
 
 
+@pytest.mark.skipif(NAME != "jax", reason="runs of labels are XLA's")
+@pytest.mark.parametrize("dtype", ["bool", "int32"])
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.id)
+def test_many_labels_with_targets_of_any_dtype(case: Case, dtype: str) -> None:
+    """Traced alone: that is where a sum of another dtype than its terms is an error."""
+    import jax
+
+    arrays, keywords = case.draw(0, n=4, num_labels=150)
+
+    def hard(x: np.ndarray) -> np.ndarray:
+        return x.astype(dtype) if x.ndim == 2 and np.isin(x, (0.0, 1.0)).all() else x
+
+    inputs = [asarray(arrays[0]), *(asarray(hard(x)) for x in arrays[1:])]
+    named = {k: asarray(v) if isinstance(v, np.ndarray) else v for k, v in keywords.items()}
+    value = jax.eval_shape(
+        jax.value_and_grad(lambda *arrays: case.loss(*arrays, **named).sum()), *inputs
+    )[0]
+    assert value.dtype == inputs[0].dtype
+
+
 def edges_of_a_softmax() -> tuple[np.ndarray, np.ndarray]:
     """Rows of logits, and labels."""
     rng = np.random.default_rng(3)

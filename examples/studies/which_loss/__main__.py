@@ -21,7 +21,7 @@ from typer import Option
 from examples.studies.which_loss import data_sets
 from examples.studies.which_loss.records import Records
 from examples.studies.which_loss.remaining import seconds_left, units
-from examples.studies.which_loss.study import FULL, SMALL, Block, plan
+from examples.studies.which_loss.study import FULL, SMALL, Block, measure_again, plan
 from examples.studies.which_loss.study import run as run_blocks
 
 RECORDS = Path("docs/results/which_loss")
@@ -43,6 +43,7 @@ def run(
     size: Annotated[str, Option(help="full, or small: three sets, ten minutes")] = "full",
     records: Annotated[Path | None, Option(help="folder of the tables")] = None,
     time_limit: Annotated[float | None, Option(help="minutes")] = None,
+    scores: Annotated[Path | None, Option(help="keep all scores here, for `measure`")] = None,
     appendix: Annotated[bool, Option(help="the other losses too")] = True,
 ) -> None:
     """Do all runs that the records lack. Start it again to go on, or twice to use two cores."""
@@ -73,7 +74,17 @@ def run(
         def is_over() -> bool:
             return time_limit is not None and time.monotonic() - began > time_limit * 60
 
-        run_blocks(blocks, kept, data_dir, after, is_over)
+        run_blocks(blocks, kept, data_dir, after, is_over, scores)
+
+
+@app.command()
+def measure(
+    scores: Annotated[Path, Option(help="scores that `run --scores` kept")],
+    records: Annotated[Path, Option(help="folder of the tables")] = RECORDS,
+    data_dir: Annotated[Path | None, Option(help="holds emotions.npz, scene.npz, ...")] = None,
+) -> None:
+    """Decide and measure anew, after a new rule or metric; nothing is trained."""
+    measure_again(Records(records), data_dir, scores)
 
 
 @app.command()

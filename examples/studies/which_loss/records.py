@@ -37,6 +37,10 @@ class Records:
         path = self.folder / "runs" / f"{data}.parquet"
         _write(path, [*self.runs(data), *rows], ("loss", "fold", "rule"))
 
+    def replace_runs(self, data: str, rows: Sequence[Row]) -> None:
+        """Where runs were measured anew."""
+        _write(self.folder / "runs" / f"{data}.parquet", list(rows), ("loss", "fold", "rule"))
+
     def add_trial(self, data: str, trial: Row) -> None:
         path = self.folder / "trials" / f"{data}.parquet"
         _write(path, [*self.trials(data), trial], ("loss", "trial"))

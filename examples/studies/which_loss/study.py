@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
+import numpy as np
 
 from examples.studies.which_loss import data_sets, losses
 from examples.studies.which_loss.measures import measured
 from examples.studies.which_loss.records import Records
 from examples.studies.which_loss.search import chosen, search
-from examples.studies.which_loss.splits import Rows, rows_of
+from examples.studies.which_loss.splits import Rows, row_numbers, rows_of
 from examples.studies.which_loss.training import (
     MOST_ROUNDS,
     Parts,
@@ -45,6 +46,16 @@ class Size(NamedTuple):
 
 FULL = Size(16, 10, 8, 3)
 SMALL = Size(3, 2, 3, 2)
+# what a row says of its training, before what it says of its decisions
+RUN_COLUMNS = (
+    "loss",
+    "fold",
+    "setting_of_trial",
+    "rounds",
+    "best_round",
+    "validation",
+    "seconds",
+)
 
 
 def plan(names: Sequence[str], size: Size, appendix: bool) -> list[Block]:
@@ -76,8 +87,9 @@ def is_done(block: Block, records: Records) -> bool:
 class Work:
     """Runs blocks; the rows of the last folds are kept in memory."""
 
-    def __init__(self, records: Records, folder: Path | None) -> None:
+    def __init__(self, records: Records, folder: Path | None, scores: Path | None = None) -> None:
         self.records = records
+        self.scores = scores
         self._data = lru_cache(1)(lambda name: data_sets.load(name, folder))
         self._rows = lru_cache(10)(self._load_rows)
         self._compiled_for = ""
@@ -115,6 +127,10 @@ class Work:
             "validation": float(state.best_value),
             "seconds": seconds,
         }
+        if self.scores:
+            self.scores.mkdir(parents=True, exist_ok=True)
+            path = self.scores / f"{block.data}-{block.loss}-{fold}.npz"
+            np.savez_compressed(path, validation=validation, test=test)
         found = measured(validation, rows.validation[1], test, rows.test[1])
         return [shared | row for row in found]
 
@@ -129,9 +145,10 @@ def run(
     folder: Path | None,
     after: Callable[[Block, str], None],
     until: Callable[[], bool] = lambda: False,
+    scores: Path | None = None,
 ) -> None:
     """All blocks whose data set no other process holds; stops early where `until` says so."""
-    work = Work(records, folder)
+    work = Work(records, folder, scores)
     names = list(dict.fromkeys((b.data, b.loss in losses.APPENDIX) for b in blocks))
     for name, appendix in names:
         with records.locked(name) as held:
@@ -146,3 +163,31 @@ def run(
                     after(block, what)
                     if until():
                         return
+
+
+def measure_again(records: Records, folder: Path | None, scores: Path) -> None:
+    """Decide and measure all runs anew whose scores are kept: for new rules and metrics."""
+    for name in records.names():
+        data = data_sets.load(name, folder)
+        with records.locked(name) as held:
+            if not held:
+                continue
+            rows, done = [], set()
+            for run in records.runs(name):
+                key = run["loss"], run["fold"]
+                path = scores / f"{name}-{run['loss']}-{run['fold']}.npz"
+                if not path.is_file():
+                    rows.append(run)
+                elif key not in done:
+                    done.add(key)
+                    shared = {column: run[column] for column in RUN_COLUMNS}
+                    rows += [shared | row for row in _measured(data, run["fold"], path)]
+            records.replace_runs(name, rows)
+
+
+def _measured(data: data_sets.DataSet, fold: int, path: Path) -> list[dict[str, Any]]:
+    parts = row_numbers(data, fold)
+    with np.load(path, allow_pickle=False) as kept:
+        return measured(
+            kept["validation"], data.targets[parts[1]], kept["test"], data.targets[parts[2]]
+        )

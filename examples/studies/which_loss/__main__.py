@@ -47,8 +47,7 @@ def run(
     appendix: Annotated[bool, Option(help="the other losses too")] = True,
 ) -> None:
     """Do all runs that the records lack. Start it again to go on, or twice to use two cores."""
-    if size not in SIZES:
-        raise typer.BadParameter(f"must be one of {', '.join(SIZES)}", param_hint="--size")
+    folder = records or checked(size)
     known = data_sets.available(data_dir)
     if unknown := sorted(set(data or []) - set(known)):
         raise typer.BadParameter(f"not found: {', '.join(unknown)}", param_hint="--data")
@@ -57,7 +56,7 @@ def run(
         names = [name for name in names if name in data_sets.BUNDLED and name in data_sets.MAIN]
         appendix = False
     blocks = plan(names, SIZES[size], appendix)
-    kept = Records(records or (SMALL_RECORDS if size == "small" else RECORDS))
+    kept = Records(folder)
     began = time.monotonic()
     console = Console()
     with Progress(*BAR, console=console) as progress:
@@ -89,14 +88,29 @@ def measure(
 
 @app.command()
 def page(
-    records: Annotated[Path, Option(help="folder of the tables")] = RECORDS,
-    into: Annotated[Path, Option(dir_okay=False)] = Path("docs/results/which_loss.md"),
+    size: Annotated[str, Option(help="full or small, as for `run`")] = "full",
+    records: Annotated[Path | None, Option(help="folder of the tables")] = None,
+    into: Annotated[Path | None, Option(dir_okay=False)] = None,
     data_dir: Annotated[Path | None, Option(help="for the properties of the data")] = None,
 ) -> None:
     """Render the page and its figures from the records."""
     from examples.studies.which_loss.page import render
 
-    render(Records(records), into, data_dir)
+    folder = records or checked(size)
+    small = folder / "which_loss.md"
+    render(
+        Records(folder),
+        into or (small if size == "small" else Path("docs/results/which_loss.md")),
+        data_dir,
+        SIZES[size].folds,
+    )
+
+
+def checked(size: str) -> Path:
+    """Where records of this size are by default."""
+    if size not in SIZES:
+        raise typer.BadParameter(f"must be one of {', '.join(SIZES)}", param_hint="--size")
+    return SMALL_RECORDS if size == "small" else RECORDS
 
 
 if __name__ == "__main__":

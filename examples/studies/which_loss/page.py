@@ -18,7 +18,6 @@ from examples.studies.which_loss.statistics import (
     ranking,
     spread_of,
 )
-from examples.studies.which_loss.study import FULL
 
 BASELINES = ("binary_cross_entropy", "zlpr")
 # metric, rule that decides, larger is better
@@ -42,13 +41,13 @@ AT_ZERO = {
 FEWEST_SETS = 4  # for statistics over data sets
 
 
-def render(records: Records, into: Path, folder: Path | None) -> None:
+def render(records: Records, into: Path, folder: Path | None, folds: int) -> None:
     """Write the page and its figures beside it.
 
-    Only complete data sets count: every main loss with all its folds.
+    Only complete data sets count: every main loss with so many folds.
     """
     runs = records.table().to_pandas()
-    complete = complete_sets(runs)
+    complete = complete_sets(runs, folds)
     parts = [
         "# Which loss for multi-label classification?",
         "Rendered by `python -m examples.studies.which_loss page`; the conditions are in "
@@ -68,8 +67,8 @@ def render(records: Records, into: Path, folder: Path | None) -> None:
     into.write_text("\n\n".join(parts) + "\n", encoding="utf-8")
 
 
-def complete_sets(runs: pd.DataFrame, folds: int = FULL.folds) -> list[str]:
-    """Data sets where every main loss has all its folds, in the order of the study."""
+def complete_sets(runs: pd.DataFrame, folds: int) -> list[str]:
+    """Data sets where every main loss has so many folds, in the order of the study."""
     counts = runs.groupby(["data", "loss"])["fold"].nunique()
     return [
         name

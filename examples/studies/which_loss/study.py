@@ -45,7 +45,7 @@ class Size(NamedTuple):
 
 
 FULL = Size(16, 10, 8, 3)
-SMALL = Size(3, 2, 3, 2)
+SMALL = Size(2, 2, 2, 2)
 # what a row says of its training, before what it says of its decisions
 RUN_COLUMNS = (
     "loss",

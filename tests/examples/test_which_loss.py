@@ -139,3 +139,37 @@ def test_critical_difference_of_the_published_table():
     assert found.critical_difference == pytest.approx(2.728 * (30 / 180) ** 0.5, abs=1e-3)
     assert list(found.ranks.index) == list("edcba")
     assert found.p < 1e-6
+
+
+def test_page_of_complete_sets_alone(tmp_path, monkeypatch):
+    monkeypatch.setattr(statistics, "SAMPLES", 100)
+    pytest.importorskip("scikit_posthocs")
+    from examples.studies.which_loss.page import render
+
+    records, rng = Records(tmp_path), np.random.default_rng(0)
+    names = ["yeast", "emotions", "flags", "genbase", "scene"]
+    metrics = ["micro_f1", "macro_f1", "samples_f1", "subset_accuracy", "hamming"]
+    metrics += ["lrap", "map", "auroc", "ece", "ece_calibrated"]
+    for name in names:
+        rows = [
+            {"loss": loss, "fold": fold, "rule": rule}
+            | {metric: rng.normal(0.6 + 0.1 * (loss == "zlpr"), 0.001) for metric in metrics}
+            for loss in losses.MAIN
+            for fold in range(1 if (name, loss) == ("scene", "lsep") else 2)
+            for rule in ("zero", "tuned", "per_label")
+        ]
+        records.add_runs(name, rows)
+    render(records, tmp_path / "page.md", None, folds=2)
+    text = (tmp_path / "page.md").read_text()
+    assert "Complete data sets: 4 of 14 (yeast, emotions, flags, genbase)." in text
+    against_cross_entropy = text.split("## Against `binary_cross_entropy`")[1]
+    row = next(line for line in against_cross_entropy.splitlines() if line.startswith("| zlpr"))
+    # 0.1 more is better, except for the Hamming loss and the calibration error
+    verdicts = [cell.split()[0] for cell in row.split("|")[2:11]]
+    better, worse = ["better"], ["worse"]
+    assert verdicts == better * 4 + worse + better * 3 + worse
+
+
+def test_more_sets_find_smaller_differences():
+    few, many = (statistics.least_difference(0.02, sets) for sets in (6, 20))
+    assert statistics.ROPE < many < few

@@ -46,7 +46,7 @@ def render(records: Records, into: Path, folder: Path | None, folds: int) -> Non
 
     Only complete data sets count: every main loss with so many folds.
     """
-    runs = records.table().to_pandas()
+    runs = pd.DataFrame(records.table().to_dict(as_series=False))
     complete = complete_sets(runs, folds)
     parts = [
         "# Which loss for multi-label classification?",
@@ -102,13 +102,13 @@ def _answers(runs: pd.DataFrame, names: list[str], into: Path) -> list[str]:
         for title in METRICS
     }
     ranks = pd.DataFrame({title: found.ranks for title, found in rankings.items()})
-    ranks = ranks.loc[ranks.mean(axis=1).sort_values().index].round(1)
+    ranks = ranks.loc[ranks.mean(axis=1).sort_values().index].map("{:.1f}".format)
     ranks.loc["Friedman's p"] = [f"{found.p:.2g}" for found in rankings.values()]
     difference = rankings["micro-F1"].critical_difference
     figure = into.with_name(f"{into.stem}_ranks.png")
     critical_differences(rankings, figure)
     parts += [
-        _markdown(ranks.astype(str)),
+        _markdown(ranks),
         f"Mean ranks closer than {difference:.1f} are not told apart (Nemenyi, 0.05).",
         f"![Critical differences]({figure.name})",
     ]

@@ -20,7 +20,7 @@ from typer import Option
 
 from examples.studies.which_loss import data_sets
 from examples.studies.which_loss.records import Records
-from examples.studies.which_loss.remaining import seconds_left, units
+from examples.studies.which_loss.remaining import seconds_left, spoken, units
 from examples.studies.which_loss.study import FULL, SMALL, Block, measure_again, plan
 from examples.studies.which_loss.study import run as run_blocks
 
@@ -63,7 +63,7 @@ def run(
         task = progress.add_task("", total=units(blocks, kept, done=False), left="")
 
         def after(block: Block, what: str) -> None:
-            left = f"{seconds_left(blocks, kept) / 3600:.1f} core hours"
+            left = spoken(seconds_left(blocks, kept))
             completed = units(blocks, kept, done=True)
             text = f"{block.data} {block.loss} {what}"
             progress.update(task, completed=completed, description=text, left=left)

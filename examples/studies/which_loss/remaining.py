@@ -47,6 +47,13 @@ def seconds_left(blocks: Sequence[Block], records: Records) -> float:
     return left
 
 
+def spoken(seconds: float) -> str:
+    """Of processor time."""
+    return (
+        f"{seconds / 60:.0f} core minutes" if seconds < 7200 else f"{seconds / 3600:.1f} core hours"
+    )
+
+
 def _kept(blocks: Sequence[Block], records: Records) -> list[tuple[int, int]]:
     trials, folds = {}, {}
     for name in {block.data for block in blocks}:

@@ -23,6 +23,13 @@ def sixty_rows(name="sixty"):
     return data_sets.DataSet(name, features, targets)
 
 
+@pytest.fixture(autouse=True)
+def user_settings():
+    """The study's precision, not the stricter one of the library's tests."""
+    with jax.numpy_dtype_promotion("standard"), jax.enable_x64(False):
+        yield
+
+
 @pytest.fixture
 def bundled(monkeypatch):
     monkeypatch.setitem(data_sets.BUNDLED, "sixty", sixty_rows)
@@ -94,7 +101,7 @@ def test_training_goes_on_where_it_stopped():
 def test_an_interrupted_study_ends_like_one_that_was_not(tmp_path):
     blocks = [study.Block("sixty", "binary_cross_entropy", 8, 2)]
     whole, parts = Records(tmp_path / "whole"), Records(tmp_path / "parts")
-    study.run(blocks, whole, None, lambda *_: None)
+    study.run(blocks, whole, None, lambda *_: None, scores=tmp_path / "scores")
     steps = 0
     while not study.is_done(blocks[0], parts):
         study.run(blocks, parts, None, lambda *_: None, lambda: True)  # one run, then stop
@@ -108,6 +115,10 @@ def test_an_interrupted_study_ends_like_one_that_was_not(tmp_path):
         found, expected = (getattr(records, table)("sixty") for records in (parts, whole))
         assert without_time(found) == without_time(expected)
     study.run(blocks, whole, None, lambda *_: pytest.fail("all was done"))
+    measured = whole.runs("sixty")
+    whole.replace_runs("sixty", [row | {"micro_f1": 0.0} for row in measured])
+    study.measure_again(whole, None, tmp_path / "scores")
+    assert whole.runs("sixty") == measured
 
 
 def test_a_data_set_belongs_to_one_process(tmp_path):

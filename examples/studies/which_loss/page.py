@@ -118,7 +118,9 @@ def _answers(runs: pd.DataFrame, names: list[str], into: Path) -> list[str]:
         parts.append(f"## Against `{baseline}`")
         parts.append("In brackets: the probability of better, equivalent and worse, in percent.")
         found = {title: answers(runs, names, title, baseline) for title in METRICS | AT_ZERO}
-        parts.append(_markdown(pd.DataFrame(found).map(_words, na_action="ignore").fillna("–")))
+        parts.append(
+            _markdown(pd.DataFrame(found).map(_words, na_action="ignore").fillna("no zero"))
+        )
     return [*parts, *_power(runs, names)]
 
 

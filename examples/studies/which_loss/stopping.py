@@ -32,12 +32,13 @@ def criterion(scores: jax.Array, targets: Targets) -> jax.Array:
     scores = scores[: len(targets.rows)]
     keys = _keys(scores, targets.rows)
     hits, places = _hits(keys.reshape(1, -1))
-    f1 = (2 * hits / (places + targets.rows.sum())).max()
+    f1 = (2 * hits / (places + targets.rows.sum(dtype=jnp.float32))).max()
     by_rows = _average_precision(keys)
     labelled = targets.rows.any(axis=1)
     lrap = jnp.where(labelled, by_rows, 1.0).mean()
     by_labels = _average_precision(keys.T)
-    macro = (by_labels * targets.occurring).sum() / jnp.maximum(targets.occurring.sum(), 1)
+    occurring = targets.occurring.astype(jnp.float32)
+    macro = (by_labels * occurring).sum() / jnp.maximum(occurring.sum(), 1)
     return jnp.where(jnp.isfinite(scores).all(), (f1 + lrap + macro) / 3, -1.0)
 
 
@@ -53,12 +54,12 @@ def _keys(scores: jax.Array, targets: jax.Array) -> jax.Array:
 
 
 def _hits(keys: jax.Array) -> tuple[jax.Array, jax.Array]:
-    relevant = jnp.sort(keys, axis=1) & 1
-    return jnp.cumsum(relevant, axis=1), jnp.arange(1, keys.shape[1] + 1)
+    """For each row the number of relevant ones in the first k, and k."""
+    relevant = (jnp.sort(keys, axis=1) & 1).astype(jnp.float32)
+    return jnp.cumsum(relevant, axis=1), jnp.arange(1, keys.shape[1] + 1, dtype=jnp.float32)[None]
 
 
 def _average_precision(keys: jax.Array) -> jax.Array:
-    relevant = jnp.sort(keys, axis=1) & 1
-    places = jnp.arange(1, keys.shape[1] + 1)
-    precisions = jnp.cumsum(relevant, axis=1) / places
-    return (precisions * relevant).sum(axis=1) / jnp.maximum(relevant.sum(axis=1), 1)
+    hits, places = _hits(keys)
+    relevant = jnp.diff(hits, axis=1, prepend=jnp.zeros_like(hits[:, :1]))
+    return (hits / places * relevant).sum(axis=1) / jnp.maximum(hits[:, -1], 1)

@@ -64,10 +64,10 @@ def start(parts: Parts, seed: int) -> State:
     key, *keys = jax.random.split(jax.random.key(seed), 3)
     columns, labels = parts.x.shape[1], parts.y.shape[1]
     params = {
-        "hidden": jax.random.normal(keys[0], (columns, HIDDEN)) * (2 / columns) ** 0.5,
-        "hidden_bias": jnp.zeros((1, HIDDEN)),
-        "out": jax.random.normal(keys[1], (HIDDEN, labels)) * HIDDEN**-0.5,
-        "out_bias": jnp.zeros((1, labels)),
+        "hidden": jax.random.normal(keys[0], (columns, HIDDEN), jnp.float32) * (2 / columns) ** 0.5,
+        "hidden_bias": jnp.zeros((1, HIDDEN), jnp.float32),
+        "out": jax.random.normal(keys[1], (HIDDEN, labels), jnp.float32) * HIDDEN**-0.5,
+        "out_bias": jnp.zeros((1, labels), jnp.float32),
     }
     nothing = jnp.zeros((), jnp.int32)
     optimizer = optax.adamw(0.0).init(params)
@@ -100,7 +100,7 @@ def _forward_train(params: Params, x: jax.Array, bits: jax.Array, dropout: jax.A
     hidden = jax.nn.relu(x @ params["hidden"] + params["hidden_bias"])
     # one random byte for each unit costs a quarter of a random float
     cut = jnp.round(dropout * 256)
-    hidden = jnp.where(bits >= cut, hidden / (1 - cut / 256), 0.0)
+    hidden = jnp.where(bits.astype(jnp.float32) >= cut, hidden / (1 - cut / 256), 0.0)
     return hidden @ params["out"] + params["out_bias"]
 
 
@@ -108,7 +108,7 @@ def _forward_train(params: Params, x: jax.Array, bits: jax.Array, dropout: jax.A
 def _advance(
     state: State, parts: Parts, setting: dict[str, jax.Array], to: jax.Array, *, name: str
 ) -> State:
-    rows, counts = len(parts.x), parts.y.sum(axis=0)
+    rows, counts = len(parts.x), parts.y.sum(axis=0, dtype=jnp.int32)
     size = min(32 if rows < 3000 else 128, rows)
     steps = max(LEAST_STEPS, rows // size)
     own = {key.removeprefix("loss."): v for key, v in setting.items() if key.startswith("loss.")}

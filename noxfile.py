@@ -135,7 +135,7 @@ def demo(session: nox.Session) -> None:
 def examples(session: nox.Session) -> None:
     """Every example end to end at reduced size, its tests, and the notebooks."""
     session.install(*group("torch-cpu"))
-    session.install("-e", ".[examples]", *group("tests"), *group("notebooks"))
+    session.install("-e", ".[studies]", *group("tests"), *group("notebooks"))
     # those of `recipes` need libraries of their own
     chosen = [*WORKERS, "tests/examples", "--ignore=tests/examples/recipes"]
     chosen += ["tests/site/test_pages.py"]

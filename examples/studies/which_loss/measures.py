@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 from scipy.special import expit
-from scipy.stats import rankdata
 from sklearn.linear_model import LogisticRegression
 
 import mlc_losses
@@ -29,9 +28,9 @@ def measured(
     of_scores = {
         "lrap": metrics.label_ranking_average_precision(test, targets),
         "map": _mean_average_precision(test, targets),
-        "auroc": auroc(test, targets),
+        "auroc": metrics.roc_auc(test, targets),
         "ece": calibration_error(expit(test), targets) / density,
-        "ece_calibrated": calibration_error(calibrated(test), targets) / density,
+        "ece_calibrated": calibration_error(expit(calibrated(test)), targets) / density,
     }
     rows = []
     for rule, predict in _rules(validation, validation_targets, calibrated).items():
@@ -53,20 +52,16 @@ def _rules(
 ) -> dict[str, Callable[[np.ndarray], np.ndarray]]:
     one = float(mlc_losses.tune_thresholds(scores, targets, average="micro"))
     each = mlc_losses.tune_thresholds(scores, targets, average="macro")
-    rules: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    return {
         "zero": lambda test: mlc_losses.predict_threshold(test, 0.0),
         "tuned": lambda test: mlc_losses.predict_threshold(test, one),
         "per_label": lambda test: mlc_losses.predict_threshold(test, each),
+        "expected_f": lambda test: mlc_losses.predict_expected_f(calibrated(test)),
     }
-    # a rule of the protocol that the library may not have yet
-    expected_f = getattr(mlc_losses, "predict_expected_f", None)
-    if expected_f:
-        rules["expected_f"] = lambda test: expected_f(calibrated(test))
-    return rules
 
 
 def _calibration(scores: np.ndarray, targets: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
-    """Probabilities by a factor and a shift of all scores, fitted by logistic regression."""
+    """Logits of the labels: a factor and a shift of all scores, fitted by logistic regression."""
     cells, wanted = scores.reshape(-1, 1), targets.ravel()
     if len(cells) > MOST_CELLS:
         chosen = np.random.default_rng(0).choice(len(cells), MOST_CELLS, replace=False)
@@ -74,7 +69,7 @@ def _calibration(scores: np.ndarray, targets: np.ndarray) -> Callable[[np.ndarra
     scale = max(float(cells.std()), 1e-6)
     fitted = LogisticRegression(C=1e3).fit(cells / scale, wanted)
     factor, shift = float(fitted.coef_[0, 0]) / scale, float(fitted.intercept_[0])
-    return lambda test: expit(factor * test + shift)
+    return lambda test: factor * test + shift
 
 
 def calibration_error(probabilities: np.ndarray, targets: np.ndarray) -> float:
@@ -83,16 +78,6 @@ def calibration_error(probabilities: np.ndarray, targets: np.ndarray) -> float:
     order = np.argsort(p, kind="stable")
     bins = np.array_split(order, BINS)
     return float(sum(abs(p[b].sum(dtype=float) - y[b].sum()) for b in bins) / len(p))
-
-
-def auroc(scores: np.ndarray, targets: np.ndarray) -> float:
-    """Mean over labels that have relevant and irrelevant rows; ties count half."""
-    positives = targets.sum(axis=0)
-    known = (positives > 0) & (positives < len(targets))
-    targets, positives = targets[:, known], positives[known]
-    ranks = rankdata(scores[:, known], axis=0)
-    above = (ranks * targets).sum(axis=0) - positives * (positives + 1) / 2
-    return float((above / (positives * (len(targets) - positives))).mean())
 
 
 def _mean_average_precision(scores: np.ndarray, targets: np.ndarray) -> float:

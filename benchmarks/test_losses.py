@@ -43,6 +43,7 @@ ON_TORCH = [
     Bar("binary_cross_entropy", "PyTorch", 1.1),
     Bar("softmax_cross_entropy", "PyTorch", 1.0),
 ]
+COMPILED_ON_TORCH = [bar._replace(share=1.1) for bar in ON_TORCH]
 TINY_ON_TORCH = [Bar("binary_cross_entropy", "PyTorch", 2.0)]
 TINY_ON_JAX = [
     Bar("binary_cross_entropy", "optax", 3.0),
@@ -119,6 +120,20 @@ def test_eager_torch(bar: Bar, shape: tuple[int, int], benchmark: Any, report: l
         bar.peer: on_torch(pair.torch_peers[bar.peer], *arrays),
     }
     compare(bar, functions, f"{list(shape)}, eager PyTorch", benchmark, report, rounds=20)
+
+
+# Dynamo and inductor use what PyTorch has deprecated
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore:Dynamo detected a call to")
+@pytest.mark.parametrize("bar", COMPILED_ON_TORCH, ids=lambda bar: bar.loss)
+def test_compiled_torch(bar: Bar, benchmark: Any, report: list[str]) -> None:
+    pair, shape = needs(bar), SHAPES[0]
+    arrays = draw(*shape, pair.single_label)
+    torch._dynamo.reset()
+    functions = {
+        "ours": on_torch(torch.compile(mean_of(pair), dynamic=False), *arrays),
+        bar.peer: on_torch(torch.compile(pair.torch_peers[bar.peer], dynamic=False), *arrays),
+    }
+    compare(bar, functions, f"{list(shape)}, compiled PyTorch", benchmark, report, rounds=20)
 
 
 @pytest.mark.parametrize("bar", TINY_ON_TORCH, ids=lambda bar: bar.loss)

@@ -76,14 +76,16 @@ def _finite(xp: Any, x: Any) -> Any:
 _TWO_WEIGHTS = LabelSum(nll, (nll_by_logits, _nll_by_positive, _nll_by_negative))
 
 
-def _sides(xp: Any, logits: Any, targets: Any, p: Any = 1.0, n: Any = 1.0) -> tuple[Any, Any, Any]:
+def _sides(xp: Any, logits: Any, targets: Any, p: Any, n: Any) -> tuple[Any, Any, Any]:
     """Logits and the weights of both terms."""
     y = as_dtype(xp, targets, logits.dtype)
     return logits, p * y, n * (1.0 - y)
 
 
-def _term(xp: Any, params: Any, logits: Any, targets: Any, *weights: Any) -> Any:
-    return nll(xp, params, *_sides(xp, logits, targets, *weights))
+def _term(xp: Any, params: Any, logits: Any, targets: Any) -> Any:
+    y, size = as_dtype(xp, targets, logits.dtype), magnitude(logits)
+    wrong_side = xp.where(logits >= 0, 1.0 - y, y)
+    return wrong_side * xp.where(wrong_side > 0, size, 0.0) + xp.log1p(xp.exp(-size))
 
 
 def _finite_term(xp: Any, params: Any, derivative: Any, logits: Any, targets: Any) -> Any:
@@ -108,6 +110,10 @@ def _by_targets(xp: Any, params: Any, logits: Any, targets: Any) -> Any:
 _CROSS_ENTROPY = LabelSumAndDerivative(_term, (_by_logits, _by_targets), _finite_term)
 
 
+def _weighted(xp: Any, params: Any, *arrays: Any) -> Any:
+    return nll(xp, params, *_sides(xp, *arrays))
+
+
 def _weighted_by_logits(xp: Any, params: Any, *arrays: Any) -> Any:
     return nll_by_logits(xp, params, *_sides(xp, *arrays))
 
@@ -125,7 +131,8 @@ def _weighted_by_negative(xp: Any, params: Any, logits: Any, targets: Any, p: An
 
 
 _WEIGHTED = LabelSum(
-    _term, (_weighted_by_logits, _weighted_by_targets, _weighted_by_positive, _weighted_by_negative)
+    _weighted,
+    (_weighted_by_logits, _weighted_by_targets, _weighted_by_positive, _weighted_by_negative),
 )
 
 
@@ -149,6 +156,15 @@ def by_side(xp: Any, logits: Any, targets: Any) -> tuple[Any, Any, Any]:
 def blended(relevant: Any, positive: Any, negative: Any) -> Any:
     """Each side's own, of numbers that are finite."""
     return relevant * positive + (1.0 - relevant) * negative
+
+
+def sigmoids_and_nll(xp: Any, wrong: Any) -> tuple[Any, Any, Any]:
+    """`σ(x)`, `σ(-x)` and `log(1 + e^x)`, each to its last digit, of one exponential."""
+    small = xp.exp(-magnitude(wrong))
+    larger = 1.0 / (1.0 + small)
+    smaller, is_wrong = small * larger, wrong >= 0
+    p, q = xp.where(is_wrong, larger, smaller), xp.where(is_wrong, smaller, larger)
+    return p, q, xp.where(is_wrong, wrong, 0.0) + xp.log1p(small)
 
 
 def faded(wrong: Any, gamma: Any) -> Any:

@@ -11,6 +11,7 @@ from mlc_losses._array.cross_entropy import (
     cross_entropy,
     faded,
     faded_derivative,
+    sigmoids_and_nll,
     signed,
 )
 from mlc_losses._array.labels import label_count, num_labels
@@ -20,7 +21,6 @@ from mlc_losses._array.ops import (
     power_derivative,
     power_from_0,
     sigmoid,
-    sigmoid_power,
 )
 from mlc_losses._array.row_rules import LabelSum, LabelSumAndDerivative, sum_over_labels
 from mlc_losses._array.value_checks import check_known_at_least_0
@@ -268,19 +268,21 @@ def poly(
 def _poly(xp: Any, params: Any, logits: Any, targets: Any) -> Any:
     gamma, alpha, epsilon = params
     relevant, _, wrong = signed(xp, logits, targets)
-    focal = _balanced(relevant, alpha, faded(wrong, gamma))
-    if _is_0(epsilon):
-        return focal
-    return focal + epsilon * sigmoid_power(wrong, gamma + 1.0)
+    p, _, nll = sigmoids_and_nll(xp, wrong)
+    fade = 1.0 if _is_0(gamma) else power_from_0(p, gamma)
+    focal = _balanced(relevant, alpha, fade * nll)
+    return focal if _is_0(epsilon) else focal + epsilon * fade * p
 
 
 def _poly_by_logits(xp: Any, params: Any, logits: Any, targets: Any) -> Any:
     gamma, alpha, epsilon = params
-    relevant, sign, wrong = signed(xp, logits, targets)
-    derivative = _balanced(relevant, alpha, faded_derivative(wrong, gamma))
+    relevant, sign, wrong = signed(xp, decided(logits), targets)
+    p, q, nll = sigmoids_and_nll(xp, wrong)
+    fade = 1.0 if _is_0(gamma) else power_from_0(p, gamma)
+    derivative = fade * p if _is_0(gamma) else fade * (gamma * q * nll + p)
+    derivative = _balanced(relevant, alpha, derivative)
     if not _is_0(epsilon):
-        added = epsilon * (gamma + 1.0) * sigmoid_power(wrong, gamma + 1.0)
-        derivative = derivative + added * sigmoid(-wrong)
+        derivative = derivative + epsilon * (gamma + 1.0) * fade * p * q
     return sign * derivative
 
 

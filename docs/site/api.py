@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import mlc_losses as ml
-from docs.site.catalog import FAMILIES, TOOLS, check_complete, names_in, path_of, slug
+from docs.site.catalog import TOOLS, check_complete, names_in, path_of, slug
+from tests.losses.families import FAMILIES
 
 METRICS = "Metrics"
 

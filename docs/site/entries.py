@@ -9,11 +9,12 @@ from functools import cache
 import griffe
 
 from docs.site import formulas
-from docs.site.catalog import ROOT, path_of, rows
+from docs.site.catalog import ROOT, path_of
+from tests.losses.families import rows
 from tests.support.docstrings import to_markdown
 
 # a paragraph that begins with the name of a part of its own
-_REMARK = re.compile(r"^\*\*(Gradient|Limits|References)\.\*\* ")
+_REMARK = re.compile(r"^\*\*(Gradient|Limits|Use when|References)\.\*\* ")
 OPTIONS = {"returns_multiple_items": False, "warn_missing_types": False}
 
 

@@ -6,11 +6,12 @@ import re
 from functools import cache
 
 from docs.site import support
-from docs.site.catalog import FAMILIES, ROOT, Row, losses_in, rows
+from docs.site.catalog import ROOT, losses_in
 from docs.site.curves import plot
 from docs.site.entries import Argument, Entry, entry
 from docs.site.explorer_losses import SHOWN
 from docs.site.figures import figure, thumbnail
+from tests.losses.families import FAMILIES, Row, rows
 
 
 def families() -> dict[str, list[str]]:

@@ -13,8 +13,8 @@ import numpy as np
 from jax.sharding import AxisType
 
 import mlc_losses as ml
-from docs.site.catalog import rows
 from tests.losses.cases import CASES
+from tests.losses.families import rows
 from tests.modes.modes import MODES
 from tests.support import backends, case
 

@@ -210,6 +210,9 @@ def average_k_two_head(
     Limits: ``k=1`` with the rule "exclude_label" has no pseudo-labels but the label; the second
     term is then :func:`assume_negative`.
 
+    Use when: the size of a predicted set should follow the ambiguity of the input and average
+    k.
+
     References:
       Garcin, Servajean, Joly, Salmon, `A two-head loss function for deep Average-K classification
       <https://arxiv.org/abs/2303.18118>`_, WACV 2025.

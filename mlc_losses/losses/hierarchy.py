@@ -197,6 +197,8 @@ def max_constraint(
 
     Limits: without edges it is :func:`binary_cross_entropy`.
 
+    Use when: labels have ancestors, and a label set must hold those of its labels.
+
     References:
       Giunchiglia, Lukasiewicz, `Coherent Hierarchical Multi-Label Classification Networks
       <https://arxiv.org/abs/2010.10151>`_, 2020.

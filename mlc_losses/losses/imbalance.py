@@ -299,6 +299,8 @@ def distribution_balanced(
     gets others; its focal branch ignores ``reduction``; and its constructor's defaults for
     alpha, beta and mu (10, 0.2, 0.1) are not those of any of its configurations. Not reproduced.
 
+    Use when: labels are long-tailed and their counts are known.
+
     References:
       Wu et al., `Distribution-Balanced Loss for Multi-Label Classification in Long-Tailed Datasets
       <https://arxiv.org/abs/2007.09654>`_, 2020.

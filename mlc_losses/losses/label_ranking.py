@@ -56,6 +56,8 @@ def smooth_average_precision(
 
     Limits: as τ falls to 0 it is 1 - average precision, ties aside.
 
+    Use when: mAP is the metric: the examples of each label are ranked, relevant ones first.
+
     References:
       Brown, Xie, Kalogeiton, Zisserman, `Smooth-AP: Smoothing the Path Towards Large-Scale Image
       Retrieval <https://arxiv.org/abs/2007.12163>`_, 2020.
@@ -110,6 +112,8 @@ def auc_margin(
 
     Limits: without the variances and with m = 1 it is a squared hinge on the difference of the mean
     scores, whose pairwise form is :func:`pairwise_hinge` with ``axis=0``.
+
+    Use when: AUROC is the metric, and batches hold examples with and without each label.
 
     References:
       Yuan, Yan, Sonka, Yang, `Large-scale Robust Deep AUC Maximization: A New Surrogate Loss and

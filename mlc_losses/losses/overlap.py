@@ -55,6 +55,8 @@ def soft_f1(logits: ArrayT, targets: Array, *, where: Array | None = None) -> Ar
     drifts from 1 to 0 as its probabilities underflow; its TensorFlow version also takes a softmax
     of the targets. Neither is done here.
 
+    Use when: macro-F1 is the metric and batches are large.
+
     References:
       Bénédict et al., `sigmoidF1: A Smooth F1 Score Surrogate Loss for Multilabel Classification
       <https://arxiv.org/abs/2108.10566>`_, 2021, for the name and the comparison.
@@ -106,6 +108,8 @@ def sigmoid_f1(
     ``σ(-E) .. σ(1 - E)`` at slope 1 and the loss cannot reach 0; its README, the paper and this
     function take the logit.
 
+    Use when: you want :func:`soft_f1` with a tunable slope and threshold.
+
     References:
       Bénédict et al., `sigmoidF1: A Smooth F1 Score Surrogate Loss for Multilabel Classification
       <https://arxiv.org/abs/2108.10566>`_, 2021.
@@ -156,6 +160,8 @@ def tversky(
 
     Limits: both weights 1/2 is the Dice loss, :func:`soft_f1`; both 1 is 1 - Jaccard; weights that
     add to 1 are 1 - F-beta.
+
+    Use when: precision is to be traded against recall; Dice and Jaccard.
 
     References:
       Salehi, Erdogmus, Gholipour, `Tversky loss function for image segmentation using 3D fully

@@ -46,6 +46,8 @@ def assume_negative(
 
     A right label at infinity adds 0, a wrong one ``inf`` with gradient 1.
 
+    Use when: one positive is seen per example, and you want the baseline.
+
     References:
       Cole, Mac Aodha, Lorieul, Perona, Morris, Jojic, `Multi-Label Learning from Single Positive
       Labels <https://arxiv.org/abs/2106.09708>`_, 2021.
@@ -96,6 +98,9 @@ def weak_assume_negative(
       ValueError: shapes differ, or ``weight`` is negative.
 
     Gradients at infinity are those of :func:`assume_negative`, which ``weight=1`` is, times w.
+
+    Use when: one positive is seen per example, and all negatives together should weigh as one
+    label.
 
     References:
       Cole et al., `Multi-Label Learning from Single Positive Labels
@@ -149,6 +154,8 @@ def assume_negative_smoothed(
 
     With ε > 0 a label at infinity on either side is ``inf``, with gradient 1 - ε or ε.
     ``epsilon=0`` is :func:`assume_negative`.
+
+    Use when: one positive is seen per example, and smoothed labels should soften the rest.
 
     References:
       Cole et al., `Multi-Label Learning from Single Positive Labels
@@ -218,6 +225,8 @@ def entropy_maximization(
     a seen label at ``inf`` does; a seen one at ``-inf`` is ``inf`` with gradient -1. Since unseen
     labels stay near 0, the authors decide at the probability 0.75, not 0.5; their asymmetric
     pseudo-labels, which are states of a training run, are not part of this function.
+
+    Use when: nothing should be assumed of labels that were not seen.
 
     References:
       Zhou, Chen, Wang, Chen, Heng, `Acknowledging the Unknown for Multi-label Learning with Single
@@ -295,6 +304,8 @@ def splc(
     too, unless ``correct=False`` or τ = 1: then it is ``inf`` with gradient 1.
 
     Limits: ``margin=0, correct=False`` is :func:`focal`.
+
+    Use when: confident predictions should become positives while training.
 
     References:
       Zhang et al., `Simple and Robust Loss Design for Multi-Label Learning with Missing Labels

@@ -51,6 +51,8 @@ def expected_positive(
     A seen label at ``-inf`` is ``inf`` with gradient -1; all else is bounded, with gradient 0 at
     infinity.
 
+    Use when: the number of positives per example is known on average.
+
     References:
       Cole, Mac Aodha, Lorieul, Perona, Morris, Jojic, `Multi-Label Learning from Single Positive
       Labels <https://arxiv.org/abs/2106.09708>`_, 2021.
@@ -110,6 +112,9 @@ def role(
     so is half of the value: ``role`` is the mean of ``expected_positive`` of both heads, plus the
     mean of the two cross-entropies. The cross-entropies run over all labels, the seen ones too.
     Where a soft target is exactly 0 or 1 the other side at that infinity adds 0.
+
+    Use when: the number of positives is known on average, and the unseen labels are estimated
+    along the way.
 
     References:
       Cole, Mac Aodha, Lorieul, Perona, Morris, Jojic, `Multi-Label Learning from Single Positive
@@ -182,6 +187,8 @@ def large_loss(
     all of these are affected, while the authors' code then drops the seen ones too. The loss grows
     with the logit, so logits are what is compared: no two losses that round to the same number
     tie. No gradient flows through the choice. ``fraction=0`` is :func:`assume_negative`.
+
+    Use when: the unseen labels with the largest losses should be left out, or corrected.
 
     References:
       Kim, Kim, Akata, Lee, `Large Loss Matters in Weakly Supervised Multi-Label Classification

@@ -227,6 +227,8 @@ def label_powerset(set_logits: ArrayT, set_ids: Array) -> ArrayT:
     Limits: it is :func:`softmax_cross_entropy` over sets; with the two sets "no label" and "label"
     of L = 1, :func:`binary_cross_entropy` of the difference of their logits.
 
+    Use when: there are few distinct label sets, and the whole set must be right.
+
     References:
       Tsoumakas, Vlahavas, `Random k-Labelsets: An Ensemble Method for Multilabel Classification
       <https://doi.org/10.1007/978-3-540-74958-5_38>`_, 2007, where the label powerset is described.

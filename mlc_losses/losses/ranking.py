@@ -47,6 +47,8 @@ def lsep(logits: ArrayT, targets: Array, *, where: Array | None = None, axis: in
     published code puts the pairs of the whole batch into one logarithm; here each example has
     its own.
 
+    Use when: the ranking matters and no threshold is needed.
+
     References:
       Li, Song, Luo, `Improving Pairwise Ranking for Multi-label Image Classification
       <https://arxiv.org/abs/1704.03135>`_, 2017.
@@ -102,6 +104,8 @@ def pairwise_hinge(
     Limits: :func:`multilabel_margin` is this divided by L. Published codes divide by other
     numbers (20 times the batch, L, or nothing), so compare their values with care.
 
+    Use when: every relevant label should be a margin above every other; many labels.
+
     References:
       Gong et al., `Deep Convolutional Ranking for Multilabel Image Annotation
       <https://arxiv.org/abs/1312.4894>`_, 2013, section 2.2.2.
@@ -124,7 +128,7 @@ def pairwise_hinge(
 def multilabel_margin(
     logits: ArrayT, targets: Array, *, where: Array | None = None, axis: int = -1
 ) -> ArrayT:
-    r"""PyTorch's ``MultiLabelMarginLoss``, here from multi-hot targets.
+    r"""PyTorch's ``MultiLabelMarginLoss``, a hinge over pairs of labels; multi-hot targets.
 
     .. math:: \frac1L \sum_{p \in P} \sum_{n \in N} \max(0, 1 + s_n - s_p)
 
@@ -144,6 +148,8 @@ def multilabel_margin(
 
     :func:`pairwise_hinge` divided by the number of known labels, with its gradients and its
     behaviour at infinity.
+
+    Use when: you compare with PyTorch's loss of that name.
 
     References:
       `torch.nn.MultiLabelMarginLoss
@@ -185,6 +191,8 @@ def bp_mll(logits: ArrayT, targets: Array, *, where: Array | None = None, axis: 
     than the loss itself does. Some published code sums ``exp`` times a mask, NaN beyond logits of
     88, divides 0 by 0 where a side is empty, or leaves out the factor :math:`1 / |P| |N|`. A label
     right at infinity adds 0; a wrong one is ``inf``, with infinite gradients.
+
+    Use when: you want the classic baseline, for bounded outputs such as tanh.
 
     References:
       Zhang, Zhou, `Multilabel Neural Networks with Applications to Functional Genomics and Text
@@ -233,6 +241,8 @@ def warp(
     rank. A label right at infinity violates nothing; a wrong one makes the loss ``inf``.
 
     Limits: with one irrelevant label it is :func:`pairwise_hinge`.
+
+    Use when: precision at the top of the ranking matters.
 
     References:
       Weston, Bengio, Usunier, `WSABIE: Scaling Up To Large Vocabulary Image Annotation
@@ -298,6 +308,8 @@ def calibrated_ranking(
     Limits: the last two sums are :func:`binary_cross_entropy` of ``logits - threshold``. The
     paper learns each preference by a classifier of its own; one loss for one model is made of
     the same preferences.
+
+    Use when: you want a ranking and a threshold at once, for up to some thousand labels.
 
     References:
       Fürnkranz, Hüllermeier, Loza Mencía, Brinker, `Multilabel classification via calibrated

@@ -59,6 +59,8 @@ def distributional_ranking(
     0. The gradient flows through both distributions. The loss is bounded, at infinity too, where
     its slope is 0: it forgives what is badly wrong.
 
+    Use when: there are few positives among many easy negatives; bounded.
+
     References:
       Qian et al., `DR Loss: Improving Object Detection by Distributional Ranking
       <https://arxiv.org/abs/1907.10156>`_, 2020.
@@ -130,6 +132,8 @@ def two_way(
     nothing; a wrong one makes the loss ``inf``, and the gradient is then of no use.
 
     Limits: with both temperatures 1 the mean over examples is that of :func:`lsep`.
+
+    Use when: labels should be ranked within an example, and examples within a label.
 
     References:
       Kobayashi, `Two-Way Multi-Label Loss
@@ -203,6 +207,8 @@ def circle(
 
     Limits: with all weights 1 and m = 0 it is :func:`lsep` of ``gamma * similarities``, up to the
     constant :math:`e^\gamma` in the product: equation (1), the unified form.
+
+    Use when: the scores are cosine similarities to label embeddings.
 
     References:
       Sun et al., `Circle Loss: A Unified Perspective of Pair Similarity Optimization

@@ -112,6 +112,8 @@ def label_sequence(step_logits: ArrayT, ids: Array) -> ArrayT:
     Limits: an example without labels is cross-entropy of the end at the first step; with P = 1 and
     the end ignored it is softmax cross-entropy.
 
+    Use when: a decoder emits labels one by one in a fixed order.
+
     References:
       Nam et al., `Maximizing Subset Accuracy with Recurrent Neural Networks in Multi-label
       Classification
@@ -168,6 +170,8 @@ def label_set_sequence(step_logits: ArrayT, targets: Array, ids: Array) -> Array
 
     Limits: with at most one label it is :func:`label_sequence`; at the first step, with r labels
     left, its least value is ``log r``.
+
+    Use when: a decoder emits labels one by one, in no order.
 
     References:
       Tsai, Lee, `Order-free Learning Alleviating Exposure Bias in Multi-label Classification

@@ -42,6 +42,8 @@ def multilabel_softmax(
 
     Limits: one relevant label is :func:`softmax_cross_entropy`.
 
+    Use when: you predict the top k of very many labels.
+
     References:
       Gong et al., `Deep Convolutional Ranking for Multilabel Image Annotation
       <https://arxiv.org/abs/1312.4894>`_, 2013.

@@ -72,6 +72,9 @@ def top_k_hinge(
     names are left, the loss is 0 ("convex_beta": a shorter sum). The label at ``inf`` is 0 unless
     so are too many rivals, at ``-inf`` it is ``inf``. Any NaN score makes its example NaN.
 
+    Use when: a model may answer with k guesses; of the four hinges "calibrated" is the
+    consistent one.
+
     References:
       Yang, Koyejo, `On the Consistency of Top-k Surrogate Losses
       <https://arxiv.org/abs/1901.11141>`_, 2020 (calibrated); Lapin, Hein, Schiele, `Top-k
@@ -166,6 +169,9 @@ def noised_top_k_hinge(
     :func:`top_k_hinge`, whose calibrated kind this is at ``sigma=0``. To evaluate without noise,
     use that one, or "exact".
 
+    Use when: you want a top-k hinge smoothed by noise, or exactly; rare classes by margins.
+    Needs a ``key``, unless exact.
+
     References:
       Garcin, Servajean, Joly, Salmon, `Stochastic smoothing of the top-K calibrated hinge loss for
       deep imbalanced classification <https://arxiv.org/abs/2202.02193>`_, 2022.
@@ -251,6 +257,8 @@ def smooth_top_k_hinge(
     are left. k rivals at ``inf`` make it ``inf`` with no gradient on them; the label at ``-inf``,
     ``inf`` with gradient -1/k. Any NaN score makes its example NaN. Forward mode and second
     derivatives work.
+
+    Use when: you want a deterministic smooth loss for k guesses.
 
     References:
       Berrada, Zisserman, Kumar, `Smooth Loss Functions for Deep Top-k Classification

@@ -53,6 +53,8 @@ def zlpr(
     :math:`2 \log(1 + \sum \sqrt{y (1 - y)})` at ``logits = logit(y) / 2``, so ``σ(2 logits)``
     gives back a soft target; for random hard labels neither it nor ``σ(logits)`` is calibrated.
 
+    Use when: the whole label set should be right, and a threshold of 0 should work untuned.
+
     References:
       Su, Zhu, Liang, Liu, Zhang, `ZLPR: A Novel Loss for Multi-label Classification
       <https://arxiv.org/abs/2208.02955>`_, 2022; `hard <https://kexue.fm/archives/7359>`_ and
@@ -105,6 +107,8 @@ def zlpr_kl(
     The gradient flows into both; use a constant (``stop_gradient``, ``detach``) for one side only.
     The difference of the two sigmoids is formed without cancellation, so that logits of 20 and 21
     are told apart in float32. A finite against an infinite logit is ``inf``.
+
+    Use when: two passes, or a teacher and a student, should agree.
 
     References:
       Su, `a KL divergence for multi-label classification <https://kexue.fm/archives/9039>`_, 2022.
@@ -186,6 +190,8 @@ def r_drop(
 
     The gradient flows into both passes; values and gradients at 0 and at infinity are those of
     :func:`zlpr` and :func:`zlpr_kl`. With ``alpha=0``, or two equal passes, it is :func:`zlpr`.
+
+    Use when: you train :func:`zlpr` with dropout and can afford a second pass.
 
     References:
       Wu et al., `R-Drop: Regularized Dropout for Neural Networks

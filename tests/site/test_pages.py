@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.losses.families import rows
 from tests.losses.names import LOSSES
+from tests.site import losses_table
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("**/*.md"))]
@@ -20,9 +22,10 @@ QUOTE = re.compile(r"“([^”]+)”")
 SOURCE = re.compile(r"\(\[[^\]]+\]\(([\w/]+\.md)\)\)")
 
 
-def test_every_loss_is_in_the_table_of_all_losses() -> None:
-    rows = re.findall(r"^\| `(\w+)`", (ROOT / "docs" / "losses.md").read_text(), flags=re.MULTILINE)
-    assert sorted(rows) == sorted(LOSSES)
+def test_the_table_of_all_losses_is_what_the_docstrings_say() -> None:
+    page = losses_table.PAGE.read_text(encoding="utf-8")
+    assert page == losses_table.with_table(page), "run: python -m tests.site.losses_table"
+    assert set(rows()) == LOSSES
 
 
 def readme_programs() -> list[str]:

@@ -21,7 +21,7 @@ _MARKUP = re.compile(
     re.MULTILINE | re.VERBOSE,
 )
 # a heading of ours that the parser of Google style does not know
-_REMARK = re.compile(r"^(Gradient|Limits|References):(?:[ ]|\n[ ]+)(?=\S)", re.MULTILINE)
+_REMARK = re.compile(r"^(Gradient|Limits|Use when|References):(?:[ ]|\n[ ]+)(?=\S)", re.MULTILINE)
 
 
 def to_markdown(text: str, link: Convert, inline: Convert, display: Convert) -> str:
@@ -53,8 +53,14 @@ def to_markdown(text: str, link: Convert, inline: Convert, display: Convert) -> 
 
 def parts(text: str) -> set[str]:
     """The headings of a docstring; "math" too if it has a formula of its own."""
-    found = set(re.findall(r"^([A-Z]\w+):(?=\s)", text, re.MULTILINE))
+    found = set(re.findall(r"^([A-Z][\w ]+):(?=\s)", text, re.MULTILINE))
     return found | ({"math"} if ".. math::" in text else set())
+
+
+def remark(text: str, name: str) -> str:
+    """The paragraph that begins with this heading, in one line; "" if there is none."""
+    found = re.search(rf"^{name}:\s+(.*?)(?:\n\n|\Z)", text, re.MULTILINE | re.DOTALL)
+    return _one_line(found[1]) if found else ""
 
 
 def _one_line(text: str) -> str:

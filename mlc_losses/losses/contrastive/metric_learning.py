@@ -52,6 +52,8 @@ def n_pair(anchors: ArrayT, positives: ArrayT, *, regularization: float = 0.0) -
     Pairs of the same class must not share a batch: they would be negatives of each other. Infinite
     points give NaN.
 
+    Use when: examples come in matching pairs.
+
     References:
       Sohn, `Improved Deep Metric Learning with Multi-class N-pair Loss Objective
       <https://papers.nips.cc/paper/6200-improved-deep-metric-learning-with-multi-class-n-pair-loss-objective>`_,
@@ -106,6 +108,8 @@ def lifted_structure(embeddings: ArrayT, targets: Array, *, margin: float = 1.0)
 
     An anchor without a positive is 0; so is a pair that has no negative at all. Two points that
     coincide have distance 0 and no gradient.
+
+    Use when: you learn a metric from all pairs of a batch, with a margin.
 
     References:
       Song et al., `Deep Metric Learning via Lifted Structured Feature Embedding

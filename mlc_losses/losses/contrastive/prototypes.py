@@ -51,6 +51,9 @@ def prototype_contrastive(
 
     Limits: :func:`multilabel_softmax` of the cosines over τ.
 
+    Use when: each label should have a point in the embedding space, without pairs of examples;
+    small batches.
+
     References:
       Audibert, Gauffre, Amini, `Multi-Label Contrastive Learning: A Comprehensive Study
       <https://arxiv.org/abs/2412.00101>`_, 2024 (its released code's ``proto``).
@@ -113,6 +116,8 @@ def msc(
     add to 1. The paper's queue of earlier embeddings is not part of this loss.
 
     Limits: ``alpha=0`` and ``beta=0`` is :func:`prototype_contrastive`.
+
+    Use when: labels are long-tailed: prototypes give each a positive.
 
     References:
       Audibert, Gauffre, Amini, `Exploring Contrastive Learning for Long-Tailed Multi-Label Text
@@ -183,6 +188,9 @@ def mscrg(
 
     Limits: with ``regularize=False`` and ``alpha=0`` it is :func:`mulsupcon` of examples and
     prototypes together, each prototype with its one label.
+
+    Use when: labels are long-tailed, and a positive that is close enough should not be pushed
+    away again.
 
     References:
       Audibert, Gauffre, Amini, `Multi-Label Contrastive Learning: A Comprehensive Study

@@ -77,6 +77,8 @@ def contrastive(
     :math:`q_{ia}`. A row of weights that are all 0 is 0, with gradient 0. A zero vector has
     similarity 0 to all, and gradient 0. Infinite embeddings give NaN.
 
+    Use when: you want a contrastive loss of your own, and choose only the weights of the pairs.
+
     Example:
       >>> import numpy as np
       >>> from mlc_losses import contrastive, jaccard_weights
@@ -161,6 +163,8 @@ def supcon(
     Limits: with one label per example, all three kinds of positives are the supervised contrastive
     loss with the mean outside the logarithm.
 
+    Use when: an encoder is trained before a linear probe; similar label sets attract.
+
     References:
       Khosla et al., `Supervised Contrastive Learning <https://arxiv.org/abs/2004.11362>`_, 2020;
       Audibert, Gauffre, Amini, `Multi-Label Contrastive Learning: A Comprehensive Study
@@ -214,6 +218,8 @@ def mulsupcon(
 
     Limits: :func:`contrastive` with ``overlap_weights(targets)``; with one label per example
     :func:`supcon`.
+
+    Use when: an encoder is trained before a linear probe, with positives label by label.
 
     References:
       Zhang, Wu, `Multi-Label Supervised Contrastive Learning

@@ -40,15 +40,6 @@ def libraries() -> list[str]:
     return [LIBRARIES[name] for name in backends.MODULES]
 
 
-def takes(name: str, argument: str) -> bool:
-    """`where` or `axis`; a record of the tests that says otherwise than the signature is wrong."""
-    found = argument in inspect.signature(getattr(ml, name)).parameters
-    for each in _cases().get(name, []):
-        if getattr(each, f"takes_{argument}") != found:
-            raise ValueError(f"takes_{argument} of case {each.id} is not what its signature says")
-    return found
-
-
 def forward_mode(name: str) -> str:
     known = _cases().get(name)
     if known is None:
@@ -88,7 +79,7 @@ def splits(name: str, axis: str) -> bool | None:
 def sentence(name: str) -> str:
     """For the page of a loss."""
     says = [f"Runs on {_listed(libraries())}; gradients on JAX and PyTorch."]
-    arguments = [f"`{each}`" for each in ("where", "axis") if takes(name, each)]
+    arguments = [f"`{each}`" for each in ("where", "axis") if case.takes(name, each)]
     taken = _listed(arguments) if arguments else "neither `where` nor `axis`"
     says.append(f"Takes {taken}.")
     modes = {"yes": "Forward mode works on JAX.", "no": "Reverse mode only on JAX."}
@@ -106,7 +97,7 @@ def table() -> str:
     lines = [_row(heads), _row(["---"] * len(heads))]
     for name, row in rows().items():
         cells = [f"[`{name}`](gallery/{name}.md)", *["yes"] * len(libraries())]
-        cells += [_WORDS[takes(name, each)] for each in ("where", "axis")]
+        cells += [_WORDS[case.takes(name, each)] for each in ("where", "axis")]
         cells += [row.across_batch, forward_mode(name)]
         cells += [_WORDS[splits(name, axis)] for axis in _AXES]
         lines.append(_row(cells))

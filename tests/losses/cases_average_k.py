@@ -22,13 +22,12 @@ def average_k_two_head(logits: Any, labels: Any, *, share: float, **keywords: An
 def two_head_case(**keywords: Any) -> Case:
     return Case(average_k_two_head, oracles.two_heads_alike, one_class, keywords,
                 right_infinity_is_deletion=False, derivative_at_infinity=False, across_batch=True,
-                takes_where=False, takes_axis=False, logits_name="softmax_logits",
-                fixed_weights=True)  # fmt: skip
+                logits_name="softmax_logits", fixed_weights=True, follows_size=True)  # fmt: skip
 
 
 def batch_case(loss: Any, oracle: Any, arrays: Any, fixed_weights: bool, **keywords: Any) -> Case:
     return Case(loss, oracle, arrays, keywords, right_infinity_is_deletion=False,
-                derivative_at_infinity=False, across_batch=True, takes_axis=False,
+                derivative_at_infinity=False, across_batch=True,
                 fixed_weights=fixed_weights)  # fmt: skip
 
 

@@ -15,8 +15,6 @@ _Points = partial(
     right_infinity_is_deletion=False,
     derivative_at_infinity=False,
     across_batch=True,
-    takes_where=False,
-    takes_axis=False,
     logits_name="embeddings",
     hard_sizes=(80.0, 1e4),
 )

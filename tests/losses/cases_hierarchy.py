@@ -42,6 +42,6 @@ def oracle(s: np.ndarray, y: np.ndarray, flat: bool = False) -> float:
 CASES: list[Case] = [
     # at a tie a maximum has no derivative that a difference would find; `test_hierarchy.py` does
     Case(max_constraint, oracle, right_infinity_is_deletion=False, labels_are_alike=False,
-         takes_axis=False, hard_sizes=()),
-    Case(max_constraint, oracle, keywords={"flat": True}, takes_axis=False),
+         hard_sizes=()),
+    Case(max_constraint, oracle, keywords={"flat": True}),
 ]  # fmt: skip

@@ -39,7 +39,7 @@ SMOOTH, MARGIN = turned(ml.smooth_average_precision), turned(ml.auc_margin)
 
 def batch_case(loss: Any, oracle: Any, **keywords: Any) -> Case:
     return Case(loss, oracle, keywords=keywords, right_infinity_is_deletion=False,
-                across_batch=True, takes_axis=False)  # fmt: skip
+                across_batch=True)  # fmt: skip
 
 
 CASES: list[Case] = [

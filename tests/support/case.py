@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+
+import mlc_losses as ml
 
 Arrays = tuple[np.ndarray, ...]
 
@@ -83,6 +86,11 @@ def with_prototypes(rng: np.random.Generator, n: int, num_labels: int) -> Arrays
     return points, rng.normal(size=(num_labels, num_labels)), targets
 
 
+def takes(name: str, argument: str) -> bool:
+    """Whether the public loss of this name has the argument."""
+    return argument in inspect.signature(getattr(ml, name)).parameters
+
+
 @dataclass(frozen=True)
 class Case:
     """A public loss with hyper-parameters, its oracle for one example, and what it promises."""
@@ -102,18 +110,26 @@ class Case:
     takes_targets: bool = True
     # looks across the batch `[n, L]`, and its oracle too; the result has any shape
     across_batch: bool = False
-    takes_where: bool = True
-    takes_axis: bool = True
     logits_name: str = "logits"
     # weights without a gradient that depend on the logits: the gradient is not that of the value.
     # The oracle takes, as `at`, the logits to compute the weights from
     fixed_weights: bool = False
     # sizes of logits at which its derivatives can be told from differences of its oracle
     hard_sizes: tuple[float, ...] = (0.0, 80.0, 1e4)
+    # a hyper-parameter follows the number of labels, so a mask is not deletion
+    follows_size: bool = False
     # k guesses want so many classes
     fewest_labels: int = 0
     # forward mode and second derivatives; a gradient rule for reverse mode alone has neither
     takes_forward_mode: bool = True
+
+    @property
+    def takes_where(self) -> bool:
+        return takes(self.loss.__name__, "where")
+
+    @property
+    def takes_axis(self) -> bool:
+        return takes(self.loss.__name__, "axis")
 
     @property
     def single_label(self) -> bool:

@@ -171,7 +171,7 @@ GUESSES = [
     ),
 ]
 
-GROUPS = {
+BY_HAND = {
     "One label at a time": ONE_BY_ONE,
     "The whole label set": LABEL_SETS,
     "Ranking of the labels": RANKINGS,
@@ -179,4 +179,3 @@ GROUPS = {
     "One label, one guess": ONE_CLASS,
     "One label, k guesses": GUESSES,
 }
-SHOWN = {shown.name: shown for group in GROUPS.values() for shown in group}

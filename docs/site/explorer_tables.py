@@ -28,7 +28,8 @@ from docs.site.explorer_grids import (
     spline_term,
     triangle_term,
 )
-from docs.site.explorer_losses import GROUPS, LABELS, Options, Shown
+from docs.site.explorer_losses import LABELS, Options, Shown
+from docs.site.explorer_selection import GROUPS
 
 Pattern = tuple[int, ...]
 Table = dict[Pattern, list[Term]]

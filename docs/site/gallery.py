@@ -9,7 +9,7 @@ from docs.site import support
 from docs.site.catalog import ROOT, losses_in
 from docs.site.curves import plot
 from docs.site.entries import Argument, Entry, entry
-from docs.site.explorer_losses import SHOWN
+from docs.site.explorer_selection import SHOWN
 from docs.site.figures import figure, thumbnail
 from tests.losses.families import FAMILIES, Row, rows
 

@@ -13,7 +13,8 @@ import pytest
 
 import mlc_losses
 from docs.site.explorer_grids import Floats, Grid, Term
-from docs.site.explorer_losses import GROUPS, SHOWN, Options, Shown
+from docs.site.explorer_losses import Options, Shown
+from docs.site.explorer_selection import GROUPS, SHOWN
 from docs.site.explorer_tables import Table, compare, read, shown_digits
 from docs.site.test_built_site import SITE
 

@@ -10,7 +10,7 @@ import pytest
 from playwright.sync_api import Browser, ConsoleMessage, Locator, Page, Request
 
 import mlc_losses
-from docs.site.explorer_losses import SHOWN
+from docs.site.explorer_selection import SHOWN
 from docs.site.explorer_tables import library
 from docs.site.test_built_site import LAPTOP, PHONE, SITE, TOO_WIDE, address
 from docs.site.test_explorer import CASES, bounds

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import mlc_losses as ml
 from tests.losses import (
     cases_average_k,
@@ -127,3 +129,12 @@ CASES = [
     *cases_hierarchy.CASES,
     *cases_label_ranking.CASES,
 ]  # fmt: skip
+
+
+@cache
+def cases_of() -> dict[str, list[Case]]:
+    """The cases of each loss, by its name."""
+    found: dict[str, list[Case]] = {}
+    for case in CASES:
+        found.setdefault(case.loss.__name__, []).append(case)
+    return found

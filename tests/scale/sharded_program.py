@@ -6,10 +6,11 @@ python -m tests.scale.sharded_program process NUMBER PORT
 
 from __future__ import annotations
 
+import inspect
 import re
 import sys
 from collections.abc import Callable
-from functools import partial
+from functools import partial, wraps
 from typing import Any
 
 import jax
@@ -20,6 +21,8 @@ from jax.sharding import AxisType, NamedSharding, PartitionSpec
 import mlc_losses as m
 from mlc_losses import sharded
 from mlc_losses.scale._arguments import name_of
+from tests.losses.cases import cases_of
+from tests.scale.splits import splits, with_numbers
 from tests.support.backends import OPTIMIZED
 from tests.support.compilations import compiled_by_the_third
 
@@ -64,6 +67,7 @@ def arrays() -> dict[str, jax.Array]:
 
 
 def k_guesses(loss: Callable[..., Any], k: int, **keywords: Any) -> Callable[..., Any]:
+    @wraps(loss)
     def with_k(scores: Any, labels: Any, **more: Any) -> Any:
         return loss(scores, labels, k, **keywords, **more)
 
@@ -143,18 +147,18 @@ CHECKS: dict[str, Check] = {
         {"where": "where"},
     ),
     "two heads": (
-        lambda s, t, y: m.average_k_two_head(s, t, y, 2.5),
+        partial(m.average_k_two_head, k=2.5),
         BOTH,
         ("logits", "other", "labels"),
         {},
     ),
     "expected_positive": (
-        lambda s, y: m.expected_positive(s, y, 2.0),
+        partial(m.expected_positive, expected=2.0),
         BOTH,
         HOT,
         {},
     ),
-    "large_loss": (lambda s, y: m.large_loss(s, y, 0.2), BOTH, ("tied", "targets"), {}),
+    "large_loss": (partial(m.large_loss, fraction=0.2), BOTH, ("tied", "targets"), {}),
     "supcon": (m.supcon, BATCH, ("points", "targets"), {"keys": "keys", "key_targets": "soft"}),
     "mulsupcon": (m.mulsupcon, BATCH, ("points", "targets"), {}),
     "mscrg": (m.mscrg, BATCH, ("points", "prototypes", "targets"), {}),
@@ -170,6 +174,27 @@ CHECKS: dict[str, Check] = {
 }
 
 
+def loss_name(check: Check) -> str:
+    return inspect.unwrap(getattr(check[0], "func", check[0])).__name__
+
+
+def checks_of_cases() -> tuple[dict[str, Check], dict[str, jax.Array]]:
+    """The first case of each loss that has no check above and that `sharded` takes; its arrays."""
+    checks, given = {}, {}
+    above = {loss_name(check) for check in CHECKS.values()}
+    for name, (case, *_) in cases_of().items():
+        axes = {axis: over for axis, over in BOTH.items() if splits(name, axis)}
+        if name in above or not axes:
+            continue
+        positional, keywords = case.draw(0, N, L)
+        named = {f"{name}: {place}": x for place, x in enumerate(positional)}
+        by_key = {f"{name}: {key}": x for key, x in keywords.items() if np.ndim(x)}
+        given |= {key: jnp.asarray(x) for key, x in (named | by_key).items()}
+        loss = with_numbers(inspect.unwrap(case.loss), keywords)
+        checks[name] = loss, axes, tuple(named), {key.split(": ")[1]: key for key in by_key}
+    return checks, given
+
+
 def with_gradient(loss: Callable[..., Any], check: Check) -> Callable[..., Any]:
     """The losses, and the gradient by the first array of their sum with weights."""
     _, _, names, keywords = check
@@ -183,8 +208,7 @@ def with_gradient(loss: Callable[..., Any], check: Check) -> Callable[..., Any]:
     return lambda given: jax.grad(total, has_aux=True)(given[names[0]], given)
 
 
-def compare(mesh: Any, checks: dict[str, Check]) -> None:
-    given = arrays()
+def compare(mesh: Any, checks: dict[str, Check], given: dict[str, Any]) -> None:
 
     def all_losses(given: dict[str, Any], split: bool) -> dict[str, Any]:
         return {
@@ -247,13 +271,15 @@ def small_collectives(mesh: Any) -> None:
 def losses() -> None:
     mesh = jax.make_mesh((2, 4), ("rows", "columns"), axis_types=(AxisType.Auto,) * 2)
     bound = partial(m.ldam, margins=jnp.linspace(0.1, 0.9, L))
-    compare(mesh, {**CHECKS, "margins bound": (bound, BOTH, ("cosines", "labels"), {})})
+    more, their_arrays = checks_of_cases()
+    checks = {**CHECKS, **more, "margins bound": (bound, BOTH, ("cosines", "labels"), {})}
+    compare(mesh, checks, arrays() | their_arrays)
     eager(mesh)
     refused(mesh)
     small_collectives(mesh)
     mesh = jax.make_mesh((2, 4), ("rows", "columns"), axis_types=(AxisType.Explicit,) * 2)
     with jax.set_mesh(mesh):
-        compare(mesh, CHECKS)
+        compare(mesh, CHECKS, arrays())
 
 
 def process(number: int, port: int) -> None:

@@ -14,6 +14,7 @@ goes on from there.
 
 from __future__ import annotations
 
+import inspect
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -42,9 +43,12 @@ from examples.studies.common.sweep import RATES, all_batches, settings_for, spli
 from examples.studies.compare_losses.report import rank_figure, tables
 from examples.train import load_data
 
+# the files of losses for multi-label targets that are all known
+FAMILIES = ("zlpr", "binary", "ranking", "ranking_sets", "overlap", "softmax_sets")
 # Left out, as they differ from one of these by a factor at most: multilabel_soft_margin is
 # binary_cross_entropy / L, multilabel_margin is pairwise_hinge / L, and at their defaults tversky
 # and sigmoid_f1 are soft_f1. circle wants cosines instead of logits.
+LEFT_OUT = {"multilabel_soft_margin", "multilabel_margin", "sigmoid_f1", "tversky"}
 DECIDED_AT_ZERO = (
     "zlpr",
     "binary_cross_entropy",
@@ -67,7 +71,27 @@ RANKING_ONLY = (
     "two_way",
     "multilabel_softmax",
 )
-LOSSES = DECIDED_AT_ZERO + RANKING_ONLY
+
+
+def other_losses() -> tuple[str, ...]:
+    """Those of these families that need nothing but logits and targets, and have no place above."""
+    placed = {*DECIDED_AT_ZERO, *RANKING_ONLY, *LEFT_OUT}
+    return tuple(
+        name
+        for name in mlc_losses.__all__
+        if name not in placed
+        and getattr(getattr(mlc_losses, name), "__module__", "")
+        in {f"mlc_losses.losses.{x}" for x in FAMILIES}
+        and required_arguments(getattr(mlc_losses, name)) == ["logits", "targets"]
+    )
+
+
+def required_arguments(function: Callable[..., Any]) -> list[str]:
+    arguments = inspect.signature(function).parameters.values()
+    return [argument.name for argument in arguments if argument.default is argument.empty]
+
+
+LOSSES = DECIDED_AT_ZERO + RANKING_ONLY + other_losses()
 DATA = ("emotions", "scene", "yeast", "bibtex", "corel5k")
 MARKS = marks("examples/studies/compare_losses")
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)

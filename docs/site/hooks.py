@@ -34,7 +34,6 @@ from docs.site import (  # noqa: E402
     notebook_pages,
     programs,
     support,
-    verdicts,
 )
 from docs.site.catalog import ROOT, path_of  # noqa: E402
 
@@ -73,7 +72,7 @@ def on_page_markdown(markdown: str, page: Page, **_: Any) -> str:
     for mark, table in TABLES.items():
         if mark in markdown:
             markdown = markdown.replace(mark, table())
-    return verdicts.beside_claims(programs.unfolded(markdown))
+    return programs.unfolded(markdown)
 
 
 def on_post_build(config: MkDocsConfig) -> None:

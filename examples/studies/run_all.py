@@ -9,7 +9,8 @@ each of them keeps its finished runs in `runs/`. The second takes of one compari
 there. The third needs neither data nor runs: it takes the records beside the pages.
 
 Of each comparison it writes the records, `docs/results/<name>.json`, and from these alone the
-tables of its page; with data the figures too. Last the verdicts, `docs/results/index.md`.
+tables of its page; with data the figures too. Last the verdicts, `docs/results/index.md`, and the
+advice that rests on them, `docs/which_loss.md`.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from rich.console import Console
 from typer import Option
 
 from examples.files import to_json, write_whole
+from examples.studies.advice import page as advice
 from examples.studies.average_k import report as average_k_report
 from examples.studies.average_k import study as average_k
 from examples.studies.boosted_trees import report as boosted_trees_report
@@ -262,6 +264,19 @@ def write_verdicts(docs: Path) -> list[Judged]:
     return judged
 
 
+def advice_page(docs: Path) -> str:
+    """`docs/which_loss.md`, with the numbers of the records."""
+    records = {name: found for name in COMPARISONS if (found := kept_records(name, docs))}
+    return advice.page(advice.TEMPLATE.read_text("utf-8"), records, judged_claims(docs))
+
+
+def write_advice(docs: Path) -> None:
+    path = docs.parent / "which_loss.md"
+    if path.exists():
+        write_whole(path, advice_page(docs).encode())
+        console.print(f"advice: {path}")
+
+
 @app.command(help=(__doc__ or "").partition("\n")[0])
 def main(
     data_dir: Annotated[Path | None, Option(help="holds emotions.npz, scene.npz, ...")] = None,
@@ -289,6 +304,7 @@ def main(
         write_tables(name, docs)
     for one in write_verdicts(docs):
         console.print(f"{one.verdict:>8}  {one.claim.name}")
+    write_advice(docs)
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ from tests.support.programs import free_port, run_on_devices, run_together, star
 
 
 @pytest.mark.devices
-@pytest.mark.slow("compiles over thirty losses for eight devices, forwards and backwards")
+@pytest.mark.slow("compiles fifty losses for eight devices, forwards and backwards")
 def test_eight_devices_agree_with_one() -> None:
     run_on_devices(8, "tests.scale.sharded_program", "losses")
 

@@ -1,4 +1,4 @@
-"""README and pages: programs that run, tables that are whole, quotations that are true."""
+"""README and pages: programs that run, tables that are whole."""
 
 from __future__ import annotations
 
@@ -17,9 +17,6 @@ ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("**/*.md"))]
 # these are run by `nox -s docs`; other code is not Python, and says what it is
 PYTHON, OTHER = {"python", "pycon"}, {"sh", "text", "toml"}
-# the words of another page, and which page that is
-QUOTE = re.compile(r"“([^”]+)”")
-SOURCE = re.compile(r"\(\[[^\]]+\]\(([\w/]+\.md)\)\)")
 
 
 def test_the_table_of_all_losses_is_what_the_docstrings_say() -> None:
@@ -47,19 +44,3 @@ def test_every_block_says_what_it_is(page: Path) -> None:
     fences = re.findall(r"^ *(?:```|~~~)(.*)$", page.read_text(encoding="utf-8"), re.MULTILINE)
     assert set(fences[::2]) <= PYTHON | OTHER
     assert set(fences[1::2]) <= {""}
-
-
-def plain(text: str) -> str:
-    return " ".join(text.replace("*", "").replace("`", "").split()).lower()
-
-
-def test_quoted_evidence_is_what_the_page_says() -> None:
-    path = ROOT / "docs" / "which_loss.md"
-    leaves = path.read_text(encoding="utf-8").split("\n\n")
-    quoted = [(quote, leaf) for leaf in leaves for quote in QUOTE.findall(leaf)]
-    assert quoted
-    for quote, leaf in quoted:
-        sources = SOURCE.findall(leaf)
-        assert sources, f"no page is named beside {quote!r}"
-        said = [plain((path.parent / each).read_text(encoding="utf-8")) for each in sources]
-        assert any(plain(quote) in page for page in said), f"not in {sources}: {quote!r}"

@@ -1,0 +1,1 @@
+"""The page that says which loss to use: sentences of ours, with the numbers of the records."""

@@ -1,0 +1,88 @@
+"""Numbers for the page of advice, each named by a study, a method, a metric and a data set."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from examples.studies.claims.rule import Run
+from examples.studies.claims.runs import RUNS
+from examples.studies.common.ranks import metric_names, ordered
+from examples.studies.common.tables import distinct
+
+Records = Mapping[str, Any]
+
+
+def boosted_trees(records: Any) -> list[Run]:
+    return [
+        Run(
+            r["data"],
+            r["objective"],
+            r["seed"],
+            r["test"] | {f"{name} at 0": value for name, value in r["test at 0"].items()},
+        )
+        for r in records["runs"]
+    ]
+
+
+def runs(records: Records, study: str) -> list[Run]:
+    if study not in records:
+        raise ValueError(f"there are no records of {study!r}")
+    return (RUNS | {"boosted_trees": boosted_trees})[study](records[study])
+
+
+def by_seed(records: Records, study: str, method: str, metric: str, data: str) -> dict[int, float]:
+    found = {
+        run.seed: run.numbers[metric]
+        for run in runs(records, study)
+        if (run.data, run.method) == (data, method) and metric in run.numbers
+    }
+    if not found:
+        raise ValueError(f"{study} has no {metric!r} of {method!r} on {data!r}")
+    return found
+
+
+def mean(records: Records, study: str, method: str, metric: str, data: str) -> float:
+    return float(np.mean(list(by_seed(records, study, method, metric, data).values())))
+
+
+def gains(
+    records: Records, study: str, ours: str, rival: str, metric: str, data: str
+) -> np.ndarray:
+    """How far ours is above the rival, for each seed that both have."""
+    a, b = (by_seed(records, study, method, metric, data) for method in (ours, rival))
+    return np.array([a[seed] - b[seed] for seed in sorted(a.keys() & b.keys())])
+
+
+def rank(records: Records, study: str, method: str, *only: str) -> float:
+    """The mean rank over data sets and metrics, or over the metric, the data set or both given."""
+    return all_ranks(records, study, *only)[method]
+
+
+def all_ranks(records: Records, study: str, *only: str) -> dict[str, float]:
+    found = records[study]
+    methods, ranks = ordered(found)  # [methods, data sets, metrics]
+    sets, metrics = distinct(found, "data"), metric_names(found)
+    if unknown := set(only) - {*sets, *metrics}:
+        raise ValueError(f"{study} has neither data set nor metric {unknown}")
+    chosen = np.ix_(
+        [i for i, name in enumerate(sets) if name in only or not set(only) & set(sets)],
+        [i for i, name in enumerate(metrics) if name in only or not set(only) & set(metrics)],
+    )
+    return {method: float(rank[chosen].mean()) for method, rank in zip(methods, ranks, strict=True)}
+
+
+def ratio(records: Records, study: str, ours: str, rival: str, metric: str, data: str) -> float:
+    of = partial(mean, records, study)
+    return of(ours, metric, data) / of(rival, metric, data)
+
+
+def methods(records: Records, study: str) -> Sequence[str]:
+    return list(dict.fromkeys(run.method for run in runs(records, study)))
+
+
+def data_sets(records: Records, study: str, metric: str) -> Sequence[str]:
+    return list(dict.fromkeys(run.data for run in runs(records, study) if metric in run.numbers))

@@ -7,6 +7,7 @@ writes it. A test fails while the page has another one.
 
 from __future__ import annotations
 
+from argparse import ArgumentParser
 from pathlib import Path
 
 from tests.losses.families import Row, rows
@@ -35,4 +36,5 @@ def with_table(page: str) -> str:
 
 
 if __name__ == "__main__":
+    ArgumentParser("python -m tests.site.losses_table", description=__doc__).parse_args()
     PAGE.write_text(with_table(PAGE.read_text(encoding="utf-8")), encoding="utf-8")

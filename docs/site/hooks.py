@@ -30,6 +30,7 @@ from docs.site import (  # noqa: E402
     explorer_tables,
     gallery,
     kept,
+    llms,
     math_font,
     notebook_pages,
     programs,
@@ -73,6 +74,24 @@ def on_page_markdown(markdown: str, page: Page, **_: Any) -> str:
         if mark in markdown:
             markdown = markdown.replace(mark, table())
     return programs.unfolded(markdown)
+
+
+def on_env(env: Any, config: MkDocsConfig, files: Files) -> None:
+    """llms.txt, once the text of every page is known."""
+    pages = [file.page for file in files.documentation_pages() if file.page is not None]
+    entries = [
+        llms.Entry(_section(page), page.title, page.url, llms.line_of(page.markdown or ""))
+        for page in pages
+    ]
+    paragraph = " ".join((ml.__doc__ or "").split("\n\n")[0].split())
+    content = llms.text(config.site_name, paragraph, entries)
+    files.append(File.generated(config, "llms.txt", content=content))
+
+
+def _section(page: Page) -> str:
+    """The highest section that it is in."""
+    above = page.ancestors
+    return above[-1].title if above else "Guide"
 
 
 def on_post_build(config: MkDocsConfig) -> None:

@@ -190,7 +190,7 @@ def known(targets: ArrayT, ids: Sequence[int] = (-1, -100)) -> ArrayT:
     Args:
       targets: multi-hot ``[..., L]`` with NaN, -1 or -100 where a label is unknown; or class ids
         ``[...]`` with one of those where an example has no label.
-      ids: the numbers that mark a label as unknown, beside NaN. -100 is PyTorch's
+      ids: the numbers that mark a label as unknown, besides NaN. -100 is PyTorch's
         ``ignore_index``.
 
     Returns:

@@ -58,7 +58,7 @@ def average_k_threshold(scores: ArrayT, k: float) -> ArrayT:
       TypeError: scores are not floating-point, or ``k`` is not a Python number.
       ValueError: scores are not ``[n, L]``, there are none, or ``k`` is out of range.
 
-    Choose it on validation data, and report :func:`mlc_losses.metrics.mean_set_size` beside every
+    Choose it on validation data, and report :func:`mlc_losses.metrics.mean_set_size` with every
     result: on other data the sets hold k classes only approximately. It is found by a selection,
     not by a sort: ``partition`` in NumPy, ``kthvalue`` in PyTorch, bit by bit in JAX, in time
     linear in the number of scores.

@@ -106,9 +106,9 @@ def auc_margin(
     so that at m = 1 a small loss keeps its digits.
 
     The paper's loss is a minimum over two scalars a and b and a maximum over a third, α, of each
-    label, which are learnt beside the model. Here they are at their optimum for the batch, which
-    has a closed form. So there is nothing to learn, but the loss of a small batch is biased: it
-    takes the means of the batch for those of all the data.
+    label, which are learnt with the model. Here they are at their optimum for the batch, which has
+    a closed form. So there is nothing more to learn, but the loss of a small batch is biased: it
+    uses the means of the batch in place of those of all the data.
 
     Limits: without the variances and with m = 1 it is a squared hinge on the difference of the mean
     scores, whose pairwise form is :func:`pairwise_hinge` with ``axis=0``.

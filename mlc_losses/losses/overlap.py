@@ -45,7 +45,7 @@ def soft_f1(logits: ArrayT, targets: Array, *, where: Array | None = None) -> Ar
 
     A label without a known cell, or where nothing is relevant and every logit is ``-inf``, is 0
     with gradient 0. A label with no positive in the batch is otherwise 1 with gradient 0, whatever
-    its logits: it teaches nothing, so rare labels want large batches. Computed as
+    its logits, so rare labels need large batches. Computed as
     ``(FN + FP) / (2 TP + FN + FP)`` with the sums scaled by their largest term: nothing cancels
     near 0 and nothing underflows. Infinite logits are p = 0 and p = 1.
 

@@ -188,7 +188,7 @@ def circle(
       similarities: floating ``[..., L]``, cosines in [-1, 1] of an example with each label; not
         free logits.
       targets: ``[..., L]``, bool, integer or float; relevant where above 1/2.
-      margin: m: positives are to be above 1 - m, negatives below m.
+      margin: m: positives should be above 1 - m, negatives below m.
       gamma: scale, above 0.
       where: bool ``[..., L]`` or ``[..., 1]``; False leaves a label out, in value and gradient.
       axis: the label axis.

@@ -22,7 +22,7 @@ from mlc_losses._array.namespace import device_of, namespace, shape_of
 from mlc_losses._array.ops import materialized, matmul, normal_cdf_and_density
 from mlc_losses.perturbed._counts import FAR
 
-# logarithms of power sums are taken of no less than this: it is nothing beside a probability
+# logarithms of power sums are taken of at least this, which is negligible for a probability
 _FLOOR = 1e-9
 # an error that says that the power series is of no use
 _USELESS = 1e6

@@ -47,7 +47,7 @@ class Plan(NamedTuple):
 
 
 class Data(NamedTuple):
-    """The arrays beside the layer."""
+    """The arrays other than the layer."""
 
     targets: Any
     where: Any

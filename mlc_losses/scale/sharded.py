@@ -23,7 +23,7 @@ def sharded(
         bind arrays.
       mesh: a ``jax.sharding.Mesh``, its axes Auto or Explicit.
       labels: the mesh axis, or a tuple of them, that the labels are split over; None for none.
-      batch: the same for the batch. At least one of the two is to be given.
+      batch: the same for the batch. Give at least one of the two.
 
     Returns:
       a function of the loss's own arguments, differentiable, to be called under ``jax.jit`` or

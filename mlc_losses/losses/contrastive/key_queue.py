@@ -44,7 +44,7 @@ def init_queue(size: int, dim: int, num_labels: int, *, like: Array | None = Non
       ``(embeddings [size, dim], targets [size, num_labels], position)``, zeros.
 
     Raises:
-      TypeError: ``like`` is not floating-point, or a size is no integer.
+      TypeError: ``like`` is not floating-point, or a size is not an integer.
       ValueError: a size is below 1.
 
     References:

@@ -96,7 +96,7 @@ def lifted_structure(embeddings: ArrayT, targets: Array, *, margin: float = 1.0)
     Args:
       embeddings: floating ``[B, D]``; normalised here.
       targets: ``[B, L]``, bool, integer or float; relevant where above 1/2.
-      margin: m, how far negatives are to be.
+      margin: m, the distance that negatives should have.
 
     Returns:
       ``[B]``: half of a positive pair's term goes to each of its two anchors, so the sum is that

@@ -123,7 +123,7 @@ def valid_anchors(
       targets: ``[B, L]``, bool, integer or float; relevant where above 1/2.
       positives: as in ``supcon``; "jaccard" and "any" agree, and serve every other loss.
       key_targets: ``[K, L]`` of the keys, if there are any.
-      key_where: bool ``[K]``; False is no candidate.
+      key_where: bool ``[K]``; where False, the key is ignored.
       prototypes: the prototypes of the labels are candidates and anchors too, as in ``mscrg``.
         For ``msc`` and ``prototype_contrastive`` take the first B entries.
 

@@ -182,8 +182,8 @@ def mscrg(
       TypeError: embeddings are not floating-point.
       ValueError: shapes do not fit, or ``temperature`` is not above 0.
 
-    The value is a surrogate with that gradient: its level means nothing, and it is no criterion to
-    stop at. An example without a label, and a prototype without an example of its label, is 0
+    The value is a surrogate with that gradient: its size has no meaning, so do not use it to decide
+    when to stop. An example without a label, and a prototype without an example of its label, is 0
     with gradient 0.
 
     Limits: with ``regularize=False`` and ``alpha=0`` it is :func:`mulsupcon` of examples and

@@ -147,7 +147,7 @@ def supcon(
       keys: ``[K, D]``, more candidates, such as a queue of earlier embeddings; the gradient flows
         into them.
       key_targets: ``[K, L]``, the labels of the keys.
-      key_where: bool ``[K]``; False is no candidate, whatever stands there.
+      key_where: bool ``[K]``; where False, the key is ignored, whatever its values.
 
     Returns:
       ``[B]``, one loss per anchor. The authors' value is its mean over ``valid_anchors``.
@@ -157,8 +157,8 @@ def supcon(
       ValueError: shapes do not fit, ``positives`` is unknown, ``temperature`` is not above 0, or
         keys come without labels.
 
-    An anchor without a label, or without a positive, is 0 with gradient 0; an empty label set is
-    no one's positive, also not another empty one's. Zero vectors as in :func:`contrastive`.
+    An anchor without a label, or without a positive, is 0 with gradient 0. An empty label set is
+    never a positive, not even of another empty set. Zero vectors as in :func:`contrastive`.
 
     Limits: with one label per example, all three kinds of positives are the supervised contrastive
     loss with the mean outside the logarithm.
@@ -203,7 +203,7 @@ def mulsupcon(
       temperature: τ, above 0.
       keys: ``[K, D]``, more candidates; the gradient flows into them.
       key_targets: ``[K, L]``, the labels of the keys.
-      key_where: bool ``[K]``; False is no candidate.
+      key_where: bool ``[K]``; where False, the key is ignored.
 
     Returns:
       ``[B]``, one loss per anchor: the weighted variant of the paper, in which anchors count

@@ -153,7 +153,7 @@ def check_targets(targets: Array, *, soft: bool = False) -> None:
 
     Args:
       targets: an array of any shape whose values can be looked at: call it outside jit.
-      soft: allow any value in [0, 1], not 0 and 1 alone.
+      soft: allow any value in [0, 1], not only 0 and 1.
 
     Raises:
       ValueError: names the first bad value (NaN is one) and its index.
@@ -197,8 +197,8 @@ def known(targets: ArrayT, ids: Sequence[int] = (-1, -100)) -> ArrayT:
       bool, in the shape of the targets: False where a target is NaN or one of ``ids``.
 
     Multi-hot targets go with it as they are: ``zlpr(logits, targets, where=known(targets))``.
-    What stands where the mask is False is never used. For class ids the mask is one of whole
-    examples, which has a label axis of length 1:
+    Targets where the mask is False are never used. For class ids the mask is one of whole examples,
+    with a label axis of length 1:
     ``softmax_cross_entropy(logits, labels, where=known(labels)[..., None])``.
 
     Example:

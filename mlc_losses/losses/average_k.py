@@ -45,13 +45,13 @@ def average_k_threshold(scores: ArrayT, k: float) -> ArrayT:
     threshold keep r.
 
     Args:
-      scores: floating ``[n, L]``, the more the likelier. Use log-probabilities (the log of the
-        softmax, or logits of a sigmoid): probabilities saturate at 0 and 1 and tie there.
+      scores: floating ``[n, L]``, larger for likelier classes. Use log-probabilities (the log of
+        the softmax, or logits of a sigmoid): probabilities saturate at 0 and 1 and tie there.
       k: a Python number, 0 < k <= L, not necessarily an integer. The rank is Python's
         ``round(n * k)``, at least 1.
 
     Returns:
-      a scalar, exactly one of the scores and no midpoint, which float32 could round past a score;
+      a scalar, exactly one of the scores, since float32 could round a midpoint past a score;
       float32 for half precision scores. A NaN score makes it NaN. No gradient flows through it.
 
     Raises:
@@ -200,8 +200,8 @@ def average_k_two_head(
     trained on pseudo-labels from thresholding the softmax, k per example on average, is the
     paper's. Its order statistic, whether the label is among the candidates, the weights and the
     reduction are not known: here the defaults of ``rule``, ``positive_weight``, ``pseudo_weight``,
-    ``negative_weight`` and ``head_weight``, and the sum over labels, are ours. So is that both
-    terms reach the trunk.
+    ``negative_weight`` and ``head_weight``, and the sum over labels, are ours. That both terms
+    reach the trunk is our choice too.
 
     No gradient flows through the pseudo-labels: the first term trains s, the second t. At test
     time either head can be decided by :func:`average_k_threshold`, on ``multilabel_logits`` or on

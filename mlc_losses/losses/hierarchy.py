@@ -166,8 +166,8 @@ def max_constraint(
               c_a = \max_{d \in D(a)} s_d, \; p_a = \max_{d \in D(a), \, y_d = 1} s_d
 
     where D(a) is label a with all labels below it, and y the closure of the targets. It is binary
-    cross-entropy of the coherent scores c, but for relevant labels, which only a label that is
-    relevant itself may lift: no gradient teaches a wrong one. Decide by
+    cross-entropy of the coherent scores c, except for relevant labels: only a label that is
+    relevant itself may raise their score, so that no gradient raises a wrong label. Decide by
     ``hierarchy.coherent(logits) > 0``.
 
     Args:

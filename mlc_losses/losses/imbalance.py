@@ -295,9 +295,9 @@ def distribution_balanced(
 
     Limits: ``alpha=0.5, beta=0, lam=1, kappa=0, balance=1`` is :func:`focal`.
 
-    The published code adds the bias to the logits in place, so that what reads them afterwards
-    gets others; its focal branch ignores ``reduction``; and its constructor's defaults for
-    alpha, beta and mu (10, 0.2, 0.1) are not those of any of its configurations. Not reproduced.
+    The published code adds the bias to the logits in place, which changes them for later code; its
+    focal branch ignores ``reduction``; and its constructor's defaults for alpha, beta and mu (10,
+    0.2, 0.1) are not those of any of its configurations. Not reproduced.
 
     Use when: labels are long-tailed and their counts are known.
 

@@ -143,8 +143,8 @@ def tversky(
     Args:
       logits: floating ``[n, L]``; the sums run over its examples.
       targets: ``[n, L]``, bool, integer or float in [0, 1].
-      alpha: weight of the false positives, at least 0; less of it raises recall.
-      beta: weight of the false negatives, at least 0; less of it raises precision.
+      alpha: weight of the false positives, at least 0; a smaller one raises recall.
+      beta: weight of the false negatives, at least 0; a smaller one raises precision.
       where: bool ``[n, L]`` or ``[n, 1]``; False leaves a cell out.
 
     Returns:
@@ -154,8 +154,8 @@ def tversky(
       TypeError: logits are not floating-point.
       ValueError: shapes differ or are not ``[n, L]``, or a weight is negative.
 
-    A label whose denominator is empty (no known cell, nothing counted) is 0 with gradient 0; one
-    without positives is else 1 with gradient 0, as in :func:`soft_f1`. Computed as
+    A label whose denominator is empty (no known cell, nothing counted) is 0 with gradient 0;
+    otherwise a label without positives is 1 with gradient 0, as in :func:`soft_f1`. Computed as
     ``(α FP + β FN) / (TP + α FP + β FN)``, free of cancellation.
 
     Limits: both weights 1/2 is the Dice loss, :func:`soft_f1`; both 1 is 1 - Jaccard; weights that

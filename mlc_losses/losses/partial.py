@@ -23,7 +23,7 @@ from mlc_losses._array.row_rules import LabelSum, sum_over_labels
 def assume_negative(
     logits: ArrayT, targets: Array, *, where: Array | None = None, axis: int = -1
 ) -> ArrayT:
-    r"""Every label not seen is taken for a negative (AN); targets 1 = seen positive, 0 = not seen.
+    r"""Every label not seen is treated as a negative (AN); targets 1 = seen positive, 0 = not seen.
 
     .. math:: \sum_l y_l \log(1 + e^{-s_l}) + (1 - y_l) \log(1 + e^{s_l})
 
@@ -37,8 +37,8 @@ def assume_negative(
 
     Returns:
       ``[...]``, the sum over labels; float32 for half precision logits. Its mean divided by L is
-      the authors' value but for their 1e-5 inside each logarithm: an unseen label at s = 50 has
-      here its gradient 1, there 0 in float32.
+      the authors' value except for their 1e-5 inside each logarithm: an unseen label at s = 50 has
+      gradient 1 here and, in float32, 0 there.
 
     Raises:
       TypeError: logits are not floating-point.
@@ -90,7 +90,7 @@ def weak_assume_negative(
       axis: the label axis.
 
     Returns:
-      ``[...]``, the sum over labels. Its mean divided by L is the authors' value, but for the
+      ``[...]``, the sum over labels. Its mean divided by L is the authors' value, except for the
       1e-5 that :func:`assume_negative` describes.
 
     Raises:
@@ -139,13 +139,13 @@ def assume_negative_smoothed(
     Args:
       logits: floating ``[..., L]``.
       targets: ``[..., L]``, bool, integer or float; seen where above 1/2.
-      epsilon: ε in [0, 1], the whole of it on the other side, as in the authors' code (and twice
-        that of ``smooth_targets``).
+      epsilon: ε in [0, 1], given entirely to the other side, as in the authors' code; twice the
+        epsilon of ``smooth_targets``.
       where: bool ``[..., L]`` or ``[..., 1]``; False leaves a label out.
       axis: the label axis.
 
     Returns:
-      ``[...]``, the sum over labels. Its mean divided by L is the authors' value, but for the
+      ``[...]``, the sum over labels. Its mean divided by L is the authors' value, except for the
       1e-5 that :func:`assume_negative` describes.
 
     Raises:
@@ -203,8 +203,8 @@ def entropy_maximization(
     .. math:: \sum_l y_l \log(1 + e^{-s_l}) - \alpha (1 - y_l) H(\sigma(s_l)), \qquad
               H(p) = -p \log p - (1 - p) \log(1 - p)
 
-    An unseen label is neither positive nor negative: it is pulled towards the logit 0, the more
-    gently the closer it is to 0 or the farther from it.
+    An unseen label is neither positive nor negative: it is pulled towards the logit 0, more gently
+    if it is very close to 0 or far from it.
 
     Args:
       logits: floating ``[..., L]``.
@@ -215,7 +215,7 @@ def entropy_maximization(
 
     Returns:
       ``[...]``, the sum over labels, down to ``-α L log 2``: it may be negative. Its mean divided
-      by L is the authors' value, but for the 1e-5 that :func:`assume_negative` describes.
+      by L is the authors' value, except for the 1e-5 that :func:`assume_negative` describes.
 
     Raises:
       TypeError: logits are not floating-point.
@@ -280,7 +280,7 @@ def splc(
               q^\gamma (-\log(1 - q)) & \text{else} \end{cases}, \qquad
               q = \sigma(s - m y)
 
-    An unseen label that the model already finds likely is taken for a positive.
+    An unseen label that the model already finds likely is treated as a positive.
 
     Args:
       logits: floating ``[..., L]``.

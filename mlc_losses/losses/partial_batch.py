@@ -28,21 +28,21 @@ def expected_positive(
     .. math:: \sum_l y_{il} \log(1 + e^{-s_{il}}) + \frac{w}{L} (\hat k - k)^2, \qquad
               \hat k = \frac1n \sum_{il} \sigma(s_{il})
 
-    Nothing is said of a single unseen label, only that k labels per example are positive on
+    It assumes nothing of a single unseen label, only that k labels per example are positive on
     average over the batch.
 
     Args:
       logits: floating ``[n, L]``.
       targets: ``[n, L]``, bool, integer or float; seen where above 1/2.
-      expected: k, the number of positives per example, at least 0. With one label per example and
-        k guesses on average that k is the natural choice.
+      expected: k, the number of positives per example, at least 0. With one label per example and k
+        guesses on average, use that k.
       weight: w of the penalty, at least 0.
       where: bool ``[n, L]``, or ``[n, 1]`` for whole examples; False leaves a label out. n counts
         the examples with a known label, L the known labels of each; an example without one is 0.
 
     Returns:
       ``[n]``, the positive terms of each example and the same penalty for all. Its mean divided by
-      L is the authors' value, but for the 1e-5 that :func:`assume_negative` describes.
+      L is the authors' value, except for the 1e-5 that :func:`assume_negative` describes.
 
     Raises:
       TypeError: logits are not floating-point.
@@ -101,8 +101,8 @@ def role(
         :func:`expected_positive`.
 
     Returns:
-      ``[n]``, one loss per example. Its mean divided by L is the authors' value, but for the 1e-5
-      that :func:`assume_negative` describes.
+      ``[n]``, one loss per example. Its mean divided by L is the authors' value, except for the
+      1e-5 that :func:`assume_negative` describes.
 
     Raises:
       TypeError: either array of logits is not floating-point.

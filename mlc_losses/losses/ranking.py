@@ -301,13 +301,13 @@ def calibrated_ranking(
       TypeError: logits are not floating-point.
       ValueError: shapes differ, or ``threshold`` is neither a number nor ``[...]``.
 
-    O(L²) time, since a sum of logistic pairs has no shortcut; memory for some labels by L, and
-    the gradient keeps no more. A label right at infinity adds nothing; a wrong one is ``inf``,
-    and its gradient the number of its pairs, the threshold among them.
+    O(L²) time, since a sum of logistic pairs has no shortcut; the memory is that of a few labels
+    times L, for the gradient too. A label right at infinity adds nothing; a wrong one is ``inf``,
+    and its gradient is the number of its pairs, including the one with the threshold.
 
-    Limits: the last two sums are :func:`binary_cross_entropy` of ``logits - threshold``. The
-    paper learns each preference by a classifier of its own; one loss for one model is made of
-    the same preferences.
+    Limits: the last two sums are :func:`binary_cross_entropy` of ``logits - threshold``. The paper
+    learns each preference by a separate classifier; here one loss for one model has the same
+    preferences.
 
     Use when: you want a ranking and a threshold at once, for up to some thousand labels.
 

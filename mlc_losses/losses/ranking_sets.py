@@ -32,9 +32,9 @@ def distributional_ranking(
               E_N = \sum_N q_n p_n, \; q = \mathrm{softmax}_N(p / \lambda_-), \quad
               E_P = \sum_P q_p p_p, \; q = \mathrm{softmax}_P(-p / \lambda_+)
 
-    with :math:`p = \sigma(s)`, c ``scale`` and k ``slope``: the expected probability of a
-    negative, under a distribution that prefers high ones, is to stay a margin below the expected
-    probability of a positive, under one that prefers low ones.
+    with :math:`p = \sigma(s)`, c ``scale`` and k ``slope``: the expected probability of a negative,
+    under a distribution that prefers high ones, should stay a margin below the expected probability
+    of a positive, under one that prefers low ones.
 
     Args:
       logits: floating ``[..., L]``.
@@ -55,9 +55,9 @@ def distributional_ranking(
       TypeError: logits are not floating-point.
       ValueError: shapes differ, or a temperature or ``slope`` is not above 0.
 
-    Where no label is relevant :math:`E_P = 1`, where all are :math:`E_N = 0`; no known label is
-    0. The gradient flows through both distributions. The loss is bounded, at infinity too, where
-    its slope is 0: it forgives what is badly wrong.
+    Where no label is relevant :math:`E_P = 1`, where all are :math:`E_N = 0`; no known label is 0.
+    The gradient flows through both distributions. The loss is bounded, at infinity too, where its
+    derivative is 0: a label that is badly wrong has little effect.
 
     Use when: there are few positives among many easy negatives; bounded.
 
@@ -126,10 +126,10 @@ def two_way(
       TypeError: logits are not floating-point.
       ValueError: shapes differ or are not ``[B, L]``, or a temperature is not above 0.
 
-    Examples and labels without a positive are left out of the means; one without a negative
-    counts, with 0. The authors' code masks with the logit -100, which leaks beyond it, and is NaN
-    for a batch without positives; here the masks are exact. A label right at infinity adds
-    nothing; a wrong one makes the loss ``inf``, and the gradient is then of no use.
+    Examples and labels without a positive are left out of the means; one without a negative counts,
+    with 0. The authors' code masks with the logit -100, which leaks beyond it, and is NaN for a
+    batch without positives; here the masks are exact. A label right at infinity adds nothing; a
+    wrong one makes the loss ``inf``, and the gradient is then not useful.
 
     Limits: with both temperatures 1 the mean over examples is that of :func:`lsep`.
 

@@ -65,12 +65,13 @@ def top_k_hinge(
       ValueError: shapes differ, ``k`` is out of range, ``kind`` is unknown or, in eager code, a
         label is out of range; under jit such an example is NaN.
 
-    "calibrated" is the one that ranks k guesses right in the limit of much data; it and
-    "off_label" look at one rival only, the convex kinds at k. At a margin met exactly the gradient
-    is 0; a label of rank k + 1 has the calibrated loss 1 with gradient 0. Which of tied scores
-    takes the gradient is not defined. A class at ``-inf`` is deleted: where fewer than the formula
-    names are left, the loss is 0 ("convex_beta": a shorter sum). The label at ``inf`` is 0 unless
-    so are too many rivals, at ``-inf`` it is ``inf``. Any NaN score makes its example NaN.
+    "calibrated" is the one that ranks k guesses right in the limit of much data; it and "off_label"
+    look at one rival only, the convex kinds at k. Where the margin is met exactly the gradient is
+    0; a label of rank k + 1 has the calibrated loss 1 with gradient 0. Which of tied scores takes
+    the gradient is not defined. A class at ``-inf`` is deleted: where fewer classes are left than
+    the formula needs, the loss is 0 ("convex_beta": a shorter sum). With the label at ``inf`` it is
+    0, unless too many rivals are at ``inf`` as well; with the label at ``-inf`` it is ``inf``. Any
+    NaN score makes its example NaN.
 
     Use when: a model may answer with k guesses; of the four hinges "calibrated" is the
     consistent one.

@@ -24,9 +24,9 @@ def zlpr(
     .. math:: \log\Bigl(e^{s_0} + \sum_l (1 - y_l) e^{s_l}\Bigr)
               + \log\Bigl(e^{-s_0} + \sum_l y_l e^{-s_l}\Bigr)
 
-    Every relevant label is to score above the threshold :math:`s_0` and every other one below,
-    so the prediction is ``logits > threshold``. One formula serves hard targets and soft ones:
-    it is exact for any y in [0, 1].
+    Every relevant label should score above the threshold :math:`s_0` and every other one below, so
+    the prediction is ``logits > threshold``. One formula serves hard targets and soft ones: it is
+    exact for any y in [0, 1].
 
     Args:
       logits: floating ``[..., L]``, one score per label.
@@ -43,10 +43,10 @@ def zlpr(
       TypeError: logits are not floating-point.
       ValueError: shapes differ.
 
-    Gradient: :math:`(1 - y) e^s / (e^{s_0} + \sum (1 - y) e^s)` up, the same with ``-s`` down;
-    each side adds to less than 1, whatever L is. A logit of ``-inf`` on a negative, or ``inf`` on
-    a positive, adds nothing; the other way round the loss is ``inf``. No label is 0. Forward mode
-    and second derivatives work.
+    Gradient: :math:`(1 - y) e^s / (e^{s_0} + \sum (1 - y) e^s)` up, the same with ``-s`` down; each
+    side adds to less than 1, whatever L is. A logit of ``-inf`` on a negative, or ``inf`` on a
+    positive, adds nothing; the other way round the loss is ``inf``. Without any label (L = 0) it is
+    0. Forward mode and second derivatives work.
 
     Limits: one label is :func:`binary_cross_entropy`; always
     ``lsep <= zlpr <= binary_cross_entropy``. For soft targets the minimum is

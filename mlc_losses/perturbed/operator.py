@@ -41,7 +41,7 @@ def perturbed_kth_largest(
       noise: the noise itself, ``[..., L, num_samples]``, in place of a key. The same noise makes
         the same selection on every backend, unless perturbed scores tie within rounding.
       num_samples: how many noise samples are drawn, in antithetic pairs: z, then -z. With an odd
-        number the last one is alone.
+        number the last one has no partner.
       sigma: standard deviation of the noise, at least 0; a constant, it gets no gradient.
         0 is the hard top-k.
       method: ``"sample"``, or ``"exact"`` for the expectation itself by quadrature, which takes
@@ -60,28 +60,29 @@ def perturbed_kth_largest(
 
     The gradient is the mean over the samples of the one-hot vector of the class that is the k-th
     largest, with the noise of the forward pass; by ``"exact"``, the probability of each class to be
-    the k-th largest. It sums to 1. The value is that of the hard k-th largest plus no more than
-    ``sigma * sqrt(2 log 2L)`` either way. Adding a number to all scores adds it to the value;
-    multiplying scores and sigma multiplies it.
+    the k-th largest. It sums to 1. The value differs from the hard k-th largest by at most
+    ``sigma * sqrt(2 log 2L)``. Adding a number to all scores adds it to the value; multiplying
+    scores and sigma multiplies it.
 
     The sampled value is piecewise linear: its own second derivative is 0, and second derivatives of
-    functions of it are right up to that. Forward mode (``jax.jvp``) is refused by JAX on the
-    sampled value and works on PyTorch; ``"exact"`` has forward mode and second derivatives on both.
+    functions of it are exact apart from that. On the sampled value forward mode (``jax.jvp``)
+    raises an error on JAX and works on PyTorch; ``"exact"`` has forward mode and second derivatives
+    on both.
 
     ``"exact"`` is within 1e-6 sigma in float64 and 1e-3 sigma in float32, for any L, in value and
     derivatives. It counts the classes above a threshold: the largest one by one, all others
     together by power sums. When many classes compete for the k-th place, as in a freshly
-    initialised network, the bound on what that leaves out asks for more of them, in the end all,
-    one by one: then it is many times slower. Its time grows with k.
+    initialised network, the bound on the error requires more of them one by one, in the end all,
+    which is many times slower. Its time grows with k.
 
     A score of ``-inf`` deletes its class, with gradient 0; with fewer than k classes left the value
     is ``-inf``. Where the k-th largest is infinite the gradient is 0. A NaN among the scores of an
     example makes its value and gradient NaN, never a plausible number.
 
     On JAX the noise comes from a hash of the class number, seeded per example and sample by 64
-    random bits drawn from the key, through a polynomial for the normal quantile that is off by less
-    than 3e-5: a fraction of the time of ``jax.random.normal``. Samples are taken block by block:
-    memory does not grow with their number.
+    random bits drawn from the key, and a polynomial for the normal quantile with an error below
+    3e-5. This takes a fraction of the time of ``jax.random.normal``. Samples are taken block by
+    block, so memory does not grow with their number.
 
     References:
       Garcin et al., `Stochastic smoothing of the top-K calibrated hinge loss for deep imbalanced

@@ -23,11 +23,11 @@ def label_block_loss(
 ) -> Any:
     r""":func:`linear_loss` in blocks of labels too; multi-hot targets, ids or class ids. JAX only.
 
-    For when the logits of even a few rows are too large. Nothing of ``[row_block, L]`` is there:
-    the loss is run on one block of labels after the other up to its first sum or maximum over the
-    labels, whose parts are put together, then again up to the second one with the first one known,
-    and so on. So a block's logits are formed once for each reduction of the loss, and once more
-    for each in the backward pass: where :func:`linear_loss` fits, it is several times faster.
+    Use it when the logits of even a few rows are too large. No array ``[row_block, L]`` is made:
+    the loss runs on one block of labels after another up to its first sum or maximum over the
+    labels, and the parts are combined. Then it runs again up to the second one, with the first one
+    known, and so on. So a block's logits are computed once for each reduction of the loss, and once
+    more for each in the backward pass: where :func:`linear_loss` fits, it is several times faster.
 
     Args:
       loss: a loss of one value per example, made of label reductions: of the binary, zlpr and

@@ -31,14 +31,14 @@ class KeyQueue(NamedTuple):
 def init_queue(size: int, dim: int, num_labels: int, *, like: Array | None = None) -> KeyQueue:
     """An empty queue of keys for ``supcon`` and ``mulsupcon``, first in first out.
 
-    Add a batch after its loss: an anchor that finds its own copy among the keys has that for a
+    Add a batch after its loss: an anchor whose own copy is among the keys would have it as a
     positive.
 
     Args:
       size: how many keys it holds.
       dim: D of the embeddings.
       num_labels: L of the targets.
-      like: an array of the library, dtype and device wanted; float32 in NumPy without.
+      like: an array of the library, dtype and device wanted; by default float32 in NumPy.
 
     Returns:
       ``(embeddings [size, dim], targets [size, num_labels], position)``, zeros.
@@ -89,7 +89,7 @@ def enqueue(queue: KeyQueue, embeddings: Array, targets: Array) -> KeyQueue:
       targets: ``[B, L]``, bool, integer or float.
 
     Returns:
-      a new queue; the old one is as it was.
+      a new queue; the old one is unchanged.
 
     Raises:
       ValueError: shapes do not fit.

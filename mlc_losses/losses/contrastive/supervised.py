@@ -63,7 +63,7 @@ def contrastive(
       weights: ``[B, C]``, q; a row that adds to 1 is a distribution over the candidates.
       candidates: ``[C, D]``, v; normalised here, and the gradient flows into them. Without them
         they are the batch itself, each anchor leaves itself out, and ``q_ii`` is ignored.
-      denominator: ``[C]``, β, at least 0; 1 without. A candidate of 0 does not repel.
+      denominator: ``[C]``, β, at least 0; 1 by default. A candidate with 0 does not repel.
       temperature: τ, above 0.
 
     Returns:

@@ -33,7 +33,7 @@ INTO = {"CASES": ("CASES = [\n", ","), "CHANGELOG.md": ("### Added\n\n", "")}
 @pytest.fixture(scope="module")
 def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("tree")
-    ignored = shutil.ignore_patterns("__pycache__", "*.png", "build")
+    ignored = shutil.ignore_patterns("__pycache__", "results")
     for name in COPIED:
         copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy2
         copy(ROOT / name, folder / name, **({"ignore": ignored} if copy is shutil.copytree else {}))

@@ -1,0 +1,3 @@
+from examples.studies.decisions.study import app
+
+app()

@@ -1,0 +1,1 @@
+"""Losses for the ranking of the examples of each label."""

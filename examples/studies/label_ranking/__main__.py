@@ -1,0 +1,3 @@
+from examples.studies.label_ranking.study import app
+
+app()

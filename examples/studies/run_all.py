@@ -19,7 +19,6 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Annotated, Any, NamedTuple
@@ -40,13 +39,16 @@ from examples.studies.claims.page import page
 from examples.studies.claims.rule import Judged, judge
 from examples.studies.claims.runs import EXTREME_LABELS, RUNS
 from examples.studies.common.pages import replace_between
+from examples.studies.common.records import one_per_line, without
 from examples.studies.common.store import Runs
 from examples.studies.common.tables import titled
 from examples.studies.compare_losses import report as comparison_report
 from examples.studies.compare_losses import study as compare_losses
 from examples.studies.contrastive import report as contrastive_report
 from examples.studies.contrastive import study as contrastive
+from examples.studies.decisions import study as decisions
 from examples.studies.first_release import study as first_release
+from examples.studies.label_ranking import study as label_ranking
 from examples.studies.powerset import study as powerset
 from examples.studies.sequence import study as sequence
 from examples.studies.top_k import report as top_k_report
@@ -191,30 +193,19 @@ COMPARISONS = {
         all_tables(lambda record: boosted_trees_report.tables(record["runs"], record["costs"])),
         boosted_trees.MARKS,
     ),
+    "decisions": Comparison(
+        command("decisions", decisions.main, figure="decisions.png"),
+        all_tables(decisions.tables),
+        decisions.MARKS,
+    ),
+    "label_ranking": Comparison(
+        command("label_ranking", label_ranking.main, figure="label_ranking.png"),
+        all_tables(label_ranking.tables),
+        label_ranking.MARKS,
+    ),
     "speed_top_k": Comparison(run_speed_top_k),
     "extreme": Comparison(run_extreme),
 }
-
-
-def without(value: Any, dropped: tuple[str, ...]) -> Any:
-    """The same records without some fields, at any depth.
-
-    Numbers keep all their digits: ranks would change where means differ by their last ones.
-    """
-    if isinstance(value, dict):
-        return {k: without(v, dropped) for k, v in value.items() if k not in dropped}
-    if isinstance(value, list):
-        return [without(v, dropped) for v in value]
-    return value
-
-
-def one_per_line(records: Any) -> bytes:
-    """JSON with a line for each record, so that versions can be compared."""
-    dumped = partial(json.dumps, allow_nan=False)
-    if isinstance(records, dict):
-        lines = [f"{dumped(key)}: {dumped(value)}" for key, value in records.items()]
-        return ("{\n" + ",\n".join(lines) + "\n}\n").encode()
-    return ("[\n" + ",\n".join(map(dumped, records)) + "\n]\n").encode()
 
 
 def brought_up(name: str, place: Place) -> None:

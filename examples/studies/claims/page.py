@@ -34,6 +34,9 @@ What the papers of these losses claim, in our words, and what this library's com
 small networks on small public data, every method with the same search on validation data. Written
 by `python -m examples.studies.run_all` from the records beside this page: claims and conditions
 are texts of ours, every number and verdict is computed."""
+OTHERS = """\
+Two studies test no paper's claim: [ways from scores to label sets](decisions.md), and
+[losses for mAP and AUROC](label_ranking.md)."""
 READING = """\
 A difference is in points, hundredths of the metric: mean ± standard deviation over seeds, positive
 where it speaks for the claim. Counted are the data sets of all tests of a claim; shown is the one
@@ -54,6 +57,7 @@ def page(judged: Sequence[Judged], links: Mapping[str, str], conditions: Mapping
     parts = [
         INTRO,
         f"Of {len(judged)} claims: {counts}.",
+        OTHERS,
         summary(judged, links),
         READING,
         FIGURE,

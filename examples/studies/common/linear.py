@@ -26,7 +26,7 @@ class Plan(NamedTuple):
     rows: int = 2000  # of the training split, validation rows included
     columns: int = 400
     steps: int = 240
-    checks: int = 20  # of the validation rows, spread evenly over the steps
+    checks: int = 12  # of the validation rows, spread evenly over the steps
     batch_size: int = 256
 
 
@@ -41,13 +41,15 @@ class Setting(NamedTuple):
 def smaller(data: MultiLabelData, plan: Plan) -> MultiLabelData:
     """At most `plan.rows` training rows, drawn once, and the columns most often not 0 in them.
 
-    All test rows stay. Features are scaled by what the rows of the training split have.
+    All test rows stay. Features are scaled by what the training rows have, and then so that a row
+    has length 1 on average: one learning rate means the same on all data.
     """
     order = np.random.default_rng(0).permutation(len(data.train_features))[: plan.rows]
     x, y = data.train_features[order], data.train_targets[order]
     used = np.argsort(-np.count_nonzero(x, axis=0), kind="stable")[: plan.columns]
     used = np.sort(used)
     scaling = fit_scaling(x[:, used])
+    scaling = scaling._replace(scale=scaling.scale * np.float32(len(used) ** 0.5))
     return MultiLabelData(
         data.name,
         apply_scaling(scaling, x[:, used]),
@@ -81,52 +83,47 @@ def part(rows: int, plan: Plan, seed: int) -> Part:
 def _train(
     x: jax.Array,
     y: jax.Array,
-    parts: Part,
-    settings: Setting,
+    part: Part,
+    setting: Setting,
     *,
     loss: Callable[..., jax.Array],
     criteria: Criteria,
 ) -> tuple[Any, jax.Array]:
+    """The parameters of the best check by each criterion, `[C, ...]`, and its values `[C]`."""
+    optimizer = optax.adamw(setting.rate, weight_decay=setting.decay)
+    start = (jnp.zeros((x.shape[1], y.shape[1])), jnp.zeros((1, y.shape[1])))
+    held_x, held_y = x[part.validation], y[part.validation]
+
     def batch_loss(params: Any, chosen: jax.Array) -> jax.Array:
-        return loss(x[chosen] @ params[0] + params[1][None, :], y[chosen]).mean()
+        return loss(x[chosen] @ params[0] + params[1], y[chosen]).mean()
 
-    def one(run: tuple[Part, Setting]) -> Any:
-        (batches, validation), (rate, decay) = run
-        optimizer = optax.adamw(rate, weight_decay=decay)
-        start = (jnp.zeros((x.shape[1], y.shape[1])), jnp.zeros(y.shape[1]))
-        held_x, held_y = x[validation], y[validation]
+    def step(carry: Any, chosen: jax.Array) -> Any:
+        params, state = carry
+        gradient = jax.grad(batch_loss)(params, chosen)
+        updates, state = optimizer.update(gradient, state, params)
+        return (optax.apply_updates(params, updates), state), None
 
-        def step(carry: Any, chosen: jax.Array) -> Any:
-            params, state = carry
-            gradient = jax.grad(batch_loss)(params, chosen)
-            updates, state = optimizer.update(gradient, state, params)
-            return (optax.apply_updates(params, updates), state), None
+    def check(carry: Any, batches: jax.Array) -> Any:
+        current, best, values = carry
+        current, _ = jax.lax.scan(step, current, batches)
+        now = criteria(held_x @ current[0][0] + current[0][1], held_y)
+        better = now > values  # never where training diverged
 
-        def check(carry: Any, batches: jax.Array) -> Any:
-            current, best, values = carry
-            current, _ = jax.lax.scan(step, current, batches)
-            now = criteria(held_x @ current[0][0] + current[0][1][None, :], held_y)
-            better = now > values  # never where training diverged
+        def kept(new: jax.Array, old: jax.Array) -> jax.Array:
+            return jnp.where(better[:, None, None], new[None], old)
 
-            def kept(new: jax.Array, old: jax.Array) -> jax.Array:
-                return jnp.where(better.reshape((-1,) + (1,) * new.ndim), new[None], old)
+        best = jax.tree.map(kept, current[0], best)
+        return (current, best, jnp.where(better, now, values)), None
 
-            best = jax.tree.map(kept, current[0], best)
-            return (current, best, jnp.where(better, now, values)), None
-
-        count = jax.eval_shape(criteria, held_y * 1.0, held_y).shape[0]
-        best = jax.tree.map(lambda a: jnp.broadcast_to(a, (count, *a.shape)), start)
-        state = (start, optimizer.init(start))
-        worst = jnp.full(count, -jnp.inf)
-        (_, best, values), _ = jax.lax.scan(check, (state, best, worst), batches)
-        return best, values
-
-    # one after the other: each is fast on one core, and blocks may be passed over
-    return jax.lax.map(one, (parts, settings))
+    count = jax.eval_shape(criteria, held_y, held_y).shape[0]
+    best = jax.tree.map(lambda a: jnp.broadcast_to(a, (count, *a.shape)), start)
+    carry = ((start, optimizer.init(start)), best, jnp.full(count, -jnp.inf))
+    (_, best, values), _ = jax.lax.scan(check, carry, part.batches)
+    return best, values
 
 
 class Trained(NamedTuple):
-    """Weights `[runs, C, d, L]`, biases `[runs, C, L]` and values `[runs, C]`, by criterion."""
+    """Weights `[runs, C, d, L]`, biases `[runs, C, 1, L]`, values `[runs, C]`, by criterion."""
 
     weights: np.ndarray
     biases: np.ndarray
@@ -142,9 +139,13 @@ def train_linear(
     loss: Callable[..., jax.Array],
     criteria: Criteria,
 ) -> Trained:
-    """Train from 0 with AdamW; of each run and criterion the model of the best check."""
-    parts = Part(*(jnp.asarray(np.stack(a)) for a in zip(*(p for p, _ in runs), strict=True)))
-    settings = Setting(*(jnp.asarray(a, jnp.float32) for a in zip(*(s for _, s in runs), strict=True)))
+    """Train from 0 with AdamW; of each run and criterion the model of the best check.
+
+    Runs are done one after the other by one program: a batch of them would be no faster on a core.
+    """
     x, y = jnp.asarray(data.train_features), jnp.asarray(data.train_targets, jnp.float32)
-    best, values = _train(x, y, parts, settings, loss=loss, criteria=criteria)
-    return Trained(*map(np.asarray, (*best, values)))
+    found = []
+    for each, setting in runs:
+        numbers = Setting(*(jnp.float32(number) for number in setting))
+        found.append(jax.device_get(_train(x, y, each, numbers, loss=loss, criteria=criteria)))
+    return Trained(*(np.stack(a) for a in zip(*((w, b, v) for (w, b), v in found), strict=True)))

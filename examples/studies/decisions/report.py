@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from examples.studies.common.figures import new_figure, png
-from examples.studies.common.statistics import LEVEL, holm, paired_p
+from examples.studies.common.statistics import gap_cells
 from examples.studies.common.tables import Records, Table, distinct
 
 CUT = "cut at 0"
@@ -26,18 +25,6 @@ def values(records: Records, data: str, loss: str, rule: str, metric: str) -> np
 
 def pairs(records: Records) -> list[tuple[str, str]]:
     return [(data, a) for data in distinct(records, "data") for a in distinct(records, "loss")]
-
-
-def gap_cells(gaps: Sequence[np.ndarray]) -> list[str]:
-    """Mean differences in points with p of a paired t-test, bold where it stands after Holm's."""
-    if any(len(gap) < 2 for gap in gaps):
-        return [f"{100 * gap.mean():+.1f}" for gap in gaps]
-    p_values = [paired_p(gap) for gap in gaps]
-    cells = []
-    for gap, p, adjusted in zip(gaps, p_values, holm(p_values), strict=True):
-        mean = f"{100 * gap.mean():+.1f}"
-        cells.append(f"{f'**{mean}**' if adjusted < LEVEL else mean} ({p:.3f})")
-    return cells
 
 
 def gain_table(records: Records, metric: str) -> Table:
@@ -94,7 +81,9 @@ def recall_table(records: Records) -> Table:
             cells.append(f"{mean['reached']:.3f} ± {mean['spread']:.3f}")
             cells.append(f"{mean['below']:.0%}")
             cells.append(f"{mean['size']:.1f}")
-        rows.append([data, f"`{loss}`", f"{about['labels per row']:.1f} of {about['labels']}", *cells])
+        rows.append(
+            [data, f"`{loss}`", f"{about['labels per row']:.1f} of {about['labels']}", *cells]
+        )
     heads = [head for r in recalls for head in (f"promised {r}: reached", "below it", "labels")]
     title = "Recall promised and reached on the other half of the test rows, and the size of a set"
     return Table(title, ["data", "loss", "true labels", *heads], rows, text_columns=2)
@@ -121,7 +110,7 @@ def figure_of(records: Records) -> bytes:
                 gap = values(records, data, loss, rule, "samples-F1")
                 gap = 100 * (gap - values(records, data, loss, CUT, "samples-F1"))
                 fill = f"C{index}" if number == 0 else "white"
-                label = f"{rule}" if place == number == 0 else None
+                label = rule if place == number == 0 else None
                 gains.plot(
                     gap.mean(), at, MARKERS[index], color=f"C{index}", mfc=fill, ms=6, label=label
                 )
@@ -131,7 +120,8 @@ def figure_of(records: Records) -> bytes:
     gains.set(xlabel="points of samples-F1", title="Gain over the cut at 0")
     gains.legend(frameon=False, fontsize=8)
     draw_promises(recalls, records)
-    figure.suptitle(" and ".join(f"{f} `{a}`" for f, a in zip(("filled", "hollow"), losses, strict=False)), size=9)
+    fills = zip(("filled", "hollow"), losses, strict=False)
+    figure.suptitle(", ".join(f"{fill}: {loss}" for fill, loss in fills), size=10)
     for axes in (gains, recalls):
         axes.grid(alpha=0.3)
         axes.spines[["top", "right"]].set_visible(False)

@@ -47,7 +47,6 @@ DATA = (
     "stackex_chess",
     "corel5k",
     "bibtex",
-    "rcv1sub1",
 )
 LOSSES = {
     "binary_cross_entropy": mlc_losses.binary_cross_entropy,
@@ -170,11 +169,14 @@ def main(
             about["labels per row"] = float(rows.test_targets.sum(axis=1).mean())
             key = plan._asdict() | {"seeds": seeds, "splits": splits, "settings": SETTINGS}
             key["shape"] = whole.train_features.shape
+            found = []
             for loss in LOSSES:
                 compute = partial(compare, rows, loss, plan, seeds, splits)
-                found = store.get(f"{rows.name}-{loss}", key, compute)
-                records += [about | {"loss": loss} | record for record in found or []]
+                found.append(store.get(f"{rows.name}-{loss}", key, compute))
                 progress.update(bar, advance=1, description=f"{rows.name} {loss}")
+            if all(found):  # else the data set is not finished
+                for loss, results in zip(LOSSES, found, strict=True):
+                    records += [about | {"loss": loss} | result for result in results]
     if not records:
         raise typer.BadParameter(f"nothing is finished in {runs}", param_hint="--runs")
     publish(console, records, tables(records), {figure: figure_of(records)}, json_, into, MARKS)

@@ -164,7 +164,10 @@ def of_data(
     store: Runs,
     after: Callable[[str], None],
 ) -> list[dict[str, Any]]:
-    """The records of all losses and seeds; those that `store` holds are read from there."""
+    """The records of all losses and seeds; those that `store` holds are read from there.
+
+    None of a data set that is not finished: its losses could not be ranked.
+    """
     whole = load_data(source)
     data = with_positives(smaller(whole, plan))
     positives = data.train_targets.sum(axis=0)
@@ -175,8 +178,9 @@ def of_data(
         key["shape"] = whole.train_features.shape
         stem = f"{data.name}-{name.partition('(')[0]}"
         result = store.get(stem, key, partial(compare, data, name, plan, seeds))
-        if result is not None:
-            shared = about | {"loss": name, **result}
-            records += [shared | {"seed": i, "test": t} for i, t in enumerate(result["test"])]
         after(f"{data.name} {name}")
+        if result is None:
+            return []
+        shared = about | {"loss": name, **result}
+        records += [shared | {"seed": i, "test": t} for i, t in enumerate(result["test"])]
     return records

@@ -45,6 +45,6 @@ def gap_cells(gaps: Sequence[np.ndarray]) -> list[str]:
         return means
     p_values = [paired_p(gap) for gap in gaps]
     return [
-        f"{f'**{mean}**' if adjusted < LEVEL else mean} ({p:.3f})"
+        f"{f'**{mean}**' if adjusted < LEVEL else mean} ({f'{p:.3f}' if p >= 1e-3 else '< 0.001'})"
         for mean, p, adjusted in zip(means, p_values, holm(p_values), strict=True)
     ]

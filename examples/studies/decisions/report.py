@@ -152,8 +152,10 @@ def draw_promises(axes: Any, records: Records) -> None:
     for recall in promised:
         axes.axhline(float(recall), color="0.4", lw=1, ls=":")
     axes.set_yticks([float(r) for r in promised])
+    axes.set_xscale("log")
+    axes.set_xticks([1, 2, 5, 10, 20, 50, 100], ["1", "2", "5", "10", "20", "50", "100"])
+    axes.minorticks_off()
     axes.set(
-        xscale="log",
         xlabel="labels in a set, as a multiple of the true ones",
         ylabel="recall reached (dotted: promised)",
         title="What a promised recall costs",

@@ -128,12 +128,22 @@ def test_numpy_arrays_beside_jax_ones_have_the_same_value() -> None:
         s, asarray(Y), pos_weight=asarray(weights), where=asarray(where)
     )
     assert float(ours[0]) == float(theirs[0])
+
+
+@only_jax
+def test_numpy_ids_counts_and_targets_beside_jax_arrays() -> None:
+    s = asarray(X, "float32")
     assert float(ml.softmax_cross_entropy(s, np.array([2]))[0]) == pytest.approx(0.1328, abs=1e-4)
     assert ml.label_powerset(s, np.array([2])).dtype == "float32"
     assert ml.label_sequence(s[None, :, :][:, [0, 0], :], np.array([[1]])).dtype == "float32"
     assert ml.soft_f1(s, Y).dtype == "float32"
     assert ml.logit_adjust(s, np.array([1, 2, 3])).dtype == "float32"
     assert ml.order_labels(asarray(Y), np.array([1, 2, 3]), 2).tolist() == [[2, 0]]
+
+
+@only_jax
+def test_numpy_targets_beside_jax_scores_of_metrics_and_decisions() -> None:
+    s = asarray(X, "float32")
     assert ml.tune_thresholds(s, Y).dtype == "float32"
     assert float(ml.metrics.f1_score(s > 0, Y, average="micro")) == 1.0
     assert float(ml.metrics.precision_at_k(s, Y, 2)) == 1.0

@@ -56,6 +56,11 @@ def render(records: Records, into: Path, folder: Path | None, folds: int) -> Non
         f"Complete data sets: {len(complete)} of {len(data_sets.MAIN)}"
         + (f" ({', '.join(complete)})." if complete else "."),
     ]
+    if len(complete) < len(data_sets.MAIN):
+        parts.append(
+            "**The study is not finished.** The same command goes on with it; there are no "
+            f"statistics before {FEWEST_SETS} data sets are complete, and no verdict before all are."
+        )
     if len(complete) >= FEWEST_SETS:
         parts += _answers(runs, complete, into)
     here = [name for name in complete if name in data_sets.available(folder)]
@@ -178,6 +183,12 @@ def _words(found: Answer) -> str:
 
 
 def _markdown(table: pd.DataFrame) -> str:
-    cells = table.map(lambda cell: f"{cell:.3f}" if isinstance(cell, float) else str(cell))
+    cells = table.map(_cell)
     numbers = ("left", *["right"] * table.shape[1])
     return cells.to_markdown(disable_numparse=True, colalign=numbers)
+
+
+def _cell(x: object) -> str:
+    if not isinstance(x, float):
+        return str(x)
+    return f"{x:.0f}" if x >= 1 and x.is_integer() else f"{x:.3f}"

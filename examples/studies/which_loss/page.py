@@ -58,8 +58,8 @@ def render(records: Records, into: Path, folder: Path | None, folds: int) -> Non
     ]
     if len(complete) < len(data_sets.MAIN):
         parts.append(
-            "**The study is not finished.** The same command goes on with it; there are no "
-            f"statistics before {FEWEST_SETS} data sets are complete, and no verdict before all are."
+            "**The study is not finished.** There are no statistics before "
+            f"{FEWEST_SETS} data sets are complete, and no verdict before all are."
         )
     if len(complete) >= FEWEST_SETS:
         parts += _answers(runs, complete, into)

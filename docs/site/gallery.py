@@ -8,7 +8,7 @@ from functools import cache
 from docs.site import support
 from docs.site.catalog import ROOT, losses_in
 from docs.site.curves import plot
-from docs.site.entries import Argument, Entry, entry
+from docs.site.entries import Argument, entry
 from docs.site.explorer_selection import SHOWN
 from docs.site.figures import figure, thumbnail
 from tests.losses.families import FAMILIES, Row, rows
@@ -21,8 +21,7 @@ def families() -> dict[str, list[str]]:
 
 
 def pages() -> dict[str, str]:
-    texts = {f"gallery/{name}.md": _page(row, entry(name)) for name, row in rows().items()}
-    return {"gallery/index.md": _index()} | texts
+    return {"gallery/index.md": _index()} | {f"gallery/{name}.md": page(name) for name in rows()}
 
 
 def _index() -> str:
@@ -47,8 +46,8 @@ def _card(name: str) -> str:
     )  # fmt: skip
 
 
-def _page(row: Row, found: Entry) -> str:
-    name = row.name
+def page(name: str) -> str:
+    row, found = rows()[name], entry(name)
     lines = [
         f"# {name}",
         found.summary,

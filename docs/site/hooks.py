@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sys
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -78,14 +79,22 @@ def on_page_markdown(markdown: str, page: Page, **_: Any) -> str:
 
 def on_env(env: Any, config: MkDocsConfig, files: Files) -> None:
     """llms.txt, once the text of every page is known."""
-    pages = [file.page for file in files.documentation_pages() if file.page is not None]
     entries = [
         llms.Entry(_section(page), page.title, page.url, llms.line_of(page.markdown or ""))
-        for page in pages
+        for page in _in_order(files)
     ]
     paragraph = " ".join((ml.__doc__ or "").split("\n\n")[0].split())
     content = llms.text(config.site_name, paragraph, entries)
     files.append(File.generated(config, "llms.txt", content=content))
+
+
+def _in_order(files: Files) -> Iterator[Page]:
+    """The pages as the navigation has them."""
+    pages = [file.page for file in files.documentation_pages() if file.page is not None]
+    page = next((page for page in pages if page.is_homepage), None)
+    while page is not None:
+        yield page
+        page = page.next_page
 
 
 def _section(page: Page) -> str:

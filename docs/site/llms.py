@@ -12,7 +12,7 @@ from typing import NamedTuple
 _LINK = re.compile(r"\[([^\]]*)\](?:\([^)]*\)|\[[^\]]*\])")
 _REFERENCE = re.compile(r"^::: \S*?(\w+)$", re.MULTILINE)
 # what is no paragraph of prose: headings, lists, tables, HTML, code, images, definitions
-_NO_PROSE = ("#", "- ", "|", "<", "```", "!", ":", "~", "[**")
+_NO_PROSE = ("#", "- ", "|", "<", "```", "!", ":", "~", "[**", "    ")
 _SENTENCE = re.compile(r"(?<=[.!?])\s+(?=[A-Z`\[*])")
 
 
@@ -26,8 +26,8 @@ class Entry(NamedTuple):
 def line_of(markdown: str) -> str:
     """The first sentence of a page; of a page of the reference, its names."""
     for block in re.split(r"\n\s*\n", markdown.strip()):
-        if block.strip() and not block.lstrip().startswith(_NO_PROSE):
-            text = " ".join(_LINK.sub(r"\1", block).split())
+        if block.strip() and not block.lstrip("\n").startswith(_NO_PROSE):
+            text = " ".join(_LINK.sub(r"\1", block).replace("**", "").split())
             return _SENTENCE.split(text)[0]
     return ", ".join(_REFERENCE.findall(markdown))
 

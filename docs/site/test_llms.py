@@ -22,6 +22,7 @@ LINK = re.compile(r"^- \[([^\]]+)\]\(([^)]+)\)(?:: (.+))?$", re.MULTILINE)
             "Then `zlpr`, e.g. on JAX.",
         ),
         ("# Metrics\n\n::: mlc_losses.metrics.f1_score\n\n::: mlc_losses.zlpr\n", "f1_score, zlpr"),
+        ("# Title\n\n    code\n\n**Bold** text.", "Bold text."),
         ("# Nothing\n", ""),
     ],
 )
@@ -45,5 +46,7 @@ def test_the_site_has_every_page_in_it() -> None:
     assert written.startswith("# mlc_losses\n\n> Losses for ")
     assert set(found) == set(PAGES) - {"404.html"}
     assert all(found.values())
+    # in the order of the navigation
+    assert list(found)[:2] == ["index.html", "which_loss.html"]
     assert "pair of a relevant and an irrelevant label" in found["gallery/pairwise_hinge.html"]
     assert {f"gallery/{name}.html" for name in LOSSES} <= set(found)

@@ -268,3 +268,14 @@ def text_features(names: list[str], num_fit: int, most: int = 20_000) -> scipy.s
     )
     parts = [kind.fit(names[:num_fit]).transform(names) for kind in kinds]
     return scipy.sparse.csr_array(scipy.sparse.hstack(parts, dtype=np.float32))
+
+
+def name_vectors(names: list[str], num_fit: int, width: int = 256) -> np.ndarray:
+    """float32 `[n, width]`: the same by its main directions, rows of one length, mean square 1."""
+    from sklearn.decomposition import TruncatedSVD
+
+    texts = text_features(names, num_fit)
+    width = min(width, num_fit - 1, texts.shape[1] - 1)
+    vectors = TruncatedSVD(width, random_state=0).fit(texts[:num_fit]).transform(texts)
+    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+    return (vectors / np.maximum(lengths, 1e-12) * width**0.5).astype(np.float32)

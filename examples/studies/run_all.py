@@ -27,6 +27,7 @@ import typer
 from rich.console import Console
 from typer import Option
 
+from examples import phenotypes, phenotypes_data, phenotypes_report
 from examples.files import to_json, write_whole
 from examples.studies.advice import page as advice
 from examples.studies.average_k import report as average_k_report
@@ -121,6 +122,20 @@ def run_extreme(place: Place, json_: Path) -> None:
     write_whole(json_, to_json([{"labels": EXTREME_LABELS, "options": EXTREME, "result": result}]))
 
 
+def run_phenotypes(place: Place, json_: Path) -> None:
+    """Its data come with a package, so it needs no folder of data."""
+    if not phenotypes_data.installed():
+        raise typer.BadParameter(phenotypes_data.INSTALL)
+    phenotypes.main(
+        seeds=3,
+        rates=[0.003, 0.01],
+        epochs=6,
+        runs=place.runs / "phenotypes",
+        json_=json_,
+        finished=place.finished,
+    )
+
+
 def run_speed_top_k(place: Place, json_: Path) -> None:
     """The benchmark keeps each finished cell in its own file, beside the pages."""
     kept = place.docs / "speed_top_k.json"
@@ -202,6 +217,9 @@ COMPARISONS = {
         command("label_ranking", label_ranking.main, figure="label_ranking.png"),
         all_tables(label_ranking.tables),
         label_ranking.MARKS,
+    ),
+    "phenotypes": Comparison(
+        run_phenotypes, all_tables(phenotypes_report.tables), phenotypes.MARKS
     ),
     "speed_top_k": Comparison(run_speed_top_k),
     "extreme": Comparison(run_extreme),

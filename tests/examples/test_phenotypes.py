@@ -60,7 +60,9 @@ id: part_of
 HEAD = "#version: test\ndatabase_id\tdisease_name\tqualifier\thpo_id\tfrequency\taspect\n"
 
 
-def line(disease: str, term: str, frequency: str = "", qualifier: str = "", aspect: str = "P") -> str:
+def line(
+    disease: str, term: str, frequency: str = "", qualifier: str = "", aspect: str = "P"
+) -> str:
     return f"X:1\t{disease}\t{qualifier}\tHP:{term:>07}\t{frequency}\t{aspect}\n"
 
 
@@ -131,9 +133,7 @@ def test_the_hierarchy() -> None:
 
 
 def test_a_rare_term_counts_for_its_ancestor() -> None:
-    found = gathered(
-        *(line(name, "21") for name in "abcdefgh"), line("a", "30", "1/2"), min_uses=4
-    )
+    found = gathered(*(line(name, "21") for name in "abcdefgh"), line("a", "30", "1/2"), min_uses=4)
     assert sorted(found.terms) == ["HP:0000010", "HP:0000021"]
     assert found.frequency.shape == (8, 2)
 

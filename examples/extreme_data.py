@@ -29,6 +29,7 @@ class ManyLabels(NamedTuple):
     num_features: int
     num_labels: int
     counts: np.ndarray  # [num_labels], in the training part
+    source: str = ""  # to be cited
 
 
 def generated(
@@ -117,7 +118,10 @@ def from_phenotypes() -> ManyLabels:
 
     counts = np.bincount(labels[: starts[data.num_train]], minlength=len(data.terms))
     num_test = len(data.diseases) - data.num_train
-    return ManyLabels(rows, data.num_train, num_test, vectors.shape[1], len(data.terms), counts)
+    source = f"Human Phenotype Ontology {data.version}\n{phenotypes_data.SOURCE}"
+    return ManyLabels(
+        rows, data.num_train, num_test, vectors.shape[1], len(data.terms), counts, source
+    )
 
 
 def batch_numbers(data: ManyLabels, size: int, step: int, seed: int) -> np.ndarray:

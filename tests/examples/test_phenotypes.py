@@ -191,3 +191,26 @@ def test_the_package() -> None:
     closed = up.closure(found.frequency[:100].toarray() > 0)
     child, parent = found.edges.T
     assert (closed[:, parent] >= closed[:, child]).all()
+
+
+def test_what_teaches_nothing() -> None:
+    jax = pytest.importorskip("jax")
+    for module in ("optax", "rich", "typer"):
+        pytest.importorskip(module)
+    from examples import phenotypes
+
+    # 0 above 1 above 2, and 0 above 3 and 4
+    edges = np.array([[1, 0], [2, 1], [3, 0], [4, 0]])
+    up, down = Hierarchy.fit(edges, 5), Hierarchy.fit(edges[:, ::-1], 5)
+    frequency = np.array([[0.5, 0, 0, 0, 0.25]], np.float32)
+    excluded = np.array([[0, 1, 0, 0, 1]], bool)
+
+    def teaches(**changed: bool) -> list[bool]:
+        method = phenotypes.METHODS["binary_cross_entropy"]._replace(**changed)
+        loss = phenotypes.objective(method, up, down)
+        gradient = jax.grad(loss)(np.zeros((1, 5), np.float32) + 0.3, frequency, excluded)
+        return (np.asarray(gradient)[0] != 0).tolist()
+
+    # the last is annotated and ruled out; 3 is below an annotated term, 2 below one ruled out
+    assert teaches() == [True, True, True, True, False]
+    assert teaches(below=True, closed=True) == [True, True, True, False, False]

@@ -35,16 +35,14 @@ small networks on small public data, every method with the same search on valida
 by `python -m examples.studies.run_all` from the records beside this page: claims and conditions
 are texts of ours, every number and verdict is computed."""
 OTHERS = """\
-Two studies test no paper's claim: [ways from scores to label sets](decisions.md), and
-[losses for mAP and AUROC](label_ranking.md)."""
+Four studies test no paper's claim: [which loss](which_loss.md), which is not finished; [ways from
+scores to label sets](decisions.md); [losses for mAP and AUROC](label_ranking.md); and
+[phenotypes](phenotypes.md), real labels with ancestors."""
 READING = """\
 A difference is in points, hundredths of the metric: mean ± standard deviation over seeds, positive
 where it speaks for the claim. Counted are the data sets of all tests of a claim; shown is the one
 with the smallest p of those ahead, and of those behind. [The rule](#the-rule) says when a claim
 is supported."""
-OTHERS = """\
-No claim of a paper, and so without a verdict: [phenotypes](phenotypes.md), real labels with
-ancestors, where `max_constraint` meets cross-entropy and `zlpr`."""
 FIGURE = """\
 ![Differences that the claims are judged by, with confidence intervals](claims.png)
 
@@ -63,7 +61,6 @@ def page(judged: Sequence[Judged], links: Mapping[str, str], conditions: Mapping
         OTHERS,
         summary(judged, links),
         READING,
-        OTHERS,
         FIGURE,
         f"## The rule\n\n{RULE}",
         "## The claims, one by one",

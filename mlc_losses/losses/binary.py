@@ -63,6 +63,9 @@ def binary_cross_entropy(
 
     The baseline that the ZLPR paper calls binary relevance. Predict ``logits > 0``.
 
+    Use when: you want the baseline, which is hard to beat once a threshold is tuned;
+    probabilities of single labels; weights.
+
     Example:
       >>> import numpy as np
       >>> from mlc_losses import binary_cross_entropy
@@ -132,6 +135,8 @@ def multilabel_soft_margin(
 
     Gradients at 0 and at infinity are those of :func:`binary_cross_entropy`, divided by L.
 
+    Use when: you compare with PyTorch's loss of that name.
+
     References:
       `torch.nn.MultiLabelSoftMarginLoss
       <https://docs.pytorch.org/docs/stable/generated/torch.nn.MultiLabelSoftMarginLoss.html>`_.
@@ -187,6 +192,8 @@ def focal(
 
     Limits: ``gamma=0`` without alpha is :func:`binary_cross_entropy`; it is
     ``asymmetric(gamma_neg=gamma, gamma_pos=gamma, margin=0)``.
+
+    Use when: many negatives are easy.
 
     References:
       Lin et al., `Focal Loss for Dense Object Detection
@@ -247,6 +254,8 @@ def poly(
     A right label at infinity adds 0, a wrong one ``inf`` with gradient 1.
 
     Limits: ``epsilon=0`` is :func:`focal`; with ``gamma=0`` too, :func:`binary_cross_entropy`.
+
+    Use when: you want cross-entropy or focal loss with a tunable leading term.
 
     References:
       Leng et al., `PolyLoss: A Polynomial Expansion Perspective of Classification Loss Functions
@@ -358,6 +367,8 @@ def asymmetric(
 
     Limits: ``(0, 0, 0)`` is :func:`binary_cross_entropy`; ``margin=0`` with equal exponents is
     :func:`focal`. With mild imbalance begin there, as the authors advise.
+
+    Use when: there are many labels and few of them are on: negatives fade faster.
 
     References:
       Ridnik et al., `Asymmetric Loss For Multi-Label Classification
@@ -472,6 +483,8 @@ def hill(
 
     The gradient flows through the weight; for a negative it is :math:`3 p^2 (1 - p)^2` at λ = 1.5.
     A negative is bounded by λ - 1 at infinity; a missed positive at ``-inf`` is ``inf``.
+
+    Use when: some positives were never marked.
 
     References:
       Zhang et al., `Simple and Robust Loss Design for Multi-Label Learning with Missing Labels

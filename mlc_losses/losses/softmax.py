@@ -60,6 +60,8 @@ def softmax_cross_entropy(
     (PyTorch's loss is then ``inf``); at the label itself the loss is ``inf`` with gradient -1. A
     label at ``inf`` alone is 0, but for ``z_loss``, which is ``inf`` then.
 
+    Use when: there is exactly one label per example.
+
     References:
       Szegedy et al., `Rethinking the Inception Architecture for Computer Vision
       <https://arxiv.org/abs/1512.00567>`_, 2016, for the smoothing; Chowdhery et al., `PaLM
@@ -194,6 +196,8 @@ def softmax_focal(
     lost digits where p is 0 or 1, for any gamma. The gradient flows through the focusing weight.
     Infinite logits as in :func:`softmax_cross_entropy`, which ``gamma=0`` is.
 
+    Use when: there is one label per example, and many examples are easy.
+
     References:
       Lin et al., `Focal Loss for Dense Object Detection
       <https://arxiv.org/abs/1708.02002>`_, 2017.
@@ -245,6 +249,8 @@ def ldam(
         code, a label is out of range.
 
     Infinite logits as in :func:`softmax_cross_entropy`, which margins of 0 and ``scale=1`` give.
+
+    Use when: there is one label per example, and rare classes need larger margins.
 
     References:
       Cao et al., `Learning Imbalanced Datasets with Label-Distribution-Aware Margin Loss

@@ -34,19 +34,6 @@ FAMILIES = {
         "losses.contrastive.metric_learning",
     ),
 }
-# of the losses in binary.py and softmax.py
-_USE_WHEN = {
-    "binary_cross_entropy": "you want the baseline, which is hard to beat once a threshold is "
-    "tuned; probabilities of single labels; weights",
-    "multilabel_soft_margin": "you compare with PyTorch's loss of that name",
-    "focal": "many negatives are easy",
-    "poly": "you want cross-entropy or focal loss with a tunable leading term",
-    "asymmetric": "there are many labels and few of them are on: negatives fade faster",
-    "hill": "some positives were never marked",
-    "softmax_cross_entropy": "there is exactly one label per example",
-    "softmax_focal": "there is one label per example, and many examples are easy",
-    "ldam": "there is one label per example, and rare classes need larger margins",
-}
 # "Su, Zhu, `ZLPR: A Novel Loss <https://...>`_, 2022": who, the title, where, when
 _REFERENCE = re.compile(r"^(?P<who>[^`]*)`(?P<title>[^`<]+?)\s*<(?P<url>[^>]+)>`_(?P<rest>.*)")
 # arguments that come with the targets
@@ -81,7 +68,7 @@ def _row(name: str) -> Row:
     text = inspect.getdoc(getattr(ml, name)) or ""
     summary, _, _ = text.partition("\n\n")
     summary = " ".join(summary.split())
-    use_when = remark(text, "Use when") or _USE_WHEN.get(name, "")
+    use_when = remark(text, "Use when")
     if not use_when:
         raise ValueError(f"the docstring of {name} has no paragraph `Use when: ...`")
     return Row(

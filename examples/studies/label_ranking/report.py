@@ -140,5 +140,7 @@ def figure_of(records: Records) -> bytes:
         axes.spines[["top", "right"]].set_visible(False)
     all_axes[0].set_yticks(range(len(names)), [short(name) for name in names])
     all_axes[0].invert_yaxis()
-    all_axes[-1].legend(frameon=False, fontsize=8, loc="best")
+    # below both panels, so that it hides no dot
+    handles, labels = all_axes[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=5, frameon=False, fontsize=8)
     return png(figure)

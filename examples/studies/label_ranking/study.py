@@ -46,8 +46,6 @@ DATA = (
     "stackex_chess",
     "reuters21578_modapte90",
     "corel5k",
-    "rcv1sub1",
-    "bibtex",
 )
 LEAST = 5
 PLAN = Plan(steps=160, checks=8)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -28,10 +28,36 @@ def boosted_trees(records: Any) -> list[Run]:
     ]
 
 
+def label_ranking(records: Any) -> list[Run]:
+    return [Run(r["data"], r["loss"], r["seed"], r["test"]) for r in records["runs"]]
+
+
+def decisions(records: Any) -> list[Run]:
+    """A method is a loss and a decision rule."""
+    return [
+        Run(r["data"], f"{r['loss']}, {rule}", r["seed"], numbers)
+        for r in records
+        for rule, numbers in r["test"].items()
+    ]
+
+
+def phenotypes(records: Any) -> list[Run]:
+    return [Run("phenotypes", r["method"], r["seed"], r) for r in records["runs"]]
+
+
+OF_STUDIES: dict[str, Callable[[Any], list[Run]]] = {
+    **RUNS,
+    "boosted_trees": boosted_trees,
+    "label_ranking": label_ranking,
+    "decisions": decisions,
+    "phenotypes": phenotypes,
+}
+
+
 def runs(records: Records, study: str) -> list[Run]:
     if study not in records:
         raise ValueError(f"there are no records of {study!r}")
-    return (RUNS | {"boosted_trees": boosted_trees})[study](records[study])
+    return OF_STUDIES[study](records[study])
 
 
 def by_seed(records: Records, study: str, method: str, metric: str, data: str) -> dict[int, float]:

@@ -39,8 +39,8 @@ def is_torch_array(x: Any) -> bool:
 
 
 def looks_like_tensor(x: Any) -> bool:
-    """By its type alone: PyTorch's compiler can follow that, and a fake tensor is one too."""
-    return type(x).__module__.partition(".")[0] == "torch" and hasattr(x, "untyped_storage")
+    """A question that PyTorch's compiler can follow, for parameters and fake tensors too."""
+    return hasattr(x, "untyped_storage")
 
 
 def is_numpy_array(x: Any) -> bool:

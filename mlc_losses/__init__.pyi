@@ -30,22 +30,10 @@ from .losses.average_k import (
     average_k_two_head as average_k_two_head,
 )
 from .losses.binary import (
-    asymmetric as asymmetric,
-)
-from .losses.binary import (
     binary_cross_entropy as binary_cross_entropy,
 )
 from .losses.binary import (
-    focal as focal,
-)
-from .losses.binary import (
-    hill as hill,
-)
-from .losses.binary import (
     multilabel_soft_margin as multilabel_soft_margin,
-)
-from .losses.binary import (
-    poly as poly,
 )
 from .losses.contrastive.key_queue import (
     enqueue as enqueue,
@@ -88,6 +76,18 @@ from .losses.contrastive.supervised import (
 )
 from .losses.contrastive.supervised import (
     supcon as supcon,
+)
+from .losses.focal import (
+    asymmetric as asymmetric,
+)
+from .losses.focal import (
+    focal as focal,
+)
+from .losses.focal import (
+    hill as hill,
+)
+from .losses.focal import (
+    poly as poly,
 )
 from .losses.hierarchy import (
     Hierarchy as Hierarchy,

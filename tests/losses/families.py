@@ -15,7 +15,7 @@ from tests.support.docstrings import remark
 # title, and the rooms under mlc_losses/ whose names it shows
 FAMILIES = {
     "ZLPR": ("losses.zlpr",),
-    "One label at a time": ("losses.binary",),
+    "One label at a time": ("losses.binary", "losses.focal"),
     "Ranking of labels": ("losses.ranking", "losses.ranking_sets"),
     "Ranking of examples": ("losses.label_ranking",),
     "Labels in a hierarchy": ("losses.hierarchy",),

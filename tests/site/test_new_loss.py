@@ -74,7 +74,7 @@ def test_five_edits_are_enough() -> None:
     assert [edit["path"] for edit in edits()] == [
         "tests/losses/oracles.py",
         "tests/losses/cases.py",
-        "mlc_losses/losses/binary.py",
+        "mlc_losses/losses/focal.py",
         "mlc_losses/__init__.pyi",
         "CHANGELOG.md",
     ]
@@ -91,7 +91,7 @@ def test_the_loss_is_held_to_its_oracle_and_to_what_a_docstring_says(tree: Path)
         tree, "-m", "pytest", "-q", "-p", "no:cacheprovider", *files, "-k", f"{NAME} or all"
     )
     assert re.search(r"\d{2} passed", found)
-    run(tree, "-m", "pytest", "-q", "--doctest-modules", "mlc_losses/losses/binary.py")
+    run(tree, "-m", "pytest", "-q", "--doctest-modules", "mlc_losses/losses/focal.py")
 
 
 def test_the_table_of_losses(tree: Path) -> None:

@@ -44,7 +44,7 @@ from examples.studies.compare_losses.report import rank_figure, tables
 from examples.train import load_data
 
 # the files of losses for multi-label targets that are all known
-FAMILIES = ("zlpr", "binary", "ranking", "ranking_sets", "overlap", "softmax_sets")
+FAMILIES = ("zlpr", "binary", "focal", "ranking", "ranking_sets", "overlap", "softmax_sets")
 # Left out, as they differ from one of these by a factor at most: multilabel_soft_margin is
 # binary_cross_entropy / L, multilabel_margin is pairwise_hinge / L, and at their defaults tversky
 # and sigmoid_f1 are soft_f1. circle wants cosines instead of logits.

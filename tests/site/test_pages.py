@@ -12,6 +12,7 @@ import pytest
 from tests.losses.families import rows
 from tests.losses.names import LOSSES
 from tests.site import losses_table
+from tests.support.backends import NAME
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("**/*.md"))]
@@ -29,6 +30,7 @@ def readme_programs() -> list[str]:
     return re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), flags=re.DOTALL)
 
 
+@pytest.mark.skipif(NAME not in ("numpy", "jax"), reason="programs of their own: twice is enough")
 @pytest.mark.parametrize("program", readme_programs(), ids=lambda text: text.split()[1])
 def test_readme_programs_run(program: str) -> None:
     """Where the libraries are that it imports."""

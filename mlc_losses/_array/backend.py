@@ -51,4 +51,7 @@ def _is_of(x: Any, is_namespace: Callable[[Any], bool], asked: Callable[[Any], b
     if type(x) in PLAIN:
         return False
     xp = NAMESPACES.get(type(x))
-    return asked(x) if xp is None else is_namespace(xp)
+    if xp is not None:
+        return is_namespace(xp)
+    # the first tensor may come while PyTorch compiles
+    return asked is looks_like_tensor if looks_like_tensor(x) else asked(x)

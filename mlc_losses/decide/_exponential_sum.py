@@ -11,7 +11,6 @@ import numpy as np
 _POINTS = 400
 
 
-@cache
 def exponential_sum(largest: float, double: bool) -> tuple[np.ndarray, np.ndarray]:
     """`(nodes, weights)` with `1 / a = Σ weights e^(-nodes a)` for each a in `1..largest`.
 
@@ -20,6 +19,15 @@ def exponential_sum(largest: float, double: bool) -> tuple[np.ndarray, np.ndarra
     relative error. Their number grows like the logarithm of `largest`, as that of the best nodes
     does (Braess, Hackbusch 2005).
     """
+    return _fitted(largest, double)
+
+
+# PyTorch's compiler takes the result as a constant: it would trace NumPy too
+exponential_sum._dynamo_marked_constant = True  # type: ignore[attr-defined]
+
+
+@cache
+def _fitted(largest: float, double: bool) -> tuple[np.ndarray, np.ndarray]:
     # closer nodes would have large weights of both signs
     spread = math.log(max(largest, 64.0))
     count = math.ceil(12 + 2.75 * spread) if double else math.ceil(8 + 2.0 * spread)

@@ -167,9 +167,14 @@ def sigmoids_and_nll(xp: Any, wrong: Any) -> tuple[Any, Any, Any]:
     return p, q, xp.where(is_wrong, wrong, 0.0) + xp.log1p(small)
 
 
+def is_0(x: Any) -> bool:
+    """Whether it is the number 0, and not an array that may be."""
+    return is_number(x) and x == 0.0
+
+
 def faded(wrong: Any, gamma: Any) -> Any:
     """`σ(x)^γ softplus(x)`: cross-entropy that fades where the label is right."""
-    if is_number(gamma) and gamma == 0.0:
+    if is_0(gamma):
         return softplus(wrong)
     return sigmoid_power(wrong, gamma) * softplus(wrong)
 
@@ -177,6 +182,6 @@ def faded(wrong: Any, gamma: Any) -> Any:
 def faded_derivative(wrong: Any, gamma: Any) -> Any:
     wrong = decided(wrong)
     p = sigmoid(wrong)
-    if is_number(gamma) and gamma == 0.0:
+    if is_0(gamma):
         return p
     return sigmoid_power(wrong, gamma) * (gamma * (1.0 - p) * softplus(wrong) + p)

@@ -10,10 +10,11 @@ from mlc_losses._array.cross_entropy import (
     by_side,
     faded,
     faded_derivative,
+    is_0,
     sigmoids_and_nll,
     signed,
 )
-from mlc_losses._array.namespace import Array, ArrayT, as_dtype, is_number
+from mlc_losses._array.namespace import Array, ArrayT, as_dtype
 from mlc_losses._array.ops import decided, power_derivative, power_from_0, sigmoid
 from mlc_losses._array.row_rules import LabelSum, LabelSumAndDerivative, sum_over_labels
 
@@ -141,19 +142,19 @@ def _poly(xp: Any, params: Any, logits: Any, targets: Any) -> Any:
     gamma, alpha, epsilon = params
     relevant, _, wrong = signed(xp, logits, targets)
     p, _, nll = sigmoids_and_nll(xp, wrong)
-    fade = 1.0 if _is_0(gamma) else power_from_0(p, gamma)
+    fade = 1.0 if is_0(gamma) else power_from_0(p, gamma)
     focal = _balanced(relevant, alpha, fade * nll)
-    return focal if _is_0(epsilon) else focal + epsilon * fade * p
+    return focal if is_0(epsilon) else focal + epsilon * fade * p
 
 
 def _poly_by_logits(xp: Any, params: Any, logits: Any, targets: Any) -> Any:
     gamma, alpha, epsilon = params
     relevant, sign, wrong = signed(xp, decided(logits), targets)
     p, q, nll = sigmoids_and_nll(xp, wrong)
-    fade = 1.0 if _is_0(gamma) else power_from_0(p, gamma)
-    derivative = fade * p if _is_0(gamma) else fade * (gamma * q * nll + p)
+    fade = 1.0 if is_0(gamma) else power_from_0(p, gamma)
+    derivative = fade * p if is_0(gamma) else fade * (gamma * q * nll + p)
     derivative = _balanced(relevant, alpha, derivative)
-    if not _is_0(epsilon):
+    if not is_0(epsilon):
         derivative = derivative + epsilon * (gamma + 1.0) * fade * p * q
     return sign * derivative
 
@@ -164,7 +165,7 @@ def _finite_poly(xp: Any, params: Any, derivative: Any, logits: Any, targets: An
     relevant, sign, wrong = signed(xp, decided(logits), targets)
     p, q = wrong.sigmoid(), wrong.neg().sigmoid_()
     value = wrong.clamp_(min=0.0).sub_(xp.minimum(p, q).neg_().log1p_())
-    fade = None if _is_0(gamma) else power_from_0(p, gamma)
+    fade = None if is_0(gamma) else power_from_0(p, gamma)
     by_logits = None
     if derivative is not None:
         by_logits = p if fade is None else (q * value).mul_(gamma).add_(p).mul_(fade)
@@ -172,7 +173,7 @@ def _finite_poly(xp: Any, params: Any, derivative: Any, logits: Any, targets: An
     if fade is not None:
         value.mul_(fade)
     value = _balanced(relevant, alpha, value)
-    if not _is_0(epsilon):
+    if not is_0(epsilon):
         added = p if fade is None else fade * p
         value = value.add_(added, alpha=epsilon)
         if by_logits is not None:
@@ -180,10 +181,6 @@ def _finite_poly(xp: Any, params: Any, derivative: Any, logits: Any, targets: An
     if by_logits is not None:
         xp.mul(by_logits, sign, out=derivative)
     return value
-
-
-def _is_0(x: Any) -> bool:
-    return is_number(x) and x == 0.0
 
 
 _POLY = LabelSumAndDerivative(_poly, (_poly_by_logits, None), _finite_poly)

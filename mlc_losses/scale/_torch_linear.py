@@ -10,9 +10,8 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from array_api_compat import torch as xp
 
-from mlc_losses._array.namespace import can_look
+from mlc_losses._array.namespace import can_look, namespace
 from mlc_losses._array.torch_rules import is_transformed
 from mlc_losses.scale import _plain_linear
 from mlc_losses.scale._arguments import Head
@@ -65,6 +64,7 @@ def _sums(
     A derivative that nobody asks for is None.
     """
     num_rows, num_labels = head.features.shape[0], head.kernel.shape[1]
+    xp = namespace(features=head.features)
     dtype = wide(xp, head.kernel.dtype)
     coefficients = shares(xp, head, dtype)
     products = Products(head, dtype, with_gradient)

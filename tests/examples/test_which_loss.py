@@ -152,11 +152,15 @@ def test_critical_difference_of_the_published_table():
     assert found.p < 1e-6
 
 
+@pytest.mark.slow("draws all figures of the page")
 def test_page_of_complete_sets_alone(tmp_path, monkeypatch):
     monkeypatch.setattr(statistics, "SAMPLES", 100)
     pytest.importorskip("scikit_posthocs")
+    from examples.studies.which_loss import answers
     from examples.studies.which_loss.page import render
 
+    # its simulation takes seconds, and has a test of its own
+    monkeypatch.setattr(answers, "least_difference", lambda spread, sets: spread)
     records, rng = Records(tmp_path), np.random.default_rng(0)
     names = data_sets.MAIN[:9]
     metrics = ["micro_f1", "macro_f1", "samples_f1", "subset_accuracy", "hamming"]
@@ -167,10 +171,14 @@ def test_page_of_complete_sets_alone(tmp_path, monkeypatch):
             | {metric: rng.normal(0.6 + 0.1 * (loss == "zlpr"), 0.001) for metric in metrics}
             for loss in losses.MAIN
             for fold in range(1 if (name, loss) == (names[0], "lsep") else 2)
-            for rule in ("zero", "tuned", "per_label")
+            for rule in ("zero", "tuned", "per_label", "expected_f")
         ]
-        records.add_runs(name, rows)
-    render(records, tmp_path / "page.md", None, folds=2)
+        training = {"rounds": 20, "best_round": 10}
+        records.add_runs(name, [row | training for row in rows])
+        for loss in losses.MAIN:
+            setting = losses.defaults(loss) | {"dropout": 0.7 if loss == "hill" else 0.5}
+            records.add_trial(name, {"loss": loss, "trial": 0, "value": 0.5, "setting": setting})
+    render(records, tmp_path / "page.md", None, study.SMALL)
     text = (tmp_path / "page.md").read_text()
     assert f"Complete data sets: 8 of 14 ({', '.join(names[1:])})." in text
     against_cross_entropy = text.split("## Against `binary_cross_entropy`")[1]
@@ -179,6 +187,16 @@ def test_page_of_complete_sets_alone(tmp_path, monkeypatch):
     verdicts = [cell.split()[0] for cell in row.split("|")[2:11]]
     better, worse = ["better"], ["worse"]
     assert verdicts == better * 4 + worse + better * 3 + worse
+    counts = "of 90 comparisons of a loss in a metric 7 are better, 81 are equivalent, 2 are worse"
+    assert counts in text
+    assert (
+        "Better: `zlpr` (micro-F1, macro-F1, sample F1, subset accuracy, LRAP, mAP, AUROC)." in text
+    )
+    assert "Of 176 trainings 0 were stopped by the cap" in text
+    edges = text.split("## Settings at the edge")[1].split("## ")[0]
+    assert [line.split("|")[1].strip() for line in edges.splitlines() if "|" in line][2:] == [
+        "hill: dropout"
+    ]
 
 
 def test_more_sets_find_smaller_differences():

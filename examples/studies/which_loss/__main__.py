@@ -102,7 +102,7 @@ def page(
         Records(folder),
         into or (small if size == "small" else Path("docs/results/which_loss.md")),
         data_dir,
-        SIZES[size].folds,
+        SIZES[size],
     )
 
 

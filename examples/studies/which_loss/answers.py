@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -25,16 +27,16 @@ from examples.studies.which_loss.tables import (
     values,
 )
 
-BASELINES = ("binary_cross_entropy", "zlpr")
 VERDICTS = ("better", "equivalent", "worse", "undecided")
 Found = dict[str, dict[str, Answer]]  # question, loss
 
 
-def sections(runs: pd.DataFrame, names: list[str], into: Path) -> list[str]:
-    """The part of the page with the answers, and its figures beside the page."""
-    found = {baseline: against(runs, names, baseline) for baseline in BASELINES}
+def sections(
+    runs: pd.DataFrame, names: list[str], found: Mapping[str, Found], into: Path
+) -> list[str]:
+    """The part of the page with the answers against each baseline, and its figures beside it."""
     parts = ["## The answer"]
-    for baseline in BASELINES:
+    for baseline in found:
         means = {
             title: gains(values(runs, names, title), title, baseline).mean() for title in METRICS
         }
@@ -42,7 +44,7 @@ def sections(runs: pd.DataFrame, names: list[str], into: Path) -> list[str]:
         verdicts(found[baseline], pd.DataFrame(means), baseline, figure)
         parts += [*_in_words(found[baseline], baseline), f"![Against {baseline}]({figure.name})"]
     parts += _ranks(runs, names, into)
-    for baseline in BASELINES:
+    for baseline in found:
         table = pd.DataFrame(found[baseline]).map(_verdict, na_action="ignore")
         parts += [
             f"## Against `{baseline}`",
@@ -51,7 +53,7 @@ def sections(runs: pd.DataFrame, names: list[str], into: Path) -> list[str]:
             "With the other rules. Losses that only rank do not decide at 0.",
             markdown(table[list(AT_ZERO | EXPECTED_F)].fillna("")),
         ]
-    return [*parts, *_power(runs, names)]
+    return [*parts, *_power(runs, names, next(iter(found)))]
 
 
 def against(runs: pd.DataFrame, names: list[str], baseline: str) -> Found:
@@ -65,6 +67,17 @@ def against(runs: pd.DataFrame, names: list[str], baseline: str) -> Found:
             if loss != baseline
         }
     return found
+
+
+def as_json(found: Mapping[str, Found]) -> dict[str, Any]:
+    """The same as plain dictionaries, for records."""
+    return {
+        baseline: {
+            title: {loss: case._asdict() for loss, case in of_losses.items()}
+            for title, of_losses in questions.items()
+        }
+        for baseline, questions in found.items()
+    }
 
 
 def _in_words(found: Found, baseline: str) -> list[str]:
@@ -115,10 +128,10 @@ def _ranks(runs: pd.DataFrame, names: list[str], into: Path) -> list[str]:
     ]
 
 
-def _power(runs: pd.DataFrame, names: list[str]) -> list[str]:
+def _power(runs: pd.DataFrame, names: list[str], baseline: str) -> list[str]:
     rows = {}
     for title in METRICS:
-        others = gains(values(runs, names, title), title, BASELINES[0])
+        others = gains(values(runs, names, title), title, baseline)
         spread = float(np.median([spread_of(others[loss].to_numpy()) for loss in others]))
         rows[title] = {
             "spread over sets": spread,
@@ -126,7 +139,7 @@ def _power(runs: pd.DataFrame, names: list[str]) -> list[str]:
         }
     return [
         "## What this design can see",
-        "The median over losses of the spread of their difference to binary cross-entropy, and the "
+        f"The median over losses of the spread of their difference to `{baseline}`, and the "
         'smallest mean difference that would be called "better" with probability 0.8.',
         markdown(pd.DataFrame(rows).T),
     ]

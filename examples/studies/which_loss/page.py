@@ -8,7 +8,7 @@ import pandas as pd
 
 from examples.studies.which_loss import answers, data_sets, losses, training_report
 from examples.studies.which_loss.figures import differences
-from examples.studies.which_loss.properties import properties
+from examples.studies.which_loss.properties import known_properties
 from examples.studies.which_loss.records import Records
 from examples.studies.which_loss.study import Size
 from examples.studies.which_loss.tables import (
@@ -23,7 +23,7 @@ from examples.studies.which_loss.tables import (
     values,
 )
 
-BASELINE = "binary_cross_entropy"
+BASELINES = ("binary_cross_entropy", "zlpr")
 # with fewer, signed ranks are sure of what a handful of sets happens to show
 FEWEST_SETS = 8
 
@@ -38,9 +38,10 @@ def render(records: Records, into: Path, folder: Path | None, size: Size) -> Non
     into.parent.mkdir(parents=True, exist_ok=True)
     parts = ["# Which loss for multi-label classification?", *_state(complete)]
     if len(complete) >= FEWEST_SETS:
-        parts += answers.sections(runs, complete, into)
-    here = [name for name in complete if name in data_sets.available(folder)]
-    known = {name: properties(data_sets.load(name, folder)) for name in here}
+        found = {baseline: answers.against(runs, complete, baseline) for baseline in BASELINES}
+        records.keep("answers", answers.as_json(found))
+        parts += answers.sections(runs, complete, found, into)
+    known = known_properties(complete, records, folder)
     parts += _dependence(runs, list(known), known, into)
     if complete:
         parts += training_report.sections(runs, records, complete)
@@ -86,7 +87,7 @@ def _dependence(
     if len(names) < FEWEST_SETS:
         return parts
     for title in ("micro-F1", "mAP"):
-        gain = gains(values(runs, names, title), title, BASELINE)
+        gain = gains(values(runs, names, title), title, BASELINES[0])
         related = pd.DataFrame(
             {column: gain.corrwith(table[column], method="spearman") for column in table}
         )
@@ -119,7 +120,7 @@ def _appendix(runs: pd.DataFrame, size: Size) -> list[str]:
         parts += ["## Appendix: other losses", f"{depth}; no statistics."]
         for title in METRICS:
             table = values(runs, others, title, losses.APPENDIX)
-            table.insert(0, BASELINE, values(runs, others, title)[BASELINE])
+            table.insert(0, BASELINES[0], values(runs, others, title)[BASELINES[0]])
             parts += [f"### {title}, other losses", markdown(table)]
     if largest := complete_largest(runs, size.other_folds):
         parts.append("## Appendix: the largest data sets")

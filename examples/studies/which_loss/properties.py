@@ -2,9 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
+
 import numpy as np
 
+from examples.studies.which_loss import data_sets
 from examples.studies.which_loss.data_sets import DataSet
+from examples.studies.which_loss.records import Records
+
+
+def known_properties(
+    names: Sequence[str], records: Records, folder: Path | None
+) -> dict[str, dict[str, float]]:
+    """Of the data sets that are kept with the records, or that are found; new ones are kept too."""
+    kept = records.kept("properties")
+    found = set(data_sets.available(folder))
+    new = {
+        name: properties(data_sets.load(name, folder))
+        for name in names
+        if name not in kept and name in found
+    }
+    if new:
+        records.keep("properties", kept | new)
+    return {name: (kept | new)[name] for name in names if name in kept | new}
 
 
 def properties(data: DataSet) -> dict[str, float]:

@@ -9,12 +9,14 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import polars as pl
+
+from examples.files import to_json, write_whole
 
 Row = dict[str, Any]
 
@@ -56,6 +58,14 @@ class Records:
             for name in self.names()
         ]
         return pl.concat(frames, how="diagonal_relaxed")
+
+    def kept(self, name: str) -> dict[str, Any]:
+        """A small JSON file beside the tables, of all data sets; empty if it is not there."""
+        path = self.folder / f"{name}.json"
+        return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+
+    def keep(self, name: str, found: Mapping[str, Any]) -> None:
+        write_whole(self.folder / f"{name}.json", to_json(found))
 
     @contextmanager
     def locked(self, data: str) -> Iterator[bool]:

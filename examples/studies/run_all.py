@@ -29,6 +29,7 @@ from typer import Option
 
 from examples import phenotypes, phenotypes_data, phenotypes_report
 from examples.files import to_json, write_whole
+from examples.studies import readme
 from examples.studies.advice import page as advice
 from examples.studies.average_k import report as average_k_report
 from examples.studies.average_k import study as average_k
@@ -286,6 +287,14 @@ def write_advice(docs: Path) -> None:
         console.print(f"advice: {path}")
 
 
+def write_readme(docs: Path) -> None:
+    """The table of README, if these are the project's own pages."""
+    path = docs.parents[1] / "README.md"
+    if path.exists() and (records := kept_records("first_release", docs)):
+        replace_between(path, *readme.MARKS, readme.results(records))
+        console.print(f"table: {path}")
+
+
 @app.command(help=(__doc__ or "").partition("\n")[0])
 def main(
     data_dir: Annotated[Path | None, Option(help="holds emotions.npz, scene.npz, ...")] = None,
@@ -314,6 +323,7 @@ def main(
     for one in write_verdicts(docs):
         console.print(f"{one.verdict:>8}  {one.claim.name}")
     write_advice(docs)
+    write_readme(docs)
 
 
 if __name__ == "__main__":

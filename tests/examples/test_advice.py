@@ -7,7 +7,7 @@ import pytest
 for needed in "jax matplotlib optax rich river safetensors scipy typer xgboost".split():
     pytest.importorskip(needed)
 
-from examples.studies import run_all  # noqa: E402
+from examples.studies import readme, run_all  # noqa: E402
 from examples.studies.advice import numbers  # noqa: E402
 from examples.studies.advice import page as advice  # noqa: E402
 
@@ -30,6 +30,11 @@ def test_the_page_is_what_the_records_say() -> None:
     page = (DOCS / "which_loss.md").read_text(encoding="utf-8")
     command = "python -m examples.studies.run_all --finished"
     assert page == run_all.advice_page(DOCS / "results"), f"run: {command}"
+
+
+def test_the_table_of_readme_is_what_the_records_say() -> None:
+    table = readme.results(run_all.kept_records("first_release", DOCS / "results"))
+    assert table in (run_all.ROOT / "README.md").read_text(encoding="utf-8")
 
 
 def test_a_number_is_that_of_the_records() -> None:

@@ -21,7 +21,7 @@ class Question(NamedTuple):
 METRICS = {
     "micro-F1": Question("micro_f1", "tuned"),
     "macro-F1": Question("macro_f1", "per_label"),
-    "sample F1": Question("samples_f1", "tuned"),
+    "samples-F1": Question("samples_f1", "tuned"),
     "subset accuracy": Question("subset_accuracy", "tuned"),
     "Hamming loss": Question("hamming", "tuned", False),
     "LRAP": Question("lrap", "tuned"),
@@ -31,12 +31,12 @@ METRICS = {
 }
 AT_ZERO = {
     "micro-F1 at 0": Question("micro_f1", "zero"),
-    "sample F1 at 0": Question("samples_f1", "zero"),
+    "samples-F1 at 0": Question("samples_f1", "zero"),
     "subset accuracy at 0": Question("subset_accuracy", "zero"),
     "raw calibration error": Question("ece", "zero", False),
 }
 EXPECTED_F = {
-    "sample F1 by expected F": Question("samples_f1", "expected_f"),
+    "samples-F1 by expected F": Question("samples_f1", "expected_f"),
     "micro-F1 by expected F": Question("micro_f1", "expected_f"),
 }
 QUESTIONS = METRICS | AT_ZERO | EXPECTED_F

@@ -9,8 +9,8 @@ each of them keeps its finished runs in `runs/`. The second takes of one compari
 there. The third needs neither data nor runs: it takes the records beside the pages.
 
 Of each comparison it writes the records, `docs/results/<name>.json`, and from these alone the
-tables of its page; with data the figures too. Last the verdicts, `docs/results/index.md`, and the
-advice that rests on them, `docs/which_loss.md`.
+tables of its page; with data the figures too. Last the verdicts, `docs/results/index.md` and in
+each page, and the advice that rests on them, `docs/which_loss.md`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Annotated, Any, NamedTuple
@@ -37,7 +37,7 @@ from examples.studies.boosted_trees import report as boosted_trees_report
 from examples.studies.boosted_trees import study as boosted_trees
 from examples.studies.claims.all_claims import CLAIMS, CONDITIONS
 from examples.studies.claims.figure import forest
-from examples.studies.claims.page import page
+from examples.studies.claims.page import page, verdict_table
 from examples.studies.claims.rule import Judged, judge
 from examples.studies.claims.runs import EXTREME_LABELS, RUNS
 from examples.studies.common.pages import replace_between
@@ -64,6 +64,8 @@ EXTREME = {
     "--steps": 20,
     "--test-rows": 512,
 }
+# between these a page holds the verdicts on its claims
+VERDICT_MARKS = "<!-- verdicts -->", "<!-- end of verdicts -->"
 # where a page is not results/<name>.md
 PAGES = {"extreme": "../scaling.md", "speed_top_k": "../speed_top_k.md"}
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
@@ -274,6 +276,14 @@ def write_verdicts(docs: Path) -> list[Judged]:
     return judged
 
 
+def write_study_verdicts(docs: Path, judged: Sequence[Judged]) -> None:
+    """In the page of each comparison, the verdicts on its claims."""
+    for name in COMPARISONS:
+        path, own = docs / f"{name}.md", [one for one in judged if one.claim.comparison == name]
+        if own and path.exists() and VERDICT_MARKS[0] in path.read_text("utf-8"):
+            replace_between(path, *VERDICT_MARKS, verdict_table(own, "index.md"))
+
+
 def advice_page(docs: Path) -> str:
     """`docs/which_loss.md`, with the numbers of the records."""
     records = {name: found for name in COMPARISONS if (found := kept_records(name, docs))}
@@ -320,8 +330,10 @@ def main(
             brought_up(name, Place(data_dir, runs, docs, finished))
     for name in names:
         write_tables(name, docs)
-    for one in write_verdicts(docs):
-        console.print(f"{one.verdict:>8}  {one.claim.name}")
+    judged = write_verdicts(docs)
+    write_study_verdicts(docs, judged)
+    for one in judged:
+        console.print(f"{one.verdict:>12}  {one.claim.name}")
     write_advice(docs)
     write_readme(docs)
 

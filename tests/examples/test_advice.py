@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-for needed in "jax matplotlib optax rich river safetensors scipy typer xgboost".split():
+for needed in "baycomp jax matplotlib optax rich river safetensors scipy typer xgboost".split():
     pytest.importorskip(needed)
 
 from examples.studies import readme, run_all  # noqa: E402

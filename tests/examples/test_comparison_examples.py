@@ -206,7 +206,7 @@ def test_powerset_runs_and_resumes(archive, tmp_path, monkeypatch):
     )
     monkeypatch.setattr(powerset, "measure_costs", lambda *_: costs)
     into = page(tmp_path / "page.md", powerset)
-    arguments = ["--data", archive, "--sets", 8, "--rows", 32, "--epochs", 2, "--seeds", 1]
+    arguments = ["--data", archive, "--sets", 8, "--rows", 32, "--rounds", 2, "--seeds", 1]
     arguments += ["--repeats", 1, "--runs", tmp_path / "runs", "--figure", tmp_path / "a.png"]
     arguments += ["--json", tmp_path / "a.json", "--into", into]
     outputs = []
@@ -300,7 +300,7 @@ def test_losses_have_finite_gradients_though_emitted_labels_are_out(loss):
 @pytest.mark.slow("trains, is cut off and goes on, as a user's runs do")
 def test_sequence_runs_and_resumes(archive, tmp_path):
     into = page(tmp_path / "page.md", sequence)
-    arguments = ["--data", archive, "--epochs", 2, "--hidden", 8, "--seeds", 1]
+    arguments = ["--data", archive, "--rounds", 2, "--hidden", 8, "--seeds", 1]
     arguments += ["--runs", tmp_path / "runs", "--json", tmp_path / "a.json", "--into", into]
     outputs = []
     for _ in range(2):

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-NEEDED = "jax matplotlib optax rich river safetensors scipy typer xgboost"
+NEEDED = "baycomp jax matplotlib optax rich river safetensors scipy typer xgboost"
 for needed in NEEDED.split():
     pytest.importorskip(needed)
 
+import baycomp  # noqa: E402
 from scipy.stats import ttest_rel  # noqa: E402
 from typer.testing import CliRunner  # noqa: E402
 
@@ -22,7 +24,7 @@ from examples.studies.claims import page as claims_page  # noqa: E402
 from examples.studies.claims import rule as claims_rule  # noqa: E402
 from examples.studies.claims import runs as claims_runs  # noqa: E402
 from examples.studies.claims.rule import Bars, Claim, Pairs, Run  # noqa: E402
-from examples.studies.common import statistics  # noqa: E402
+from examples.studies.common import judging, statistics  # noqa: E402
 
 DATA = ("one", "two", "three")
 WIGGLE = np.array([0.0, 0.004, 0.001, 0.003, 0.002])
@@ -51,27 +53,32 @@ def judged(runs, *tests):
     return claims_rule.judge(claim, [], runs)
 
 
+def flat(data, seeds=5):
+    """Ours and the rival differ by far less than a point."""
+    ours = [Run(data, "ours", s, {"accuracy": 0.5 + WIGGLE[s] / 10}) for s in range(seeds)]
+    return ours + [Run(data, "rival", s, {"accuracy": 0.5}) for s in range(seeds)]
+
+
 @pytest.mark.parametrize(
     ("runs", "verdict", "outcomes"),
     [
         (runs_of(dict.fromkeys(DATA, 0.05)), "supported", ["ahead"] * 3),
         (
-            runs_of({"one": 0.05, "two": 0.05, "three": -0.002}),
-            "mixed",
-            ["ahead", "ahead", "open"],
+            runs_of({"one": 0.05, "two": 0.05, "three": -0.05}),
+            "supported",  # on more than half
+            ["ahead", "ahead", "behind"],
         ),
-        (runs_of({"one": 0.05, "two": 0.05, "three": -0.05}), "mixed", ["ahead"] * 2 + ["behind"]),
-        (
-            runs_of({"one": 0.05}) + noisy("two") + noisy("three"),
-            "mixed",
-            ["ahead"] + ["open"] * 2,
-        ),
+        (runs_of({"one": 0.05, "two": -0.05}), "undecided", ["ahead", "behind"]),
+        (flat("one") + flat("two") + noisy("three"), "equivalent", ["equal", "equal", "open"]),
+        (runs_of({"one": 0.05}) + noisy("two") + noisy("three"), "undecided",
+         ["ahead"] + ["open"] * 2),
         (noisy("one") + noisy("two"), "undecided", ["open"] * 2),
         (runs_of(dict.fromkeys(DATA, -0.05)), "contradicted", ["behind"] * 3),
+        (runs_of({"one": 0.05}, seeds=2), "undecided", ["open"]),
         (runs_of({"one": 0.05}, seeds=1), "not run", []),
         ([], "not run", []),
     ],
-)
+)  # fmt: skip
 def test_every_verdict_is_reached(runs, verdict, outcomes):
     one = judged(runs)
     assert one.verdict == verdict
@@ -95,8 +102,52 @@ def test_p_is_that_of_scipy_and_holm_of_its_definition():
     found = statistics.holm([0.04, 0.01, 0.03, 0.5])
     np.testing.assert_allclose(found, [0.09, 0.04, 0.09, 0.5])
     assert statistics.holm([0.6, 0.7]) == [1.0, 1.0]
-    # the tables of Student's t
-    np.testing.assert_allclose([statistics.least_t(n) for n in (3, 5)], [4.303, 2.776], atol=1e-3)
+
+
+def test_seeds_are_judged_as_baycomp_judges_folds():
+    """Five seeds that hold out a fifth each have the correction of one run of five folds."""
+    values = np.array([0.03, 0.01, 0.02, 0.05, -0.01])
+    worse, same, better = baycomp.CorrelatedTTest.probs(0 * values, values, rope=judging.ROPE)
+    answer = judging.over_seeds(values)
+    np.testing.assert_allclose(answer[1:], [better, same, worse], rtol=1e-12)
+    assert answer.verdict == "undecided"
+    # two runs of five folds
+    twice = np.concatenate([values, values + 0.01])
+    _, _, better = baycomp.CorrelatedTTest.probs(0 * twice, twice, rope=judging.ROPE, runs=2)
+    assert judging.over_seeds(twice).better == pytest.approx(better, rel=1e-12)
+    # equal differences are sure of what they show
+    assert judging.over_seeds(np.full(3, 0.02)).verdict == "better"
+    assert judging.over_seeds(np.zeros(3)).verdict == "equivalent"
+    assert judging.over_seeds(np.full(2, 0.02)).verdict == "undecided"
+
+
+def test_sure_is_what_the_rule_says_it_is():
+    for seeds in (3, 5, 10):
+        shape = np.arange(seeds) - (seeds - 1) / 2
+        shape /= shape.std(ddof=1)
+        needed = judging.least_spreads(seeds)
+        for times, verdict in ((1.001, "better"), (0.999, "undecided")):
+            values = judging.ROPE + 0.02 * (shape + times * needed)
+            assert judging.over_seeds(values).verdict == verdict
+
+
+@pytest.mark.parametrize("sets", [1, 2, 3, 4, 5])
+def test_more_than_half_is_counted_over_all_outcomes(sets):
+    p = np.random.default_rng(sets).dirichlet(np.ones(3), sets)
+    answers = [judging.Answer("", *row) for row in p]
+    expected = np.zeros(3)
+    for outcome in itertools.product(range(3), repeat=sets):
+        chance = np.prod([p[i, o] for i, o in enumerate(outcome)])
+        for kind in range(3):
+            expected[kind] += chance * (2 * outcome.count(kind) > sets)
+    np.testing.assert_allclose(judging.most(answers)[1:], expected, atol=1e-12)
+
+
+def test_many_sets_are_judged_by_signed_ranks():
+    few = {f"d{i}": np.full(3, 0.03) for i in range(judging.FEWEST_SETS)}
+    means = np.full(judging.FEWEST_SETS, 0.03)
+    assert judging.judge(few) == judging.over_sets(means, 0 * means)
+    assert judging.judge(few).verdict == "better" and judging.judge({}).verdict == "undecided"
 
 
 def test_only_common_seeds_are_paired():
@@ -113,11 +164,15 @@ def test_costs_and_claims_of_several_tests():
         return Bars("cost", lambda records: {"small": 1.0, "large": 3.0}, limit)
 
     verdicts = {limit: judged([], bars(limit)).verdict for limit in (0.5, 2.0, 4.0)}
-    assert verdicts == {0.5: "supported", 2.0: "mixed", 4.0: "contradicted"}
+    assert verdicts == {0.5: "supported", 2.0: "undecided", 4.0: "contradicted"}
     most = bars(2.0)._replace(at_most=True, limit=3.0)
     assert judged([], most).verdict == "supported"
-    assert judged([], bars(0.5), bars(4.0)).verdict == "mixed"
-    assert judged([], bars(4.0), bars(5.0)).verdict == "contradicted"
+    # a claim is as strong as its weakest test
+    assert judged([], bars(0.5), bars(4.0)).verdict == "contradicted"
+    assert judged([], bars(0.5), bars(2.0)).verdict == "undecided"
+    order = ["contradicted", "undecided", "equivalent", "supported"]
+    for place, verdict in enumerate(order):
+        assert claims_rule.combined(order[place:][::-1]) == verdict
     assert judged([], bars(None)).verdict == "not run"  # noted, judges nothing
     assert judged([], bars(0.5), bars(None), TEST).verdict == "supported"  # TEST has no runs
 
@@ -125,11 +180,15 @@ def test_costs_and_claims_of_several_tests():
 def test_page_says_what_was_found():
     one = judged(runs_of({"one": 0.05, "two": -0.05}, seeds=3))
     text = claims_page.page([one], {"made up": "made_up.md"}, {"made up": "small."})
-    assert "| [A claim](#a-claim) | **mixed** | 1 ahead, 0 open, 1 behind<br>" in text
-    assert "**+5.2 ± 0.2** (p 0.001)" in text and "[made up](made_up.md)" in text
-    assert "3 seeds: a paired t-test needs |t| > 4.3, 6.2 on the clearest of 2 data sets." in text
-    assert "Not run, or not with two seeds: three." in text
-    assert "Of 1 claims: 1 mixed." in text
+    text = text.replace("\n", " ")
+    assert "| [A claim](#a-claim) | **undecided** | 1 ahead, 0 equal, 0 open, 1 behind<br>" in text
+    assert "**+5.2 ± 0.2** (100 / 0 / 0)" in text and "[made up](made_up.md)" in text
+    assert "3 seeds: a mean must lie beyond the region by 2.2 standard deviations." in text
+    assert "Data sets disagree" in text and "Not run, or not with two seeds: three." in text
+    assert "Of 1 claims: 1 undecided." in text
+    assert "2.2 with 3, 1.4 with 5, 1.1 with 10" in text  # of the rule
+    table = claims_page.verdict_table([one], "index.md")
+    assert "| [A claim](index.md#a-claim) | undecided | 1 ahead" in table
 
 
 def synthetic_records(docs: Path) -> None:
@@ -160,7 +219,8 @@ def test_command_renders_the_records_there_are_and_again_the_same(tmp_path):
     synthetic_records(tmp_path)
     page = tmp_path / "contrastive.md"
     start, end = results.COMPARISONS["contrastive"].marks
-    page.write_text(f"before\n{start}\nold\n{end}\nafter\n")
+    verdicts = "\nstale\n".join(results.VERDICT_MARKS)
+    page.write_text(f"before\n{verdicts}\n{start}\nold\n{end}\nafter\n")
     options = ("--finished", "--docs", tmp_path)
     result = invoke(*options)
     assert result.exit_code == 0, result.output
@@ -173,6 +233,8 @@ def test_command_renders_the_records_there_are_and_again_the_same(tmp_path):
     assert "[contrastive](contrastive.md)" in index and "](top_k.md)" not in index
     assert written["claims.png"].startswith(b"\x89PNG")
     assert b"| `mscrg` |" in written["contrastive.md"] and b"old" not in written["contrastive.md"]
+    assert b"(index.md#the-regularised-gradient-helps)" in written["contrastive.md"]
+    assert b"stale" not in written["contrastive.md"]
     assert invoke(*options).exit_code == 0
     assert written == {path.name: path.read_bytes() for path in tmp_path.iterdir()}
 

@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pytest
 
-for needed in ("jax", "matplotlib", "optax", "rich", "safetensors", "scipy", "sklearn", "typer"):
+for needed in "baycomp jax matplotlib optax rich safetensors scipy sklearn typer".split():
     pytest.importorskip(needed)
 
 import jax  # noqa: E402

@@ -10,6 +10,7 @@ pytest.importorskip("optuna")
 pytest.importorskip("baycomp")
 jax = pytest.importorskip("jax")
 
+from examples.studies.common import judging  # noqa: E402
 from examples.studies.which_loss import data_sets, losses, measures, splits, statistics, study  # noqa: E402
 from examples.studies.which_loss import training as engine  # noqa: E402
 from examples.studies.which_loss.records import Records  # noqa: E402
@@ -131,13 +132,13 @@ def test_a_data_set_belongs_to_one_process(tmp_path):
 )
 def test_a_constant_difference_is_seen(shift, verdict):
     baseline = np.linspace(0.3, 0.9, 14)
-    assert statistics.answer(baseline + shift, baseline).verdict == verdict
+    assert judging.over_sets(baseline + shift, baseline).verdict == verdict
 
 
 def test_few_noisy_sets_are_undecided():
     baseline = np.linspace(0.3, 0.9, 4)
     values = baseline + np.array([0.05, -0.04, 0.03, -0.01])
-    assert statistics.answer(values, baseline).verdict == "undecided"
+    assert judging.over_sets(values, baseline).verdict == "undecided"
 
 
 def test_critical_difference_of_the_published_table():
@@ -154,7 +155,7 @@ def test_critical_difference_of_the_published_table():
 
 @pytest.mark.slow("draws all figures of the page")
 def test_page_of_complete_sets_alone(tmp_path, monkeypatch):
-    monkeypatch.setattr(statistics, "SAMPLES", 100)
+    monkeypatch.setattr(judging, "SAMPLES", 100)
     pytest.importorskip("scikit_posthocs")
     from examples.studies.which_loss import answers
     from examples.studies.which_loss.page import render
@@ -201,4 +202,4 @@ def test_page_of_complete_sets_alone(tmp_path, monkeypatch):
 
 def test_more_sets_find_smaller_differences():
     few, many = (statistics.least_difference(0.02, sets) for sets in (6, 20))
-    assert statistics.ROPE < many < few
+    assert judging.ROPE < many < few

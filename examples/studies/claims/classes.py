@@ -12,7 +12,7 @@ OMNIGLOT, UDHR, CJK = "omniglot_small28", "udhr2_lang_char3hash4096", "cjk_radic
 BALANCED, TAILED = (OMNIGLOT, UDHR), (f"{OMNIGLOT}_tail", f"{UDHR}_tail", CJK)
 AMBIGUOUS = ("locale_names", CJK, OMNIGLOT, UDHR)
 CE = "cross-entropy"
-HEADS = ("two-head: softmax", "two-head: multi-label")
+SOFTMAX, MULTI_LABEL = "two-head: softmax", "two-head: multi-label"
 WEAK = (
     "assume_negative",
     "weak_assume_negative",
@@ -89,26 +89,49 @@ CLAIMS = (
     Claim(
         "Two-head loss against thresholded cross-entropy",
         "For sets of K classes on average, a multi-label head trained on pseudo-labels of a "
-        "softmax head does better than thresholding a softmax trained with cross-entropy. Which "
-        "head is thresholded was not known to us, so both are.",
+        "softmax head does better than thresholding a softmax trained with cross-entropy. Here "
+        "the softmax head is thresholded.",
         TWO_HEAD,
         "average_k",
-        pairs(HEADS, CE, "accuracy", AMBIGUOUS),
+        pairs(SOFTMAX, CE, "accuracy", AMBIGUOUS),
+    ),
+    Claim(
+        "Two-head loss by its multi-label head",
+        "The same claim, with the multi-label head thresholded: which of the two the paper means "
+        "was not known to us.",
+        TWO_HEAD,
+        "average_k",
+        pairs(MULTI_LABEL, CE, "accuracy", AMBIGUOUS),
     ),
     Claim(
         "Two-head loss against weakly supervised losses",
-        "The two-head loss does better than losses made for labels that are known in part.",
+        "The two-head loss does better than each of eight losses made for labels that are known "
+        "in part. Here the softmax head is thresholded.",
         TWO_HEAD,
         "average_k",
-        pairs(HEADS, WEAK, "accuracy", AMBIGUOUS),
+        pairs(SOFTMAX, WEAK, "accuracy", AMBIGUOUS),
     ),
     Claim(
-        "Two-head loss gains by ambiguity and rarity",
-        "What the two-head loss gains over thresholded cross-entropy is more where the right "
-        "answer is uncertain, and more on classes with few examples.",
+        "Two-head loss by its multi-label head against weakly supervised losses",
+        "The same claim, with the multi-label head thresholded.",
         TWO_HEAD,
         "average_k",
-        pairs(HEADS, CE, AMBIGUITY, ("locale_names",))
-        + pairs(HEADS, CE, RARITY, ("locale_names", CJK)),
+        pairs(MULTI_LABEL, WEAK, "accuracy", AMBIGUOUS),
+    ),
+    Claim(
+        "Two-head loss gains by ambiguity",
+        "What the two-head loss gains over thresholded cross-entropy is more where the right "
+        "answer is uncertain; tested with both heads.",
+        TWO_HEAD,
+        "average_k",
+        pairs((SOFTMAX, MULTI_LABEL), CE, AMBIGUITY, ("locale_names",)),
+    ),
+    Claim(
+        "Two-head loss gains by rarity",
+        "What the two-head loss gains over thresholded cross-entropy is more on classes with few "
+        "examples; tested with both heads.",
+        TWO_HEAD,
+        "average_k",
+        pairs((SOFTMAX, MULTI_LABEL), CE, RARITY, ("locale_names", CJK)),
     ),
 )

@@ -1,4 +1,4 @@
-"""The figure of the page of verdicts: every paired difference with its confidence interval."""
+"""The figure of the page of verdicts: every paired difference with its interval."""
 
 from __future__ import annotations
 
@@ -7,10 +7,16 @@ from itertools import pairwise
 from textwrap import fill
 from typing import Any
 
-from examples.studies.claims.rule import AHEAD, BEHIND, OPEN, Cell, Judged, Pairs
+from examples.studies.claims.rule import AHEAD, BEHIND, EQUAL, OPEN, Cell, Judged, Pairs
 from examples.studies.common.figures import new_figure, png
+from examples.studies.common.judging import ROPE
 
-COLORS = {AHEAD: "#0072B2", BEHIND: "#D55E00", OPEN: "0.65"}  # the colour-blind tell them apart
+COLORS = {
+    AHEAD: "#0072B2",
+    EQUAL: "#009E73",
+    BEHIND: "#D55E00",
+    OPEN: "0.65",
+}  # the colour-blind tell them apart
 LINE, ROW = 0.028, 0.4  # inches of a difference, and of a claim at the least
 STRAIGHT = 2.0  # points up to which the axis is linear
 
@@ -28,6 +34,7 @@ def forest(judged: Sequence[Judged]) -> bytes:
     names = [fill(f"{one.claim.name}: {one.verdict}", 34) for one, _ in shown]
     axes.set_yticks([sum(span) / 2 for span in spans], names, size=8)
     axes.set_ylim(edges[-1] or ROW, 0)
+    axes.axvspan(-100 * ROPE, 100 * ROPE, color="0.93", lw=0)
     axes.axvline(0, color="black", lw=0.8)
     axes.set_xscale("symlog", linthresh=STRAIGHT)
     # intervals of three seeds can be far wider than all differences: they are cut

@@ -11,10 +11,11 @@ from examples.studies.claims.rule import (
     AHEAD,
     BEHIND,
     CONTRADICTED,
-    MIXED,
+    EQUAL,
     NOT_RUN,
     OPEN,
     RULE,
+    SAME,
     SUPPORTED,
     UNDECIDED,
     Bars,
@@ -23,10 +24,10 @@ from examples.studies.claims.rule import (
     Pairs,
     Part,
 )
-from examples.studies.common.statistics import LEVEL, least_t
+from examples.studies.common.judging import FEWEST_SEEDS, least_spreads, percents
 from examples.studies.common.tables import Table, titled, to_markdown
 
-ORDER = (SUPPORTED, MIXED, UNDECIDED, CONTRADICTED, NOT_RUN)
+ORDER = (SUPPORTED, SAME, UNDECIDED, CONTRADICTED, NOT_RUN)
 INTRO = """\
 # The papers' claims, tested again
 
@@ -40,15 +41,16 @@ scores to label sets](decisions.md); [losses for mAP and AUROC](label_ranking.md
 [phenotypes](phenotypes.md), real labels with ancestors."""
 READING = """\
 A difference is in points, hundredths of the metric: mean ± standard deviation over seeds, positive
-where it speaks for the claim. Counted are the data sets of all tests of a claim; shown is the one
-with the smallest p of those ahead, and of those behind. [The rule](#the-rule) says when a claim
-is supported."""
+where it speaks for the claim. In brackets: the probability of better, equivalent and worse, in
+percent. Counted are the data sets of all tests of a claim; shown is the clearest of those ahead,
+and of those behind. [The rule](#the-rule) says when a claim is supported."""
 FIGURE = """\
-![Differences that the claims are judged by, with confidence intervals](claims.png)
+![Differences that the claims are judged by, with 95 % intervals](claims.png)
 
-A dot is the mean difference of one test on one data set: blue is ahead, orange behind, grey open.
-Lines are 95 % confidence intervals of one mean, not corrected, cut where they leave the picture.
-The axis is linear up to two points and logarithmic from there."""
+A dot is the mean difference of one test on one data set: blue is ahead, green equal, orange behind,
+grey open. Lines hold the true mean with a probability of 0.95 and are cut where they leave the
+picture; the grey band is the region of practical equivalence. The axis is linear up to two points
+and logarithmic from there."""
 
 
 def page(judged: Sequence[Judged], links: Mapping[str, str], conditions: Mapping[str, str]) -> str:
@@ -109,18 +111,36 @@ def section(one: Judged, links: Mapping[str, str], conditions: Mapping[str, str]
 def remarks(one: Judged) -> Iterable[str]:
     """What a reader must know beside the verdict."""
     tested = [part for part in one.parts if isinstance(part.test, Pairs) and part.cells]
-    outcomes = {cell.outcome for part in tested for cell in part.cells}
-    if outcomes == {OPEN}:
-        yield "Nothing is significant either way, so these runs leave it open."
+    weakest = [part for part in tested if part.verdict == one.verdict]
+    if weakest and len(tested) > 1 and one.verdict != SUPPORTED:
+        yield f"{len(weakest)} of {len(tested)} tests are {one.verdict}."
+    if one.verdict == UNDECIDED and any(map(disagree, tested)):
+        yield "Data sets disagree: some are ahead, others behind."
     for seeds in sorted({cell.seeds for part in tested for cell in part.cells}):
-        sizes = {len(p.cells) for p in tested for cell in p.cells if cell.seeds == seeds} - {1}
-        many = [f"{least_t(seeds, n):.1f} on the clearest of {n} data sets" for n in sorted(sizes)]
-        alone = f"{seeds} seeds: a paired t-test needs |t| > {least_t(seeds):.1f}"
-        yield ", ".join([alone, *many]) + "."
+        if seeds < FEWEST_SEEDS:
+            yield f"{seeds} seeds say nothing."
+        else:
+            yield (
+                f"{seeds} seeds: a mean must lie beyond the region by {least_spreads(seeds):.1f} "
+                "standard deviations."
+            )
     if missing := dict.fromkeys(name for part in one.parts for name in part.missing):
         yield f"Not run, or not with two seeds: {', '.join(map(short, missing))}."
     if one.verdict == NOT_RUN and not missing:
         yield "There are no records yet."
+
+
+def disagree(part: Part) -> bool:
+    return {AHEAD, BEHIND} <= {cell.outcome for cell in part.cells}
+
+
+def verdict_table(judged: Sequence[Judged], claims_page: str) -> str:
+    """For the page of one comparison: its claims, with links to the page of verdicts."""
+    rows = [
+        [f"[{one.claim.name}]({claims_page}#{slug(one.claim.name)})", one.verdict, decisive(one)]
+        for one in judged
+    ]
+    return to_markdown(Table("", ["claim", "verdict", "found"], rows, text_columns=3))
 
 
 def short(data: str) -> str:
@@ -128,9 +148,9 @@ def short(data: str) -> str:
 
 
 def clearest(parts: Iterable[Part]) -> list[tuple[Part, Cell]]:
-    """All cells of these tests, the smallest p first."""
+    """All cells of these tests, those farthest from no difference first, by their intervals."""
     pairs = [(part, cell) for part in parts for cell in part.cells]
-    return sorted(pairs, key=lambda pair: (pair[1].p, -abs(pair[1].mean)))
+    return sorted(pairs, key=lambda pair: pair[1].interval - abs(pair[1].mean))
 
 
 def decisive(one: Judged) -> str:
@@ -140,10 +160,11 @@ def decisive(one: Judged) -> str:
     if tested:
         counts = [
             f"{sum(cell.outcome == state for _, cell in tested)} {state}"
-            for state in (AHEAD, OPEN, BEHIND)
+            for state in (AHEAD, EQUAL, OPEN, BEHIND)
         ]
         lines.append(", ".join(counts))
-        shown = [state for state in (AHEAD, BEHIND) if f"0 {state}" not in counts] or [OPEN]
+        there = {cell.outcome for _, cell in tested}
+        shown = [state for state in (AHEAD, BEHIND) if state in there] or sorted(there)
         for state in shown:
             part, cell = next(pair for pair in tested if pair[1].outcome == state)
             lines.append(f"{difference(cell)} {label(part)} on {short(cell.data)}")
@@ -173,9 +194,10 @@ def label(part: Part) -> str:
 
 
 def difference(cell: Cell) -> str:
-    p = f"p {cell.p:.3f}" if cell.p >= 0.001 else "p < 0.001"
     text = f"{100 * cell.mean:+z.1f} ± {100 * cell.spread:.1f}"
-    return f"**{text}** ({p})" if cell.p < LEVEL else f"{text} ({p})"
+    if cell.outcome != OPEN:
+        text = f"**{text}**"
+    return f"{text} ({percents(cell.answer)})" if cell.seeds >= FEWEST_SEEDS else text
 
 
 def groups(parts: Iterable[Part]) -> list[list[Part]]:
@@ -198,10 +220,15 @@ def part_table(parts: Sequence[Part]) -> str:
             seeds = [cell.seeds for cell in part.cells]
             least, most = min(seeds), max(seeds)
             texts.append(f"{least}" if least == most else f"{least} to {most}")
-        rows.append([label(part), part.verdict, *texts])
+        shares = f" ({percents(part.answer)})" if part.answer and cells_judged(part) else ""
+        rows.append([label(part), f"{part.verdict}{shares}", *texts])
     seeded = ["seeds"] if isinstance(parts[0].test, Pairs) else []
     heads = ["test", "verdict", *map(short, columns), *seeded]
     return to_markdown(Table("", heads, rows))
+
+
+def cells_judged(part: Part) -> bool:
+    return any(cell.seeds >= FEWEST_SEEDS for cell in part.cells)
 
 
 def cell_text(part: Part, cell: Cell | None) -> str:

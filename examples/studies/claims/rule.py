@@ -9,28 +9,62 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from examples.report import LOWER_IS_BETTER
-from examples.studies.common.statistics import LEVEL, holm, least_t, paired_p
+from examples.studies.common.judging import (
+    BETTER,
+    EQUIVALENT,
+    FEWEST_SEEDS,
+    FEWEST_SETS,
+    HELD_OUT,
+    ROPE,
+    SURE,
+    WORSE,
+    Answer,
+    half_width,
+    least_spreads,
+    over_seeds,
+)
+from examples.studies.common.judging import (
+    judge as judge_differences,
+)
 
-SUPPORTED, MIXED, UNDECIDED, CONTRADICTED = "supported", "mixed", "undecided", "contradicted"
+SUPPORTED, SAME, UNDECIDED, CONTRADICTED = "supported", "equivalent", "undecided", "contradicted"
 NOT_RUN, NOTED = "not run", "noted"
-AHEAD, BEHIND, OPEN = "ahead", "behind", "open"
+AHEAD, EQUAL, OPEN, BEHIND = "ahead", "equal", "open", "behind"
+# a claim is as strong as its weakest test
+STRENGTH = (CONTRADICTED, UNDECIDED, SAME, SUPPORTED)
+VERDICTS = {BETTER: SUPPORTED, EQUIVALENT: SAME, WORSE: CONTRADICTED}
+OUTCOMES = {BETTER: AHEAD, EQUIVALENT: EQUAL, WORSE: BEHIND}
+NEEDED = ", ".join(f"{least_spreads(n):.1f} with {n}" for n in (3, 5, 10, 20))
+POINT, HELD = f"{100 * ROPE:.0f}", f"{100 * HELD_OUT:.0f}"
 RULE = f"""\
-Two methods are compared on one metric: a *test*. On each data set both ran with the same seeds,
-so there is one difference for each seed, counted positive where it speaks for the claim. A
-two-sided paired t-test gives p, corrected by Holm's method over the data sets of the test. A data
-set is *ahead* if the mean difference is positive with p < {LEVEL}, *behind* if it is negative with
-p < {LEVEL}, and *open* otherwise.
+Every claim says that one method is better than another. Where it speaks of several rivals or
+metrics, it has several such *tests*.
 
-- A test is **supported** if the mean difference is positive on every data set and more than half
-  of the data sets are ahead. It is **contradicted** if none is ahead and at least one is behind,
-  **undecided** if all are open, and **mixed** otherwise.
-- Costs have no seeds. They are measured against a bar: **supported** if the bar is met everywhere,
-  **contradicted** if it is met nowhere, and **mixed** otherwise.
-- A claim has the verdict of its tests if they all agree. It is **contradicted** if some of its
-  tests are contradicted and the others undecided, and **mixed** otherwise. Tests without records
-  are left out, and named.
+- **Pairs.** On each data set both methods ran with the same seeds, so there is one difference for
+  each seed, counted positive where it speaks for the claim. A difference below {POINT} point of the
+  metric is no difference in practice: -{POINT} to +{POINT} is the *region of practical equivalence*.
+- **One data set.** A Bayesian correlated t-test gives three probabilities: that the true mean
+  difference is above the region, in it, or below it. With {SURE} or more the data set is *ahead*,
+  *equal* or *behind*, otherwise *open*. A seed draws {HELD} % of the training rows for validation,
+  and two seeds share most of the others. So the variance of the mean is that of the differences
+  times (1/seeds + {HELD_OUT / (1 - HELD_OUT)}), which is Nadeau and Bengio's correction.
+- **A test** asks what is true of more than half of its data sets. It is **supported** if ours is
+  better there with a probability of {SURE} or more, **equivalent** if the difference is in the
+  region there, **contradicted** if ours is worse there, and **undecided** if none of the three is
+  that probable. From {FEWEST_SETS} data sets on, Bayesian signed ranks over the mean
+  differences answer instead, for data sets in general.
+- **A claim** has the verdict of its weakest test: contradicted comes before undecided, undecided
+  before equivalent, equivalent before supported. Tests without records are left out, and named.
+- **Costs** have no seeds and are measured against a bar: supported if more than half of the
+  numbers meet it, contradicted if more than half miss it, undecided at exactly half.
 
-There is no correction over the tests of a claim: read a single p among many with care."""
+**How many pairs it needs.** With fewer than {FEWEST_SEEDS} seeds it says nothing. To be sure of
+one data set, the mean must lie beyond the region by so many standard deviations over seeds:
+{NEEDED}. More than ten seeds gain little, as they share rows.
+Of two data sets both must be clear, of three two, of five three.
+
+There is no correction for the number of claims, so read a single test among many with care. Test
+rows are not drawn again: a verdict is about these splits."""
 
 
 class Run(NamedTuple):
@@ -98,15 +132,15 @@ class Claim(NamedTuple):
 
 
 class Cell(NamedTuple):
-    """What a test found on one data set; without seeds `spread`, `p` and `interval` are NaN."""
+    """What a test found on one data set; a measured cost has neither seeds nor an answer."""
 
     data: str
     mean: float
-    spread: float  # standard deviation over seeds
-    seeds: int
-    p: float  # after Holm's correction
-    interval: float  # half the width of the 95 % confidence interval of the mean
     outcome: str
+    spread: float = math.nan  # standard deviation over seeds
+    seeds: int = 1
+    interval: float = math.nan  # half the width of the 95 % credible interval of the mean
+    answer: Answer | None = None
 
 
 class Part(NamedTuple):
@@ -116,6 +150,7 @@ class Part(NamedTuple):
     verdict: str
     cells: Sequence[Cell]
     missing: Sequence[str]
+    answer: Answer | None = None
 
 
 class Judged(NamedTuple):
@@ -141,52 +176,37 @@ def differences(runs: Iterable[Run], test: Pairs) -> dict[str, np.ndarray]:
     return result
 
 
-def outcome(mean: float, p: float) -> str:
-    if p >= LEVEL or mean == 0:
-        return OPEN
-    return AHEAD if mean > 0 else BEHIND
-
-
 def judge_pairs(test: Pairs, runs: Sequence[Run]) -> Part:
     found = differences(runs, test)
-    cells = []
-    for (data, values), p in zip(
-        found.items(), holm([paired_p(v) for v in found.values()]), strict=True
-    ):
-        mean, spread = float(values.mean()), float(values.std(ddof=1))
-        half = least_t(len(values)) * spread / math.sqrt(len(values))
-        cells.append(Cell(data, mean, spread, len(values), p, half, outcome(mean, p)))
-    ahead, behind = (sum(cell.outcome == x for cell in cells) for x in (AHEAD, BEHIND))
-    if 2 * ahead > len(cells) and all(cell.mean > 0 for cell in cells):
-        verdict = SUPPORTED
-    elif ahead:
-        verdict = MIXED
-    else:
-        verdict = CONTRADICTED if behind else UNDECIDED
     missing = [data for data in test.data if data not in found]
-    return Part(test, verdict if cells else NOT_RUN, cells, missing)
+    if not found:
+        return Part(test, NOT_RUN, (), missing)
+    cells = []
+    for data, values in found.items():
+        answer = over_seeds(values)
+        outcome = OUTCOMES.get(answer.verdict, OPEN)
+        mean, spread = float(values.mean()), float(values.std(ddof=1))
+        cells.append(Cell(data, mean, outcome, spread, len(values), half_width(values), answer))
+    answer = judge_differences(found)
+    return Part(test, VERDICTS.get(answer.verdict, UNDECIDED), cells, missing, answer)
 
 
 def judge_bars(test: Bars, records: Any) -> Part:
     cells = []
     for at, value in test.measured(records).items():
         met = test.limit is None or (value <= test.limit if test.at_most else value >= test.limit)
-        state = AHEAD if met else BEHIND
-        cells.append(Cell(at, value, math.nan, 1, math.nan, math.nan, state))
+        cells.append(Cell(at, value, AHEAD if met else BEHIND))
     met = sum(cell.outcome == AHEAD for cell in cells)
-    verdict = SUPPORTED if met == len(cells) else MIXED if met else CONTRADICTED
+    most = SUPPORTED if 2 * met > len(cells) else CONTRADICTED
+    verdict = UNDECIDED if 2 * met == len(cells) else most
     if test.limit is None:
         verdict = NOTED
     return Part(test, verdict if cells else NOT_RUN, cells, ())
 
 
 def combined(verdicts: Iterable[str]) -> str:
-    judged = {verdict for verdict in verdicts if verdict not in (NOT_RUN, NOTED)}
-    if not judged:
-        return NOT_RUN
-    if judged == {CONTRADICTED, UNDECIDED}:
-        return CONTRADICTED
-    return judged.pop() if len(judged) == 1 else MIXED
+    judged = [verdict for verdict in verdicts if verdict not in (NOT_RUN, NOTED)]
+    return min(judged, key=STRENGTH.index) if judged else NOT_RUN
 
 
 def judge(claim: Claim, records: Any, runs: Sequence[Run]) -> Judged:

@@ -30,11 +30,6 @@ def holm(values: Sequence[float]) -> list[float]:
     return result
 
 
-def least_t(seeds: int, tests: int = 1) -> float:
-    """The |t| that the clearest of so many data sets must exceed."""
-    return float(student.isf(LEVEL / 2 / tests, seeds - 1))
-
-
 def gap_cells(gaps: Sequence[np.ndarray]) -> list[str]:
     """Mean differences over seeds in points, with p of a paired t-test; for one seed without.
 

@@ -5,8 +5,9 @@
 
 A powerset model has one logit per label set, zlpr one per label. First synthetic data: the same
 rows and labels, drawn from more and more distinct sets. Then real data, both costs and quality.
-Both methods choose their learning rate from one list on the validation part of the training split,
-by the mean of subset accuracy and micro-F1. Results are kept in `runs/powerset/`.
+All methods choose their learning rate from one list, and the round to stop at, on the validation
+part of the training split, by the mean of subset accuracy and micro-F1. Results are kept in
+`runs/powerset/`.
 """
 
 from __future__ import annotations
@@ -25,14 +26,15 @@ from typer import Option
 
 import mlc_losses
 from examples import data as data_sets
-from examples.model import Settings, forward, init_params, jit_forward
+from examples.model import Params, Settings, forward, init_params, jit_forward
 from examples.report import all_metrics
 from examples.studies.common.choice import decision_score
 from examples.studies.common.command import sources
 from examples.studies.common.pages import marks
 from examples.studies.common.publish import publish
+from examples.studies.common.stopping import MOST_ROUNDS, WIDE_RATES, train_network
 from examples.studies.common.store import Runs
-from examples.studies.common.sweep import RATES, all_batches, settings_for, split, train_rates
+from examples.studies.common.sweep import all_batches, settings_for, split, train_rates
 from examples.studies.common.timing import fastest
 from examples.studies.powerset.report import COSTS, METHODS, cost_figure, tables
 from examples.train import load_data
@@ -124,46 +126,31 @@ def measure_costs(
 def measure_quality(
     data: data_sets.MultiLabelData, seed: int, settings: Settings, rates: Sequence[float]
 ) -> dict[str, Any]:
-    """Test metrics of each method, its learning rate chosen on the validation part."""
+    """Test metrics of each method, at the rate and the round that validation rows chose for it."""
     rows = split(data, settings.validation, seed)
     x, targets = rows.train
     powerset = LabelPowerset.fit(targets)
-    shared = (
-        jax.random.key(seed),
-        jnp.asarray(rates, jnp.float32),
-        all_batches(len(x), settings, seed),
-        jnp.asarray(x),
-    )
-    trained = {
-        "zlpr": train_rates(
-            *shared,
-            jnp.asarray(targets),
-            loss_for=zlpr_loss,
-            outputs=targets.shape[1],
-            settings=settings,
-        ),
-        "powerset": train_rates(
-            *shared,
-            jnp.asarray(powerset.encode(targets)),
-            loss_for=powerset_loss,
-            outputs=powerset.num_sets,
-            settings=settings,
-        ),
+    kinds = {
+        "zlpr": (mlc_losses.zlpr, targets.shape[1], targets),
+        "powerset": (mlc_losses.label_powerset, powerset.num_sets, powerset.encode(targets)),
     }
     known = {row.tobytes() for row in powerset.table}
     unseen = np.mean([row.tobytes() not in known for row in rows.test[1]])
     result: dict[str, Any] = {"sets": powerset.num_sets, "unseen": float(unseen)}
-    for method, predict in predictors(powerset).items():
-        kind = method.partition(",")[0]
-        models = [jax.tree.map(lambda leaf, i=i: leaf[i], trained[kind]) for i in range(len(rates))]
-        x, truth = rows.validation
-        values = [decision_score(np.asarray(predict(params, x)), truth) for params in models]
-        chosen = models[int(np.argmax(values))]
-        x, truth = rows.test
-        scores = np.asarray(jit_forward(chosen, x))
-        if kind == "powerset":
-            scores = powerset.marginals(scores)
-        result[method] = all_metrics(scores, np.asarray(predict(chosen, x)), truth)
+    held_x, held_y = rows.validation
+    test_x, truth = rows.test
+    for kind, (loss, outputs, y) in kinds.items():
+        decide = {m: p for m, p in predictors(powerset).items() if m.startswith(kind)}
+
+        def scores(params: Params, decide: Any = decide) -> list[float]:
+            return [decision_score(np.asarray(p(params, held_x)), held_y) for p in decide.values()]
+
+        found = train_network(x, y, outputs, loss, scores, seed, settings, rates)
+        for (method, predict), one in zip(decide.items(), found, strict=True):
+            logits = np.asarray(jit_forward(one.params, test_x))
+            shown = logits if kind == "zlpr" else powerset.marginals(logits)
+            result[method] = all_metrics(shown, np.asarray(predict(one.params, test_x)), truth)
+            result[method] |= {"rate": one.rate, "round": one.round, "rounds": one.rounds}
     return result
 
 
@@ -174,8 +161,8 @@ def main(
     sets: Annotated[list[int], Option(min=2, help="synthetic")] = [16, 128, 1024, 8192],  # noqa: B006
     rows: Annotated[int, Option(min=16, help="synthetic")] = 8192,
     labels: Annotated[int, Option(min=8, help="synthetic")] = 32,
-    seeds: Annotated[int, Option(min=1, help="0, 1, ...")] = 3,
-    epochs: Annotated[int | None, Option(min=1)] = None,
+    seeds: Annotated[int, Option(min=1, help="0, 1, ...")] = 10,
+    rounds: Annotated[int, Option(min=1, help="of training at most")] = MOST_ROUNDS,
     repeats: Annotated[int, Option(min=1, help="of each timing")] = 7,
     runs: Annotated[Path, Option(help="finished measurements")] = Path("runs/powerset"),
     figure: Annotated[Path, Option(dir_okay=False)] = Path("runs/powerset.png"),
@@ -211,8 +198,9 @@ def main(
         )
     quality = {}
     for rows_of in all_data:
-        own = settings_for(rows_of, epochs)
+        own = settings_for(rows_of)
         key = own._asdict() | {"shape": rows_of.train_features.shape}
+        longest = own._replace(epochs=rounds)
         costs[rows_of.name] = kept(
             f"cost-{rows_of.name}",
             key | {"repeats": repeats},
@@ -221,8 +209,8 @@ def main(
         quality[rows_of.name] = [
             kept(
                 f"quality-{rows_of.name}-{seed}",
-                key | {"rates": RATES},
-                partial(measure_quality, rows_of, seed, own, RATES),
+                key | {"epochs": rounds, "rates": WIDE_RATES},
+                partial(measure_quality, rows_of, seed, longest, WIDE_RATES),
             )
             for seed in range(seeds)
         ]

@@ -5,8 +5,8 @@
 
 The decoder emits one label after another, then the end. `label_sequence` trains it on the labels
 in one order, frequent ones first; `label_set_sequence` accepts any order, and sees a random one
-for each batch. Both are decoded greedily, and no label is emitted twice. Every method chooses its
-learning rate from one list by validation, as in `powerset.py`. Results are kept in
+for each batch. Both are decoded greedily, and no label is emitted twice. Every method chooses
+its learning rate from one list, and the round to stop at, by validation. Results are kept in
 `runs/sequence/`.
 """
 
@@ -33,8 +33,17 @@ from examples.studies.common.choice import decision_score
 from examples.studies.common.command import sources
 from examples.studies.common.pages import marks
 from examples.studies.common.publish import publish
+from examples.studies.common.stopping import (
+    MOST_ROUNDS,
+    WIDE_RATES,
+    State,
+    begin,
+    one_round,
+    round_batches,
+    until_no_better,
+)
 from examples.studies.common.store import Runs
-from examples.studies.common.sweep import QUICK, RATES, Split, all_batches, descend, split
+from examples.studies.common.sweep import QUICK, Split, split
 from examples.studies.common.tables import Table, cell
 from examples.train import load_data
 from mlc_losses import metrics
@@ -81,9 +90,9 @@ def encode_train(
     return drop_out(x, settings.dropout, hidden_key)
 
 
-def gru(params: Decoder, state: jax.Array, previous: jax.Array) -> jax.Array:
-    """The next state `[n, hidden]` after the label ids `previous`, `[n]`."""
-    from_label = jnp.split(params["embedded"][previous], 3, axis=-1)
+def gru(params: Decoder, state: jax.Array, embedded: jax.Array) -> jax.Array:
+    """The next state `[n, hidden]` after labels whose embeddings are `[n, 3 * hidden]`."""
+    from_label = jnp.split(embedded, 3, axis=-1)
     from_state = jnp.split(dense(params["recurrent"], state), 3, axis=-1)
     reset = jax.nn.sigmoid(from_label[0] + from_state[0])
     update = jax.nn.sigmoid(from_label[1] + from_state[1])
@@ -92,8 +101,9 @@ def gru(params: Decoder, state: jax.Array, previous: jax.Array) -> jax.Array:
 
 
 def step_scores(params: Decoder, state: jax.Array, emitted: jax.Array) -> jax.Array:
-    """`[n, L + 1]`; a label that was emitted is out of the race, the end never is."""
-    return jnp.where(emitted, -jnp.inf, dense(params["output"], state))
+    """`[..., L + 1]`; a label that was emitted is out of the race, the end never is."""
+    kernel, bias = params["output"]["kernel"], params["output"]["bias"][0]
+    return jnp.where(emitted, -jnp.inf, state @ kernel + jnp.broadcast_to(bias, emitted.shape))
 
 
 def mark(emitted: jax.Array, ids: jax.Array) -> jax.Array:
@@ -108,16 +118,18 @@ def teacher_forced(params: Decoder, state: jax.Array, ids: jax.Array) -> jax.Arr
     start = jnp.full((len(ids), 1), labels, ids.dtype)
     # what padding is followed by does not matter: the losses ignore the steps after the end
     inputs = jnp.concatenate([start, jnp.where(ids < 0, labels, ids)], axis=1)
+    # a product with one-hot rows has a faster gradient than looking rows up
+    shown = jax.nn.one_hot(inputs, labels + 1, dtype=state.dtype)  # [n, P + 1, L + 1]
+    from_labels = jnp.swapaxes(shown @ params["embedded"], 0, 1)
 
-    def step(carry: Any, previous: jax.Array) -> Any:
-        state, emitted = carry
-        emitted = mark(emitted, previous)
-        state = gru(params, state, previous)
-        return (state, emitted), step_scores(params, state, emitted)
+    def step(state: jax.Array, from_label: jax.Array) -> tuple[jax.Array, jax.Array]:
+        state = gru(params, state, from_label)
+        return state, state
 
-    emitted = jnp.zeros((len(ids), labels + 1), bool)
-    _, logits = jax.lax.scan(step, (state, emitted), inputs.T)
-    return jnp.swapaxes(logits, 0, 1)
+    _, states = jax.lax.scan(step, state, from_labels)
+    emitted = jnp.cumsum(shown, axis=1) > 0
+    emitted = emitted & (jnp.arange(labels + 1) < labels)[None, None]  # the end never is
+    return step_scores(params, jnp.swapaxes(states, 0, 1), emitted)
 
 
 @jax.jit
@@ -127,7 +139,7 @@ def greedy(params: Decoder, x: jax.Array) -> jax.Array:
 
     def step(carry: Any, _: None) -> Any:
         state, emitted, previous, ended = carry
-        state = gru(params, state, previous)
+        state = gru(params, state, params["embedded"][previous])
         chosen = jnp.argmax(step_scores(params, state, emitted), axis=-1)
         ended = ended | (chosen == labels)
         carry = state, mark(emitted, chosen), chosen, ended
@@ -150,26 +162,30 @@ def decode(params: Decoder, x: jax.Array) -> jax.Array:
     return mlc_losses.multi_hot(greedy(params, x), params["embedded"].shape[0] - 1)
 
 
+def start(method: str, key: jax.Array, features: int, hidden: int, labels: int) -> Params:
+    """Before training: zlpr has the same encoder, and one logit per label instead of a decoder."""
+    params = init_decoder(key, features, hidden, labels)
+    if method != "zlpr":
+        return params
+    (output,) = init_params(jax.random.fold_in(key, 1), [hidden, labels])
+    return {"encoder": params["encoder"], "output": output}
+
+
 @partial(jax.jit, static_argnames=("method", "settings", "longest"), compiler_options=QUICK)
-def train(
-    key: jax.Array,
+def train_round(
+    state: State,
     rates: jax.Array,
     batches: jax.Array,
+    key: jax.Array,
     x: jax.Array,
     y: jax.Array,
     *,
     method: str,
     settings: Settings,
     longest: int,
-) -> Params:
-    """The networks for all learning rates; `longest` is the most labels of an example."""
-    init_key, key = jax.random.split(key)
-    labels = y.shape[1]
-    start = init_decoder(init_key, x.shape[1], settings.hidden, labels)
-    counts = y.sum(axis=0)
-    if method == "zlpr":  # the same encoder, and one logit per label instead of a decoder
-        (output,) = init_params(jax.random.fold_in(init_key, 1), [settings.hidden, labels])
-        start = {"encoder": start["encoder"], "output": output}
+) -> State:
+    """A round at all learning rates; `longest` is the most labels of an example."""
+    labels, counts = y.shape[1], y.sum(axis=0)
 
     def batch_loss(params: Params, chosen: jax.Array, key: jax.Array) -> jax.Array:
         dropout_key, order_key = jax.random.split(key)
@@ -185,34 +201,51 @@ def train(
         logits = teacher_forced(params, state, ids)
         return mlc_losses.label_set_sequence(logits, y[chosen], ids).mean()
 
-    return descend(start, batch_loss, key, rates, batches, len(x), settings)
+    keys = jax.random.split(key, len(batches))
+    return one_round(state, batch_loss, rates, batches, keys, settings.weight_decay)
 
 
 def measure(rows: Split, method: str, seed: int, settings: Settings) -> dict[str, float]:
-    """Test metrics at the learning rate that is best on the validation part; and times."""
+    """Test metrics at the rate and the round that are best on the validation part; and times."""
     x, y = map(jnp.asarray, rows.train)
-    arguments = jax.random.key(seed), jnp.array(RATES), all_batches(len(x), settings, seed), x, y
+    rates, key = jnp.asarray(WIDE_RATES, jnp.float32), jax.random.key(seed)
     longest = max(1, int(rows.train[1].sum(axis=1).max()))
-    compiled = train.lower(*arguments, method=method, settings=settings, longest=longest).compile()
-    began = time.perf_counter()
-    trained = jax.block_until_ready(compiled(*arguments))
-    seconds = time.perf_counter() - began
-    models = [jax.tree.map(lambda leaf, i=i: leaf[i], trained) for i in range(len(RATES))]
-    chosen = max(
-        models,
-        key=lambda params: decision_score(
-            np.asarray(decode(params, rows.validation[0])), rows.validation[1]
-        ),
-    )
-    x, targets = jnp.asarray(rows.test[0]), rows.test[1]
-    predicted = np.asarray(decode(chosen, x))
-    result = {name: float(metric(predicted, targets)) for name, metric in SETS.items()}
     laps = []
+
+    def advance(state: State, number: int) -> State:
+        batches = round_batches(len(x), settings.batch_size, seed, number)
+        drawn, began = jax.random.fold_in(key, number), time.perf_counter()
+        state = train_round(
+            state, rates, batches, drawn, x, y, method=method, settings=settings, longest=longest
+        )
+        jax.block_until_ready(state)
+        laps.append(time.perf_counter() - began)
+        return state
+
+    def scores(params: Params) -> list[float]:
+        held_x, held_y = rows.validation
+        return [decision_score(np.asarray(decode(params, held_x)), held_y)]
+
+    begun = begin(
+        start(method, key, x.shape[1], settings.hidden, y.shape[1]), rates, settings.weight_decay
+    )
+    (found,) = until_no_better(begun, advance, scores, WIDE_RATES, most_rounds=settings.epochs)
+    x, targets = jnp.asarray(rows.test[0]), rows.test[1]
+    predicted = np.asarray(decode(found.params, x))
+    result = {name: float(metric(predicted, targets)) for name, metric in SETS.items()}
+    decoding = []
     for _ in range(9):
         began = time.perf_counter()
-        jax.block_until_ready(decode(chosen, x))
-        laps.append(time.perf_counter() - began)
-    return result | {"training seconds": seconds, "row seconds": min(laps) / len(x)}
+        jax.block_until_ready(decode(found.params, x))
+        decoding.append(time.perf_counter() - began)
+    return result | {
+        "labels": float(predicted.sum(axis=1).mean()),
+        "rate": found.rate,
+        "round": found.round,
+        "rounds": found.rounds,
+        "training seconds": min(laps) * len(laps),  # without compilation
+        "row seconds": min(decoding) / len(x),
+    }
 
 
 def table(records: Sequence[tuple[str, str, Sequence[dict[str, float]]]]) -> Table:
@@ -230,19 +263,22 @@ def table(records: Sequence[tuple[str, str, Sequence[dict[str, float]]]]) -> Tab
 def main(
     data: Annotated[list[str] | None, Option(help=f"{data_sets.SOURCES}; repeat")] = None,
     data_dir: Annotated[Path | None, Option(help="--data names .npz files in here")] = None,
-    seeds: Annotated[int, Option(min=1, help="0, 1, ...")] = 3,
-    epochs: Annotated[int, Option(min=1)] = 40,
+    seeds: Annotated[int, Option(min=1, help="0, 1, ...")] = 10,
+    rounds: Annotated[int, Option(min=1, help="of training at most")] = MOST_ROUNDS,
     hidden: Annotated[int, Option(min=1, help="of the encoder and of the GRU")] = 64,
     runs: Annotated[Path, Option(help="finished runs")] = Path("runs/sequence"),
     json_: Annotated[Path | None, Option("--json", dir_okay=False)] = None,
     into: Annotated[Path | None, Option(help="replaces the table in this page")] = None,
     finished: Annotated[bool, Option("--finished", help="report, train nothing")] = False,
 ) -> None:
-    settings = Settings(epochs=epochs, hidden=hidden, batch_size=64, weight_decay=0.1)
+    settings = Settings(epochs=rounds, hidden=hidden, batch_size=64, weight_decay=0.1)
     kept = Runs(runs, finished)
     records: list[tuple[str, str, list[dict[str, float]]]] = []
     for rows in [load_data(source) for source in sources(data or [], data_dir, DATA)]:
-        key = settings._asdict() | {"rates": list(RATES), "shape": list(rows.train_features.shape)}
+        key = settings._asdict() | {
+            "rates": list(WIDE_RATES),
+            "shape": list(rows.train_features.shape),
+        }
         for method in METHODS:
             found = []
             for seed in range(seeds):

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from examples.studies.common.figures import new_figure, png
-from examples.studies.common.statistics import LEVEL, holm, paired_p
+from examples.studies.common.judging import FEWEST_SEEDS, judged_gap
 from examples.studies.common.tables import Table, distinct
 
 Records = Sequence[Mapping[str, Any]]
@@ -101,9 +101,9 @@ def k_table(records: Records, data: str) -> Table:
 
 
 def paired_table(records: Records) -> Table:
-    """Mean difference of the noised losses to others over the same seeds, with a paired t-test.
+    """Mean difference of the noised losses to others over the same seeds, judged by the one rule.
 
-    Bold where it stands after Holm's correction for all the tests of the table.
+    Bold where the probability of better, equivalent or worse is 0.95 or more.
     """
     gaps = {}
     for data in distinct(records, "data"):
@@ -111,26 +111,25 @@ def paired_table(records: Records) -> Table:
         for ours in NOISED:
             for other in BASELINES:
                 a, b = (values(records, data, loss, k, k, metric) for loss in (ours, other))
-                if len(a) == len(b) > 1 and np.isfinite(a - b).all():
-                    gaps[data, ours, other] = a - b
-    p_values = [paired_p(gap) for gap in gaps.values()]
-    found = {key: (gap.mean(), p) for (key, gap), p in zip(gaps.items(), p_values, strict=True)}
-    stands = {key for key, p in zip(gaps, holm(p_values), strict=True) if p < LEVEL}
-    others = [b for b in BASELINES if any(key[2] == b for key in found)]
+                both = min(len(a), len(b))  # seeds are in order, and all start at 0
+                gap = a[:both] - b[:both]
+                if both >= FEWEST_SEEDS and np.isfinite(gap).all():
+                    gaps[data, ours, other] = gap
+    others = [b for b in BASELINES if any(key[2] == b for key in gaps)]
 
     def text(key: tuple[str, str, str]) -> str:
-        if key not in found:
-            return "-"
-        gap, p = found[key]
-        return f"**{gap:+.3f}** ({p:.3f})" if key in stands else f"{gap:+.3f} ({p:.3f})"
+        return judged_gap(gaps[key]) if key in gaps else "-"
 
     rows = [
         [short(data), criterion(records, data), ours, *(text((data, ours, b)) for b in others)]
         for data in distinct(records, "data")
         for ours in NOISED
-        if any((data, ours, b) in found for b in others)
+        if any((data, ours, b) in gaps for b in others)
     ]
-    title = "Noised losses minus others at the K of the search (p of a paired t-test over seeds)"
+    title = (
+        "Noised losses minus others at the K of the search, in points (probability of better, "
+        "equivalent and worse in percent)"
+    )
     return Table(title, ["data", "metric", "loss", *(f"to {b}" for b in others)], rows)
 
 

@@ -9,14 +9,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from examples.studies.common.judging import Answer, over_sets
 from examples.studies.which_loss.figures import critical_differences, verdicts
-from examples.studies.which_loss.statistics import (
-    Answer,
-    answer,
-    least_difference,
-    ranking,
-    spread_of,
-)
+from examples.studies.which_loss.statistics import least_difference, ranking, spread_of
 from examples.studies.which_loss.tables import (
     AT_ZERO,
     EXPECTED_F,
@@ -62,7 +57,7 @@ def against(runs: pd.DataFrame, names: list[str], baseline: str) -> Found:
     for title in METRICS | AT_ZERO | EXPECTED_F:
         table = values(runs, names, title) * (1 if QUESTIONS[title].larger_is_better else -1)
         found[title] = {
-            loss: answer(table[loss].to_numpy(), table[baseline].to_numpy())
+            loss: over_sets(table[loss].to_numpy(), table[baseline].to_numpy())
             for loss in table
             if loss != baseline
         }

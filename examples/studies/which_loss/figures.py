@@ -10,7 +10,8 @@ import scikit_posthocs
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch, Rectangle
 
-from examples.studies.which_loss.statistics import Answer, Ranking
+from examples.studies.common.judging import Answer
+from examples.studies.which_loss.statistics import Ranking
 
 
 def critical_differences(rankings: Mapping[str, Ranking], path: Path) -> None:

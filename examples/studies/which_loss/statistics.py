@@ -11,28 +11,7 @@ import pandas as pd
 import scikit_posthocs
 from scipy.stats import friedmanchisquare, norm, studentized_range
 
-ROPE = 0.01
-SURE = 0.95
-SAMPLES = 5_000  # a probability of 0.95 is then known to 0.003
-
-
-class Answer(NamedTuple):
-    """`verdict` is better, equivalent, worse or undecided; probabilities in that order."""
-
-    verdict: str
-    better: float
-    equivalent: float
-    worse: float
-
-
-def answer(values: np.ndarray, baseline: np.ndarray) -> Answer:
-    """Of a loss against a baseline, one value per data set, larger is better."""
-    better, equivalent, worse = baycomp.SignedRankTest.probs(
-        values, baseline, rope=ROPE, nsamples=SAMPLES, random_state=0
-    )
-    shares = {"better": better, "equivalent": equivalent, "worse": worse}
-    sure = [name for name, share in shares.items() if share >= SURE]
-    return Answer(sure[0] if sure else "undecided", float(better), float(equivalent), float(worse))
+from examples.studies.common.judging import ROPE, SURE
 
 
 class Ranking(NamedTuple):

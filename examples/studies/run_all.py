@@ -200,7 +200,7 @@ COMPARISONS = {
         ),
         all_tables(
             lambda records: contrastive_report.tables(
-                records, contrastive.RATES, next(iter(contrastive.END_TO_END))
+                records, next(iter(contrastive.END_TO_END))
             )
         ),
         contrastive.MARKS,

@@ -112,20 +112,26 @@ def each(*values: float) -> tuple[tuple[float, ...], ...]:
     return tuple((value,) for value in values)
 
 
-# three candidates each, and the same learning rates
+# five candidates each, and the same learning rates
 METHODS = {
-    "cross-entropy": Method(cross_entropy, each(0.0, 0.1, 0.3)),
+    "cross-entropy": Method(cross_entropy, each(0.0, 0.05, 0.1, 0.3, 0.5)),
     "two-head": Method(
-        two_head, tuple((w, 1.0, 1.0, 1.0) for w in (1.0, 0.1, 0.01)), of_k=True, heads=2
+        two_head,
+        tuple((w, 1.0, 1.0, 1.0) for w in (10.0, 1.0, 0.1, 0.01, 0.001)),
+        of_k=True,
+        heads=2,
     ),
-    "assume_negative": Method(assume_negative, decays=(0.01, 0.1, 1.0)),
-    "weak_assume_negative": Method(weak_assume_negative, each(1.0, 10.0, 30.0)),
-    "assume_negative_smoothed": Method(smoothed, each(0.003, 0.01, 0.03)),
-    "entropy_maximization": Method(entropy_maximization, each(0.01, 0.05, 0.2)),
-    "splc": Method(splc, each(0.6, 0.8, 0.95)),
-    "large_loss": Method(partial(large_loss, fractions=(0.002, 0.01, 0.03)), each(0.0, 1.0, 2.0)),
-    "expected_positive": Method(expected_positive, each(0.1, 1.0, 10.0), of_k=True),
-    "role": Method(role, each(1.0, 10.0, 100.0), of_k=True, has_table=True),
+    "assume_negative": Method(assume_negative, decays=(0.01, 0.1, 0.3, 1.0, 3.0)),
+    "weak_assume_negative": Method(weak_assume_negative, each(1.0, 10.0, 30.0, 100.0, 300.0)),
+    "assume_negative_smoothed": Method(smoothed, each(0.0003, 0.001, 0.003, 0.01, 0.03)),
+    "entropy_maximization": Method(entropy_maximization, each(0.01, 0.02, 0.05, 0.1, 0.2)),
+    "splc": Method(splc, each(0.4, 0.6, 0.8, 0.95, 0.99)),
+    "large_loss": Method(
+        partial(large_loss, fractions=(0.0005, 0.001, 0.002, 0.01, 0.03)),
+        each(0.0, 1.0, 2.0, 3.0, 4.0),
+    ),
+    "expected_positive": Method(expected_positive, each(0.01, 0.1, 1.0, 10.0, 100.0), of_k=True),
+    "role": Method(role, each(1.0, 10.0, 100.0, 300.0, 1000.0), of_k=True, has_table=True),
 }
 # The longer search for the two-head loss: head, pseudo and negative weight, temperature
 LONG_GRID = tuple(

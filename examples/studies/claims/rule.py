@@ -41,8 +41,8 @@ Every claim says that one method is better than another. Where it speaks of seve
 metrics, it has several such *tests*.
 
 - **Pairs.** On each data set both methods ran with the same seeds, so there is one difference for
-  each seed, counted positive where it speaks for the claim. A difference below {POINT} point of the
-  metric is no difference in practice: -{POINT} to +{POINT} is the *region of practical equivalence*.
+  each seed, counted positive where it speaks for the claim. Below {POINT} point of the metric it
+  is no difference in practice: -{POINT} to +{POINT} is the *region of practical equivalence*.
 - **One data set.** A Bayesian correlated t-test gives three probabilities: that the true mean
   difference is above the region, in it, or below it. With {SURE} or more the data set is *ahead*,
   *equal* or *behind*, otherwise *open*. A seed draws {HELD} % of the training rows for validation,

@@ -24,14 +24,14 @@ METRICS = {
 COLOURS = 8  # label sets that get one of their own
 
 
-def tables(records: Records, rates: Sequence[float], baseline: str) -> list[Table]:
+def tables(records: Records, baseline: str) -> list[Table]:
     metrics = list(METRICS)
     result = [rank_table(records, "Mean rank over the five metrics", "method")]
     if baseline in distinct(records, "loss"):
         result += [gain_table(records, metric, baseline) for metric in ("macro-F1", "ranking loss")]
     names = distinct(records, "data")
     result += [metric_table(records, data, metrics, "test split") for data in names]
-    return [*result, rates_table(records, rates)]
+    return [*result, rates_table(records, sorted(distinct(records, "rate")))]
 
 
 def gain_table(records: Records, metric: str, baseline: str) -> Table:

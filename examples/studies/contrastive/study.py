@@ -55,7 +55,7 @@ from examples.studies.contrastive.training import (
 from examples.train import load_data
 
 DATA = ("scene", "bibtex", "reuters21578_modapte90")
-RATES = (1e-3, 3e-3, 1e-2)
+RATES = (1e-3, 3e-3, 1e-2, 3e-2)
 FRACTIONS = (0.1, 0.3, 1.0)
 MARKS = marks("examples/studies/contrastive")
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
@@ -181,7 +181,7 @@ def main(
         raise typer.BadParameter(
             f"no method is finished on all data in {runs}", param_hint="--runs"
         )
-    reported = contrastive_report.tables(records, rate, next(iter(END_TO_END)))
+    reported = contrastive_report.tables(records, next(iter(END_TO_END)))
     figures = {figure: contrastive_report.metric_figure(records, tuple(END_TO_END))}
     drawn = [record for record in records if "projection" in record]
     if drawn:

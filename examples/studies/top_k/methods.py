@@ -9,10 +9,17 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 
 import mlc_losses as ml
-from examples.model import Params, Settings, init_params, make_optimizer
+from examples.model import Params, Settings, init_params
+from examples.studies.common.stopping import (
+    Found,
+    State,
+    begin,
+    one_round,
+    round_batches,
+    until_no_better,
+)
 from examples.studies.common.sweep import QUICK
 
 
@@ -62,23 +69,25 @@ def _hinge(kind: str) -> Method:
     return Method(lambda c: ml.top_k_hinge(c.scores, c.labels, c.k, kind=kind), uses_k=True)
 
 
-SIGMAS = ((0.3,), (1.0,), (3.0,))
+SIGMAS = ((0.3,), (1.0,), (3.0,), (10.0,), (30.0,))
 METHODS = {
     "cross-entropy": Method(lambda c: ml.softmax_cross_entropy(c.scores, c.labels)),
     "label smoothing": Method(
         lambda c, e: ml.softmax_cross_entropy(c.scores, c.labels, label_smoothing=e),
-        ((0.05,), (0.1,), (0.2,)),
+        ((0.01,), (0.02,), (0.05,), (0.1,), (0.2,)),
     ),
     "focal": Method(
         lambda c, gamma: ml.softmax_focal(c.scores, c.labels, gamma=gamma),
-        ((0.5,), (1.0,), (2.0,)),
+        ((0.25,), (0.5,), (1.0,), (2.0,), (4.0,)),
     ),
-    "LDAM": Method(_ldam, ((0.2, 40.0), (0.5, 30.0), (0.3, 15.0)), cosine=True),
+    "LDAM": Method(
+        _ldam, ((0.1, 80.0), (0.2, 40.0), (0.5, 30.0), (0.3, 15.0), (0.3, 8.0)), cosine=True
+    ),
     "balanced softmax": Method(
         lambda c, tau: ml.softmax_cross_entropy(
             ml.logit_adjust(c.scores, c.counts, tau=tau), c.labels
         ),
-        ((0.5,), (1.0,), (1.5,)),
+        ((0.25,), (0.5,), (1.0,), (1.5,), (2.0,)),
     ),
     "calibrated hinge": _hinge("calibrated"),
     "off-label hinge": _hinge("off_label"),
@@ -86,7 +95,7 @@ METHODS = {
     "convex beta hinge": _hinge("convex_beta"),
     "smooth hinge": Method(
         lambda c, tau: ml.smooth_top_k_hinge(c.scores, c.labels, c.k, tau=tau),
-        ((0.1,), (0.3,), (1.0,)),
+        ((0.1,), (0.3,), (1.0,), (3.0,), (10.0,)),
         uses_k=True,
     ),
     "noised": Method(lambda c, sigma: _noised(c, sigma, key=c.key), SIGMAS, uses_k=True),
@@ -94,16 +103,18 @@ METHODS = {
         lambda c, sigma: _noised(c, sigma, method="exact"), SIGMAS, uses_k=True
     ),
     "noised, imbalanced": Method(
-        _imbalanced, ((0.2, 60.0, 0.01), (0.5, 30.0, 0.03), (0.3, 15.0, 0.1)), uses_k=True,
+        _imbalanced,
+        ((0.2, 60.0, 0.01), (0.5, 30.0, 0.03), (0.3, 15.0, 0.1), (0.3, 15.0, 0.3), (0.3, 8.0, 0.3)),
+        uses_k=True,
         cosine=True,
     ),
 }  # fmt: skip
-DECAYS = (0.0, 0.01, 0.1)
+DECAYS = (0.01, 0.0, 0.03, 0.1, 0.3)  # the first is that of losses with numbers of their own
 
 
 def settings_to_search(method: Method, rates: tuple[float, ...]) -> list[Setting]:
-    """As many for every method: each rate with three of its own numbers, or weight decays."""
-    own = [(DECAYS[1], values) for values in method.values] or [(d, ()) for d in DECAYS]
+    """As many for every method: each rate with five of its own numbers, or weight decays."""
+    own = [(DECAYS[0], values) for values in method.values] or [(d, ()) for d in DECAYS]
     return [Setting(rate, decay, values) for rate in rates for decay, values in own]
 
 
@@ -133,42 +144,55 @@ def _unit(x: jax.Array, axis: int) -> jax.Array:
 jit_scores = jax.jit(scores_of, static_argnames="cosine")
 
 
-@partial(jax.jit, static_argnames=("sizes", "steps"))
-def start(key: jax.Array, sizes: tuple[int, ...], steps: int) -> tuple[Params, jax.Array]:
-    """The network before training, and two keys for each step."""
-    init_key, key = jax.random.split(key)
-    return init_params(init_key, sizes), jax.random.split(key, (steps, 2))
-
-
 @partial(jax.jit, static_argnames=("name", "k", "settings"), compiler_options=QUICK)
-def train(
-    params: Params,
-    keys: jax.Array,
+def _round(
+    state: State,
     setting: Setting,
-    batches: np.ndarray,
+    batches: jax.Array,
+    key: jax.Array,
     x: jax.Array,
     labels: jax.Array,
     *,
     name: str,
     k: int,
     settings: Settings,
-) -> Params:
-    """The network after all `batches`, row numbers `[steps, batch size]`."""
+) -> State:
     method = METHODS[name]
-    counts = jnp.zeros(params[-1]["bias"].size).at[labels].add(1.0)
-    chosen = settings._replace(learning_rate=setting.rate, weight_decay=setting.decay)
-    optimizer = make_optimizer(chosen, len(x))
+    counts = jnp.zeros(state.params[-1]["bias"].shape[-1]).at[labels].add(1.0)
 
-    def batch_loss(params: Params, rows: jax.Array, keys: jax.Array) -> jax.Array:
-        scores = scores_of(params, x[rows], method.cosine, keys[0], settings.dropout)
-        call = Call(scores, labels[rows], k, counts, keys[1])
+    def batch_loss(params: Params, rows: jax.Array, key: jax.Array) -> jax.Array:
+        drop_key, noise_key = jax.random.split(key)
+        scores = scores_of(params, x[rows], method.cosine, drop_key, settings.dropout)
+        call = Call(scores, labels[rows], k, counts, noise_key)
         return method.loss(call, *setting.values).mean()
 
-    def step(carry: Any, batch: Any) -> Any:
-        params, state = carry
-        gradient = jax.grad(batch_loss)(params, *batch)
-        updates, state = optimizer.update(gradient, state, params)
-        return (optax.apply_updates(params, updates), state), None
+    keys = jax.random.split(key, len(batches))
+    return one_round(state, batch_loss, setting.rate[None], batches, keys, setting.decay)
 
-    (params, _), _ = jax.lax.scan(step, (params, optimizer.init(params)), (batches, keys))
-    return params
+
+def train(
+    rows: tuple[np.ndarray, np.ndarray],
+    num_classes: int,
+    setting: Setting,
+    seed: int,
+    score: Callable[[Params], float],
+    *,
+    name: str,
+    k: int,
+    settings: Settings,
+) -> Found:
+    """The network whose round `score` likes best; `settings.epochs` is the most rounds there are."""
+    x, labels = map(jnp.asarray, rows)
+    key, numbers = jax.random.key(seed), jax.tree.map(jnp.float32, setting)
+
+    def advance(state: State, number: int) -> State:
+        batches = round_batches(len(x), settings.batch_size, seed, number)
+        drawn = jax.random.fold_in(key, number)
+        return _round(state, numbers, batches, drawn, x, labels, name=name, k=k, settings=settings)
+
+    params = init_params(key, [x.shape[1], settings.hidden, num_classes])
+    begun = begin(params, numbers.rate[None], setting.decay)
+    (found,) = until_no_better(
+        begun, advance, lambda p: [score(p)], [setting.rate], most_rounds=settings.epochs
+    )
+    return found

@@ -199,9 +199,7 @@ COMPARISONS = {
             embeddings="contrastive_embeddings.png",
         ),
         all_tables(
-            lambda records: contrastive_report.tables(
-                records, next(iter(contrastive.END_TO_END))
-            )
+            lambda records: contrastive_report.tables(records, next(iter(contrastive.END_TO_END)))
         ),
         contrastive.MARKS,
         dropped=("projection", "rates", "seconds", "threshold"),

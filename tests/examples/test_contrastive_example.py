@@ -21,7 +21,8 @@ from examples.studies.contrastive import training  # noqa: E402
 
 # without dropout, whose random numbers take most of the time to compile
 TINY = training.Settings(
-    steps=2,
+    rounds=2,
+    round_steps=1,
     probe_steps=2,
     hidden=8,
     dim=4,
@@ -120,7 +121,7 @@ def test_probe_stands_on_the_encoder_without_its_head():
 
 def test_comparison_reports_and_resumes(tmp_path, monkeypatch):
     monkeypatch.setattr(contrastive, "load_data", lambda source: small_data())
-    monkeypatch.setattr(contrastive, "settings_for", lambda data, steps: TINY)
+    monkeypatch.setattr(contrastive, "settings_for", lambda data, rounds: TINY)
     into = tmp_path / "page.md"
     into.write_text("before\n{}\nreplaced\n{}\nafter\n".format(*contrastive.MARKS))
     arguments = ["--method", "binary_cross_entropy", "--method", "supcon", "--seeds", 2]

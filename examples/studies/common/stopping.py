@@ -75,15 +75,16 @@ def until_no_better(
     rates: Sequence[float],
     *,
     most_rounds: int = MOST_ROUNDS,
+    patience: int = PATIENCE,
 ) -> list[Found]:
-    """`advance(state, round)` until no criterion has seen a better model for `PATIENCE` rounds.
+    """`advance(state, round)` until no criterion has seen a better model for `patience` rounds.
 
     `scores` judges one model on validation rows, by one criterion or several. By each of them the
     best model of all rounds and rates is kept, of equal ones the earliest.
     """
     found: list[Found] = []
     number, last = 0, 0
-    while number < most_rounds and number - last < PATIENCE:
+    while number < most_rounds and number - last < patience:
         number += 1
         state = advance(state, number)
         host = jax.device_get(state.params)
@@ -97,11 +98,13 @@ def until_no_better(
     return [one._replace(rounds=number) for one in found]
 
 
-def round_batches(rows: int, batch_size: int, seed: int, number: int) -> np.ndarray:
+def round_batches(
+    rows: int, batch_size: int, seed: int, number: int, least_steps: int = LEAST_STEPS
+) -> np.ndarray:
     """Row numbers `[steps, batch size]` of a round, the same for every method."""
     generator = np.random.default_rng((seed, number))
     size = min(batch_size, rows)
-    passes = max(1, -(-LEAST_STEPS // (rows // size)))
+    passes = max(1, -(-least_steps // (rows // size)))
     return np.concatenate([shuffled_batches(generator, rows, size) for _ in range(passes)])
 
 

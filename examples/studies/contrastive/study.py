@@ -7,10 +7,10 @@ The protocol is that of a study of multi-label contrastive learning (arXiv 2412.
 trained by a contrastive loss is frozen, and a linear layer with binary cross-entropy is trained on
 it; against the same encoder trained end to end. At 10, 30 and 100 % of the training split.
 
-Each method picks its learning rate from one list on a validation part, by the mean of micro-F1 and
-label ranking average precision, and one threshold for all labels there too. Test rows are used
-once, after both choices. Finished runs are kept in `runs/contrastive/`: a comparison that was cut
-off goes on from there.
+Each method picks its learning rate from one list on a validation part, and the round to stop at, by
+the mean of micro-F1 and label ranking average precision, and one threshold for all labels there
+too. Test rows are used once, after all choices. Finished runs are kept in `runs/contrastive/`: a
+comparison that was cut off goes on from there.
 """
 
 from __future__ import annotations
@@ -38,6 +38,7 @@ from examples.studies.common.command import BAR, sources
 from examples.studies.common.pages import marks
 from examples.studies.common.publish import publish
 from examples.studies.common.ranks import complete
+from examples.studies.common.stopping import State, round_batches, until_no_better
 from examples.studies.common.store import Runs
 from examples.studies.contrastive import report as contrastive_report
 from examples.studies.contrastive.training import (
@@ -47,10 +48,12 @@ from examples.studies.contrastive.training import (
     Settings,
     Trained,
     all_batches,
+    begin,
     choose_rows,
+    finish,
     jit_encode,
     scores_of,
-    train,
+    train_round,
 )
 from examples.train import load_data
 
@@ -62,11 +65,11 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 console = Console()
 
 
-def settings_for(data: data_sets.MultiLabelData, steps: int) -> Settings:
+def settings_for(data: data_sets.MultiLabelData, rounds: int) -> Settings:
     """Smaller batches on small data; the same for every method and fraction."""
     few = len(data.train_features) < 3000
     # a queue of more keys than there are rows would hold each of them several times
-    return Settings(steps=steps, batch_size=64, queue=256) if few else Settings(steps=steps)
+    return Settings(rounds, batch_size=64, queue=256) if few else Settings(rounds)
 
 
 def run_one(
@@ -77,38 +80,51 @@ def run_one(
     settings: Settings,
     rates: Sequence[float],
 ) -> dict[str, Any]:
-    """Train at every rate, choose by validation, then test the one chosen."""
+    """Train at every rate, choose rate and round by validation, then test what was chosen."""
     rows = choose_rows(data, fraction, seed, settings)
+    size, key = settings.batch_size, jax.random.key(seed)
+    x, y, given = jnp.asarray(rows.x), jnp.asarray(rows.y), jnp.asarray(rates, jnp.float32)
+    about: Any = {"method": method, "settings": settings}
+    probed = all_batches(rows.train, settings.probe_steps, size, seed)
     began = time.perf_counter()
-    trained = train(
-        jax.random.key(seed),
-        jnp.asarray(rates, jnp.float32),
-        all_batches(rows.train, settings.steps, settings.batch_size, seed),
-        jnp.asarray(rows.x),
-        jnp.asarray(rows.y),
-        method=method,
-        settings=settings,
+
+    def advance(state: State, number: int) -> State:
+        drawn = round_batches(len(rows.train), size, seed, number, settings.round_steps)
+        batches = rows.train[drawn]
+        return train_round(state, given, batches, jax.random.fold_in(key, number), x, y, **about)
+
+    held_x, held_y = rows.x[rows.validation], rows.y[rows.validation]
+
+    def score(params: Any) -> float:
+        model = finish(params["network"], probed, x, y, **about)
+        return validation_score(np.asarray(scores_of(model, held_x)), held_y)
+
+    (best,) = until_no_better(
+        begin(key, given, x.shape[1], y, method, settings),
+        advance,
+        lambda params: [score(params)],
+        rates,
+        most_rounds=settings.rounds,
+        patience=settings.patience,
     )
-    models = [jax.tree.map(lambda leaf, i=i: leaf[i], trained) for i in range(len(rates))]
-    x, y = rows.x[rows.validation], rows.y[rows.validation]
-    scores = [np.asarray(scores_of(model, x)) for model in models]
-    seconds = time.perf_counter() - began
-    choices = [validation_score(s, y) for s in scores]
-    best = int(np.argmax(choices))
-    if choices[best] < 0:
+    if best.value < 0:
         raise ValueError(f"{method} diverges on {data.name} at every rate; add a smaller --rate")
-    threshold = float(mlc_losses.tune_thresholds(scores[best], y, average="micro"))
-    test = np.asarray(scores_of(models[best], rows.test_x))
+    model = finish(best.params["network"], probed, x, y, **about)
+    seconds = time.perf_counter() - began
+    scores = np.asarray(scores_of(model, held_x))
+    threshold = float(mlc_losses.tune_thresholds(scores, held_y, average="micro"))
+    test = np.asarray(scores_of(model, rows.test_x))
     found = all_metrics(test, mlc_losses.predict_threshold(test, threshold), rows.test_y)
     result = {
         "seconds": seconds,
-        "rates": choices,
-        "rate": rates[best],
+        "rate": best.rate,
+        "round": best.round,
+        "rounds": best.rounds,
         "threshold": threshold,
         "test": {name: found[key] for name, key in contrastive_report.METRICS.items()},
     }
     if seed == 0 and fraction == 1.0:
-        result["projection"] = projection(models[best], rows)
+        result["projection"] = projection(model, rows)
     return result
 
 
@@ -127,6 +143,7 @@ def compare(
     methods: Sequence[str],
     fractions: Sequence[float],
     seeds: int,
+    other_seeds: int,
     settings: Settings,
     rates: Sequence[float],
     runs: Runs,
@@ -134,7 +151,11 @@ def compare(
 ) -> list[dict[str, Any]]:
     """The records of one data set; those that `runs` holds already are read from there."""
     key = settings._asdict() | {"rates": list(rates), "shape": list(data.train_features.shape)}
-    wanted = list(itertools.product(methods, fractions, range(seeds)))
+    wanted = [
+        (method, fraction, seed)
+        for method, fraction in itertools.product(methods, fractions)
+        for seed in range(seeds if fraction == 1.0 else min(seeds, other_seeds))
+    ]
     task = progress.add_task(data.name, total=len(wanted))
     records = []
     for method, fraction, seed in wanted:
@@ -154,9 +175,10 @@ def main(
     data_dir: Annotated[Path | None, Option(help="--data names .npz files in here")] = None,
     method: Annotated[list[str], Option(help="repeat; default all")] = list(METHODS),  # noqa: B006
     fraction: Annotated[list[float], Option(min=0.01, max=1)] = list(FRACTIONS),  # noqa: B006
-    seeds: Annotated[int, Option(min=1, help="0, 1, ...")] = 3,
+    seeds: Annotated[int, Option(min=1, help="of all training rows")] = 10,
+    other_seeds: Annotated[int, Option(min=1, help="of the other fractions")] = 3,
     rate: Annotated[list[float], Option(min=0, help="learning rates")] = list(RATES),  # noqa: B006
-    steps: Annotated[int, Option(min=1, help="of training")] = Settings().steps,
+    rounds: Annotated[int, Option(min=1, help="of training at most")] = Settings().rounds,
     runs: Annotated[Path, Option(help="finished runs")] = Path("runs/contrastive"),
     figure: Annotated[Path, Option(dir_okay=False)] = Path("runs/contrastive.png"),
     embeddings: Annotated[Path, Option(dir_okay=False)] = Path("runs/contrastive_embeddings.png"),
@@ -173,9 +195,9 @@ def main(
     records = []
     with Progress(*BAR, console=console) as progress:
         for rows in all_data:
-            settings = settings_for(rows, steps)
-            given = (method, fraction, seeds, settings, rate, Runs(runs, finished), progress)
-            records += compare(rows, *given)
+            settings = settings_for(rows, rounds)
+            given = (method, fraction, seeds, other_seeds, settings, rate)
+            records += compare(rows, *given, Runs(runs, finished), progress)
     records = complete(records)
     if not records:
         raise typer.BadParameter(

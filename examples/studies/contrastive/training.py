@@ -1,9 +1,9 @@
 """Encoders trained by contrast or end to end, and the linear probe: what the study compares.
 
-Every method trains the same encoder, two ReLU layers, for the same number of steps, at all learning
-rates at once. End to end, a linear layer on top is trained with it. Otherwise a small head maps to
-the unit sphere, is dropped after training, and a linear layer with binary cross-entropy is trained
-on the frozen encoder.
+Every method trains the same encoder, two ReLU layers, until validation stops improving, at all
+learning rates at once. End to end, a linear layer on top is trained with it. Otherwise a small head
+maps to the unit sphere, is dropped after training, and a linear layer with binary cross-entropy is
+trained on the frozen encoder.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ import optax
 import mlc_losses as ml
 from examples.data import MultiLabelData, apply_scaling, fit_scaling
 from examples.model import Params, forward, forward_train, init_params, shuffled_batches
+from examples.studies.common.stopping import State
 from examples.studies.common.sweep import QUICK
 
 LAYERS = 2  # of the encoder
@@ -28,7 +29,9 @@ LAYERS = 2  # of the encoder
 class Settings(NamedTuple):
     """How every method trains."""
 
-    steps: int = 400
+    rounds: int = 40  # at most
+    patience: int = 5  # rounds without a better model
+    round_steps: int = 200  # at least, and whole epochs
     batch_size: int = 128
     hidden: int = 128
     dim: int = 64
@@ -56,7 +59,7 @@ class Rows(NamedTuple):
 
 
 class Trained(NamedTuple):
-    """For each learning rate an encoder and what stands on it."""
+    """An encoder and what stands on it."""
 
     network: Params
     probe: Params
@@ -167,54 +170,63 @@ def encode(network: Params, x: jax.Array) -> jax.Array:
     return x
 
 
-# one compilation for all seeds and fractions: they differ in the row numbers alone
+def begin(
+    key: jax.Array, rates: jax.Array, columns: int, y: jax.Array, method: str, settings: Settings
+) -> State:
+    """Before training, the same at every learning rate; the memory is kept with the optimizer."""
+    outputs = [y.shape[1]] if method in END_TO_END else [settings.hidden, settings.dim]
+    network = init_params(key, [columns, *[settings.hidden] * LAYERS, *outputs])
+    start = {
+        "network": network,
+        "prototypes": jax.random.normal(key, (y.shape[1], settings.dim)),
+        "threshold": jnp.zeros(()),
+    }
+    memory = _memory(method, network, y, settings)
+    whole = State(start, (optax.adamw(0.0).init(start), memory))
+    return jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (len(rates), *leaf.shape)), whole)
+
+
+# one compilation for all seeds of a fraction: they differ in the row numbers alone
 @partial(jax.jit, static_argnames=("method", "settings"), compiler_options=QUICK)
-def train(
-    key: jax.Array,
+def train_round(
+    state: State,
     rates: jax.Array,
     batches: jax.Array,
+    key: jax.Array,
     x: jax.Array,
     y: jax.Array,
     *,
     method: str,
     settings: Settings,
-) -> Trained:
-    """The method at all learning rates, from the same start and with the same batches."""
-    init_key, probe_key, key = jax.random.split(key, 3)
-    outputs = [y.shape[1]] if method in END_TO_END else [settings.hidden, settings.dim]
-    sizes = [x.shape[1], *[settings.hidden] * LAYERS, *outputs]
-    network = init_params(init_key, sizes)
-    start = {
-        "network": network,
-        "prototypes": jax.random.normal(init_key, (y.shape[1], settings.dim)),
-        "threshold": jnp.zeros(()),
-    }
+) -> State:
+    """All batches once at every learning rate."""
     keys = jax.random.split(key, len(batches))
-    descent = partial(_descend, start, _memory(method, network, y, settings))
+    step = partial(_step, method, x, y, settings)
 
-    def train_one(rate: jax.Array) -> Trained:
-        step = partial(_step, method, x, y, settings)
-        network = descent(step, rate, batches, keys, settings.weight_decay)["network"]
-        if method in END_TO_END:
-            return Trained(network, [])
-        return Trained(network, _probe(probe_key, network, batches, x, y, settings))
+    def train_one(state: State, rate: jax.Array) -> State:
+        optimizer = optax.adamw(rate, weight_decay=settings.weight_decay)
+        carry = state.params, *state.optimizer
+        params, *rest = _descend(optimizer, step, carry, batches, keys)
+        return State(params, tuple(rest))
 
-    return jax.vmap(train_one)(rates)
+    return jax.vmap(train_one)(state, rates)
 
 
-def _descend(
-    start: Any,
-    memory: Any,
-    step: Callable[..., Any],
-    rate: Any,
-    batches: Any,
-    keys: Any,
-    weight_decay: float,
-) -> Any:
-    """Parameters after all batches; `step(params, memory, batch, key)` is a loss and new memory."""
-    optimizer = optax.adamw(
-        optax.cosine_decay_schedule(rate, len(batches)), weight_decay=weight_decay
-    )
+@partial(jax.jit, static_argnames=("method", "settings"), compiler_options=QUICK)
+def finish(
+    network: Params, batches: jax.Array, x: jax.Array, y: jax.Array, *, method: str,
+    settings: Settings,
+) -> Trained:  # fmt: skip
+    """The encoder with the linear probe, where it has no linear layer of its own."""
+    probe = [] if method in END_TO_END else _probe(network, batches, x, y, settings)
+    return Trained(network, probe)
+
+
+def _descend(optimizer: Any, step: Callable[..., Any], carry: Any, batches: Any, keys: Any) -> Any:
+    """Parameters, optimizer and memory after all batches.
+
+    `step(params, memory, batch, key)` is a loss and the new memory.
+    """
 
     def move(carry: Any, inputs: Any) -> Any:
         params, state, memory = carry
@@ -222,8 +234,7 @@ def _descend(
         updates, state = optimizer.update(gradient, state, params)
         return (optax.apply_updates(params, updates), state, memory), None
 
-    begin = (start, optimizer.init(start), memory)
-    return jax.lax.scan(move, begin, (batches, keys))[0][0]
+    return jax.lax.scan(move, carry, (batches, keys))[0]
 
 
 def _memory(method: str, network: Params, y: Any, settings: Settings) -> Any:
@@ -271,9 +282,8 @@ def _step(
     return value, memory
 
 
-def _probe(key: Any, network: Params, batches: Any, x: Any, y: Any, settings: Settings) -> Params:
+def _probe(network: Params, batches: Any, x: Any, y: Any, settings: Settings) -> Params:
     """A linear layer on the frozen encoder, whose columns it first brings to one scale."""
-    batches = batches[: settings.probe_steps]
     seen = encode(network, x[batches.reshape(-1)])
     shift = seen.mean(axis=0, keepdims=True)
     scale = seen.std(axis=0, keepdims=True) + 1e-3
@@ -282,8 +292,14 @@ def _probe(key: Any, network: Params, batches: Any, x: Any, y: Any, settings: Se
         features = (encode(network, x[batch]) - shift) / scale
         return ml.binary_cross_entropy(forward(params, features), y[batch]).mean(), None
 
-    start = jax.tree.map(jnp.zeros_like, init_params(key, [settings.hidden, y.shape[1]]))
-    (layer,) = _descend(start, None, step, settings.probe_rate, batches, batches, 0.0)
+    start = [
+        {"kernel": jnp.zeros((settings.hidden, y.shape[1])), "bias": jnp.zeros((1, y.shape[1]))}
+    ]
+    optimizer = optax.adamw(
+        optax.cosine_decay_schedule(settings.probe_rate, len(batches)), weight_decay=0.0
+    )
+    carry = start, optimizer.init(start), None
+    ((layer,), *_) = _descend(optimizer, step, carry, batches, batches)
     kernel = layer["kernel"] / scale.T
     return [{"kernel": kernel, "bias": layer["bias"] - shift @ kernel}]
 

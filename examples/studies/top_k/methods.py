@@ -181,7 +181,7 @@ def train(
     k: int,
     settings: Settings,
 ) -> Found:
-    """The network whose round `score` likes best; `settings.epochs` is the most rounds there are."""
+    """The network of the round that `score` likes best, of `settings.epochs` at the most."""
     x, labels = map(jnp.asarray, rows)
     key, numbers = jax.random.key(seed), jax.tree.map(jnp.float32, setting)
 

@@ -239,6 +239,21 @@ def test_command_renders_the_records_there_are_and_again_the_same(tmp_path):
     assert written == {path.name: path.read_bytes() for path in tmp_path.iterdir()}
 
 
+def test_pages_are_what_the_records_say(tmp_path):
+    """Tables, verdicts and advice are those that the command writes from the records there are."""
+    docs = results.ROOT / "docs"
+    pages = [*docs.glob("*.md"), *docs.glob("results/*.md")]
+    for path in [*pages, *docs.glob("results/*.json")]:
+        copy = tmp_path / path.relative_to(docs)
+        copy.parent.mkdir(exist_ok=True)
+        copy.write_bytes(path.read_bytes())
+    result = invoke("--finished", "--docs", tmp_path / "results")
+    assert result.exit_code == 0, result.output
+    for path in pages:
+        written = (tmp_path / path.relative_to(docs)).read_text("utf-8")
+        assert written == path.read_text("utf-8"), f"{path}: run run_all --finished"
+
+
 def test_command_takes_new_records_and_keeps_old_ones(tmp_path, monkeypatch):
     synthetic_records(tmp_path)
     kept = (tmp_path / "contrastive.json").read_bytes()

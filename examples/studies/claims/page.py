@@ -45,12 +45,12 @@ where it speaks for the claim. In brackets: the probability of better, equivalen
 percent. Counted are the data sets of all tests of a claim; shown is the clearest of those ahead,
 and of those behind. [The rule](#the-rule) says when a claim is supported."""
 FIGURE = """\
-![Differences that the claims are judged by, with 95 % intervals](claims.png)
+![Differences that the claims are judged by, with their intervals](claims.png)
 
 A dot is the mean difference of one test on one data set: blue is ahead, green equal, orange behind,
-grey open. Lines hold the true mean with a probability of 0.95 and are cut where they leave the
-picture; the grey band is the region of practical equivalence. The axis is linear up to two points
-and logarithmic from there."""
+grey open. The grey band is the region of practical equivalence. Below and above a line the true
+mean lies with a probability of 0.05 each, so a line that keeps clear of the band is sure; lines are
+cut where they leave the picture. The axis is linear up to two points and logarithmic from there."""
 
 
 def page(judged: Sequence[Judged], links: Mapping[str, str], conditions: Mapping[str, str]) -> str:

@@ -139,7 +139,7 @@ class Cell(NamedTuple):
     outcome: str
     spread: float = math.nan  # standard deviation over seeds
     seeds: int = 1
-    interval: float = math.nan  # half the width of the 95 % credible interval of the mean
+    interval: float = math.nan  # half the width of the 90 % credible interval of the mean
     answer: Answer | None = None
 
 

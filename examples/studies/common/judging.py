@@ -77,8 +77,8 @@ def error(differences: np.ndarray) -> float:
 
 
 def half_width(differences: np.ndarray) -> float:
-    """Half the interval that holds the mean difference with a probability of 0.95."""
-    return float(student.isf(0.025, len(differences) - 1)) * error(differences)
+    """Half the interval beyond which the mean difference lies with 1 - `SURE` on either side."""
+    return float(student.isf(1 - SURE, len(differences) - 1)) * error(differences)
 
 
 def least_spreads(seeds: int) -> float:

@@ -183,7 +183,10 @@ def main(
 
     def kept(name: str, key: dict[str, Any], compute: Callable[[], Any]) -> Any:
         console.print(name)
-        result = store.get(name, key, compute)
+        return store.get(name, key, compute)
+
+    def costs_of(name: str, key: dict[str, Any], compute: Callable[[], Any]) -> Any:
+        result = kept(name, key, compute)
         if result is None:
             raise typer.BadParameter(f"{name} is not finished in {runs}", param_hint="--finished")
         return result
@@ -191,7 +194,7 @@ def main(
     costs = {}
     for number in sorted(sets):
         key = {"rows": rows, "labels": labels, "repeats": repeats, **settings._asdict()}
-        costs[f"synthetic {number}"] = kept(
+        costs[f"synthetic {number}"] = costs_of(
             f"cost-synthetic-{number}",
             key,
             lambda n=number: measure_costs(*synthetic(rows, labels, n), settings, repeats),
@@ -201,12 +204,12 @@ def main(
         own = settings_for(rows_of)
         key = own._asdict() | {"shape": rows_of.train_features.shape}
         longest = own._replace(epochs=rounds)
-        costs[rows_of.name] = kept(
+        costs[rows_of.name] = costs_of(
             f"cost-{rows_of.name}",
             key | {"repeats": repeats},
             partial(measure_costs, rows_of.train_features, rows_of.train_targets, own, repeats),
         )
-        quality[rows_of.name] = [
+        results = [
             kept(
                 f"quality-{rows_of.name}-{seed}",
                 key | {"epochs": rounds, "rates": WIDE_RATES},
@@ -214,6 +217,7 @@ def main(
             )
             for seed in range(seeds)
         ]
+        quality[rows_of.name] = [result for result in results if result is not None]
     measured = {"costs": costs, "quality": quality}
     series = [cost for name, cost in costs.items() if name.startswith("synthetic ")]
     title = f"{labels} labels, {rows} rows: cost against the number of distinct label sets"

@@ -61,7 +61,7 @@ def test_runs_resumes_and_reports(archive, tmp_path, monkeypatch):
     records = json.loads((tmp_path / "a.json").read_text())
     heads = ["cross-entropy", "two-head: softmax", "two-head: multi-label"]
     assert [(r["method"], r["seed"]) for r in records] == [(h, s) for h in heads for s in (0, 1)]
-    assert {r["configurations"] for r in records} == {12}
+    assert {r["configurations"] for r in records} == {25}
     for record in records:
         # 12 test rows: no ties, so exactly 2 classes each on average
         assert record["equal"]["size"] == 2.0
@@ -123,7 +123,7 @@ def test_every_method_gives_one_finite_loss_per_example():
 
 def test_every_method_searches_as_many_settings():
     sizes = {name: len(m.constants) * len(m.decays) for name, m in methods.METHODS.items()}
-    assert set(sizes.values()) == {3}, sizes
+    assert set(sizes.values()) == {5}, sizes
 
 
 def test_table_of_estimates_starts_where_the_paper_says_and_takes_steps_of_adam():

@@ -49,7 +49,7 @@ def run(*arguments):
 
 def small(archive, folder):
     some = ["--method", "cross-entropy", "--method", "two-head", "--k", 2, "--seeds", 2]
-    size = ["--data", archive, "--steps", 4, "--hidden", 4]
+    size = ["--data", archive, "--rounds", 1, "--hidden", 4]
     files = ["--runs", folder / "runs", "--figure", folder / "a.png", "--json", folder / "a.json"]
     return [*some, *size, *files]
 

@@ -12,7 +12,8 @@ import numpy as np
 import optax
 
 import mlc_losses
-from examples.model import Params, Settings, forward_train, init_params, make_optimizer
+from examples.model import Params, Settings, forward_train, init_params
+from examples.studies.common.stopping import State
 from examples.studies.common.sweep import QUICK
 
 DECAY = 0.01
@@ -159,13 +160,38 @@ def scores_of(name: str, outputs: np.ndarray) -> dict[str, np.ndarray]:
     return {name: log_softmax(outputs) if name == "cross-entropy" else outputs}
 
 
+@partial(jax.jit, static_argnames=("method", "num_classes", "settings"))
+def begin(
+    keys: jax.Array,
+    x: jax.Array,
+    y: jax.Array,
+    *,
+    method: Method,
+    num_classes: int,
+    settings: Settings,
+) -> State:
+    """Networks of all runs before training, `[runs, ...]`; the table is kept with the optimizer."""
+    seen = jax.nn.one_hot(y, num_classes, dtype=bool)
+    sizes = [x.shape[1], settings.hidden, method.heads * num_classes]
+
+    def one(key: jax.Array) -> State:
+        init_key, table_key = jax.random.split(key)
+        params = init_params(init_key, sizes)
+        table = start_table(table_key, seen) if method.has_table else jnp.zeros((3, len(x), 0))
+        return State(params, (optax.adamw(0.0).init(params), table))
+
+    return jax.vmap(one)(keys)
+
+
 @partial(
     jax.jit, static_argnames=("method", "k", "num_classes", "settings"), compiler_options=QUICK
 )
-def train_runs(
+def train_round(
+    state: State,
     keys: jax.Array,
     configurations: jax.Array,
     batches: jax.Array,
+    first_epoch: jax.Array,
     x: jax.Array,
     y: jax.Array,
     *,
@@ -173,24 +199,17 @@ def train_runs(
     k: float,
     num_classes: int,
     settings: Settings,
-) -> Params:
-    """Networks of all runs at once, `[runs, ...]`.
+) -> State:
+    """Some epochs of all runs at once.
 
     A configuration is (learning rate, weight decay, constants of the loss). `batches`: row numbers
     `[epochs, steps, batch size]` for all runs, or `[runs, epochs, steps, batch size]`.
     """
     seen = jax.nn.one_hot(y, num_classes, dtype=bool)
-    sizes = [x.shape[1], settings.hidden, method.heads * num_classes]
 
-    def train(key: jax.Array, configuration: jax.Array, batches: jax.Array) -> Params:
+    def train(state: State, key: jax.Array, configuration: jax.Array, batches: jax.Array) -> State:
         rate, decay, own = configuration[0], configuration[1], configuration[2:]
-        optimizer = make_optimizer(
-            settings._replace(learning_rate=rate, weight_decay=decay),
-            batches.shape[1] * settings.batch_size,
-        )
-        init_key, table_key, key = jax.random.split(key, 3)
-        params = init_params(init_key, sizes)
-        table = start_table(table_key, seen) if method.has_table else jnp.zeros((3, len(x), 0))
+        optimizer = optax.adamw(rate, weight_decay=decay)
 
         def step(carry: Any, turn: Any) -> Any:
             params, state, table = carry
@@ -215,13 +234,13 @@ def train_runs(
         turns = (
             batches.reshape(epochs * steps, size),
             jax.random.split(key, epochs * steps),
-            jnp.repeat(jnp.arange(epochs), steps),
+            first_epoch + jnp.repeat(jnp.arange(epochs), steps),
         )
-        (params, _, _), _ = jax.lax.scan(step, (params, optimizer.init(params), table), turns)
-        return params
+        (params, *rest), _ = jax.lax.scan(step, (state.params, *state.optimizer), turns)
+        return State(params, tuple(rest))
 
-    shared = batches.ndim == 3
-    return jax.vmap(train, in_axes=(0, 0, None if shared else 0))(keys, configurations, batches)
+    axes = (0, 0, 0, None if batches.ndim == 3 else 0)
+    return jax.vmap(train, in_axes=axes)(state, keys, configurations, batches)
 
 
 def start_table(key: jax.Array, seen: jax.Array) -> jax.Array:

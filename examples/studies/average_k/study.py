@@ -4,9 +4,10 @@
     python -m examples.studies.average_k --data-dir DIR --into docs/results/average_k.md
 
 Every method trains the same small network at five learning rates and five values of a constant of
-its own; average-k accuracy on the validation part of the training split chooses, and the choice is
-then trained anew for every seed. The threshold is that of k classes on average on the validation
-rows, found without their labels. Test rows are used once, after all choices.
+its own, until average-k accuracy on the validation part of the training split stops improving; this
+accuracy chooses, and the choice is then trained anew for every seed. The threshold is that of k
+classes on average on the validation rows, found without their labels. Test rows are used once,
+after all choices.
 
 Each finished search and test is kept in `runs/average_k/`: a run that was cut off goes on there.
 """
@@ -28,12 +29,20 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeElapsedCo
 from typer import Option
 
 from examples.model import Settings, forward
-from examples.studies.average_k.methods import LONG, METHODS, Method, scores_of, train_runs
+from examples.studies.average_k.methods import (
+    LONG,
+    METHODS,
+    Method,
+    begin,
+    scores_of,
+    train_round,
+)
 from examples.studies.average_k.report import curves_figure, tables
 from examples.studies.average_k.scores import SIZES, evaluate, validation_accuracy
 from examples.studies.common import one_label
 from examples.studies.common.pages import marks
 from examples.studies.common.publish import publish
+from examples.studies.common.stopping import LEAST_STEPS, MOST_ROUNDS, PATIENCE
 from examples.studies.common.store import Runs
 
 FILES = ("cjk_radical214", "omniglot_small28", "udhr2_lang_char3hash4096")
@@ -92,59 +101,76 @@ def principal_components(
     return data._replace(train_features=train / scale, test_features=test / scale)
 
 
-def settings_for(data: one_label.OneLabelData, steps: int, hidden: int) -> Settings:
-    """About that many steps; 64 hidden units and batches of 128 for every method."""
-    size = 128
-    per_epoch = max(1, round(len(data.train_labels) * (1 - VALIDATION)) // size)
-    epochs = max(2, round(steps / per_epoch))
-    return Settings(epochs, size, hidden, dropout=0.2, input_dropout=0.0, validation=VALIDATION)
+def settings_for(rounds: int, hidden: int) -> Settings:
+    """Batches of 128 for every method; `epochs` is the most rounds there are."""
+    return Settings(rounds, 128, hidden, dropout=0.2, input_dropout=0.0, validation=VALIDATION)
 
 
-def all_batches(rows: np.ndarray, settings: Settings, seed: int) -> np.ndarray:
-    """Numbers of training rows `[epochs, steps, batch size]`."""
-    generator = np.random.default_rng(seed)
+def round_of(rows: np.ndarray, settings: Settings, seed: int, number: int) -> np.ndarray:
+    """Numbers of training rows `[epochs, steps, batch size]`: `LEAST_STEPS` or more."""
+    generator = np.random.default_rng((seed, number))
     size = min(settings.batch_size, len(rows))
     steps = len(rows) // size
-    orders = [generator.permutation(rows)[: steps * size] for _ in range(settings.epochs)]
-    return np.stack(orders).reshape(settings.epochs, steps, size).astype(np.int32)
+    epochs = -(-LEAST_STEPS // steps)
+    orders = [generator.permutation(rows)[: steps * size] for _ in range(epochs)]
+    return np.stack(orders).reshape(epochs, steps, size).astype(np.int32)
 
 
-all_forward = jax.jit(jax.vmap(forward, in_axes=(0, None)))
+jit_forward = jax.jit(forward)
 
 
-def train(job: Job, configurations: np.ndarray, seeds: Sequence[int]) -> Any:
-    """Networks `[runs, ...]`: one seed for all configurations, or one for each."""
-    batches = [
-        all_batches(one_label.split(job.data, VALIDATION, seed).train_index, job.settings, seed)
-        for seed in seeds
-    ]
-    keys = [jax.random.key(seed) for seed in seeds]
-    if len(seeds) == 1:
-        keys *= len(configurations)
-    return train_runs(
-        jnp.stack(keys),
-        jnp.asarray(configurations),
-        jnp.asarray(batches[0] if len(seeds) == 1 else np.stack(batches)),
-        jnp.asarray(job.data.train_features),
-        jnp.asarray(job.data.train_labels),
-        method=job.method,
-        k=float(job.ks[0]) if job.method.of_k else 0.0,
-        num_classes=job.data.num_classes,
-        settings=job.settings,
-    )
+class Best(NamedTuple):
+    """The round of a run that validation liked best, by one head; `params` are on the host."""
+
+    value: float
+    params: Any
+    round: int
+
+
+def train(job: Job, configurations: np.ndarray, seeds: Sequence[int]) -> dict[str, list[Best]]:
+    """For each head the best round of each run, one configuration and one seed each.
+
+    Training goes on until no seed has had a better model for `PATIENCE` rounds.
+    """
+    parts = {seed: one_label.split(job.data, VALIDATION, seed) for seed in dict.fromkeys(seeds)}
+    keys = jnp.stack([jax.random.key(seed) for seed in seeds])
+    x, y = jnp.asarray(job.data.train_features), jnp.asarray(job.data.train_labels)
+    shared = {"num_classes": job.data.num_classes, "settings": job.settings, "method": job.method}
+    k = float(job.ks[0]) if job.method.of_k else 0.0
+    state = begin(keys, x, y, **shared)
+    best: dict[str, list[Best]] = {}
+    number, last = 0, 0
+    while number < job.settings.epochs and number - last < PATIENCE:
+        number += 1
+        drawn = {s: round_of(p.train_index, job.settings, s, number) for s, p in parts.items()}
+        every = [drawn[seed] for seed in seeds]
+        batches = jnp.asarray(every[0] if len(parts) == 1 else np.stack(every))
+        first = jnp.asarray((number - 1) * len(every[0]))
+        folded = jax.vmap(partial(jax.random.fold_in, data=number))(keys)
+        state = train_round(
+            state, folded, jnp.asarray(configurations), batches, first, x, y, k=k, **shared
+        )
+        host = jax.device_get(state.params)
+        for run, seed in enumerate(seeds):
+            params = jax.tree.map(lambda leaf, i=run: leaf[i], host)
+            rows = parts[seed].validation_index
+            outputs = np.asarray(jit_forward(params, job.data.train_features[rows]))
+            for head, scores in scores_of(job.name, outputs).items():
+                value = validation_accuracy(scores, job.data.train_labels[rows], job.ks)
+                found = best.setdefault(head, [Best(-np.inf, params, 0)] * len(seeds))
+                same = [one.value for one, other in zip(found, seeds, strict=True) if other == seed]
+                if value > max(same):
+                    last = number
+                if value > found[run].value:
+                    found[run] = Best(value, params, number)
+    return best
 
 
 def search(job: Job) -> dict[str, list[float]]:
     """For each head the validation accuracy of each configuration, averaged over k; seed 0."""
-    rows = one_label.split(job.data, VALIDATION, 0).validation_index
-    labels = job.data.train_labels[rows]
-    params = train(job, job.configurations(), [0])
-    outputs = np.asarray(all_forward(params, job.data.train_features[rows]))
-    found: dict[str, list[float]] = {}
-    for one in outputs:
-        for head, scores in scores_of(job.name, one).items():
-            found.setdefault(head, []).append(validation_accuracy(scores, labels, job.ks))
-    return found
+    configurations = job.configurations()
+    found = train(job, configurations, [0] * len(configurations))
+    return {head: [one.value for one in runs] for head, runs in found.items()}
 
 
 def test(job: Job, found: Mapping[str, Sequence[float]]) -> list[dict[str, Any]]:
@@ -152,26 +178,25 @@ def test(job: Job, found: Mapping[str, Sequence[float]]) -> list[dict[str, Any]]
     configurations, seeds = job.configurations(), range(max(job.seeds[k] for k in job.ks))
 
     @cache
-    def outputs(best: int) -> list[tuple[np.ndarray, np.ndarray]]:
-        params = train(job, np.repeat(configurations[best : best + 1], len(seeds), 0), seeds)
-        results = []
-        for seed in seeds:
-            rows = one_label.split(job.data, VALIDATION, seed).validation_index
-            chosen = jax.tree.map(lambda leaf: leaf[seed : seed + 1], params)  # noqa: B023
-            parts = (job.data.train_features[rows], job.data.test_features)
-            results.append(tuple(np.asarray(all_forward(chosen, x)[0]) for x in parts))
-        return results
+    def trained(best: int) -> dict[str, list[Best]]:
+        return train(job, np.repeat(configurations[best : best + 1], len(seeds), 0), seeds)
 
     records = []
     for head, accuracies in found.items():
         best = int(np.argmax(accuracies))
-        for k, (seed, pair) in itertools.product(job.ks, enumerate(outputs(best))):
-            if seed < job.seeds[k]:
-                validation, scores = (scores_of(job.name, x)[head] for x in pair)
-                result = evaluate(job.data, k, validation, scores)
-                result |= {"data": job.data.name, "method": head, "k": k, "seed": seed}
-                result["configuration"] = [round(float(v), 6) for v in configurations[best]]
-                records.append(result | {"validation": accuracies[best]})
+        for seed, one in enumerate(trained(best)[head]):
+            rows = one_label.split(job.data, VALIDATION, seed).validation_index
+            parts = (job.data.train_features[rows], job.data.test_features)
+            validation, scores = (
+                scores_of(job.name, np.asarray(jit_forward(one.params, x)))[head] for x in parts
+            )
+            for k in job.ks:
+                if seed < job.seeds[k]:
+                    result = evaluate(job.data, k, validation, scores)
+                    result |= {"data": job.data.name, "method": head, "k": k, "seed": seed}
+                    result["configuration"] = [round(float(v), 6) for v in configurations[best]]
+                    result |= {"validation": accuracies[best], "round": one.round}
+                    records.append(result)
     return records
 
 
@@ -223,7 +248,7 @@ def main(
     method: Annotated[list[str], Option(help="repeat; default all")] = list(METHODS),  # noqa: B006
     k: Annotated[list[float], Option(min=1, help="classes on average")] = list(KS),  # noqa: B006
     seeds: Annotated[int, Option(min=1, help="at k = 5; at others 3 at most")] = 10,
-    steps: Annotated[int, Option(min=1, help="of training, about")] = 2100,
+    rounds: Annotated[int, Option(min=1, help="of training at most")] = MOST_ROUNDS,
     hidden: Annotated[int, Option(min=1, help="hidden units")] = 64,
     full: Annotated[bool, Option("--full", help="all seeds at all k")] = False,
     runs: Annotated[Path, Option(help="finished runs")] = Path("runs/average_k"),
@@ -244,8 +269,7 @@ def main(
     with Progress(*BAR, console=console) as progress:
         for source in data or default_sources(data_dir):
             rows = principal_components(load(source))
-            settings = settings_for(rows, steps, hidden)
-            todo = list(jobs(rows, method, k, per_k, settings, long_ks))
+            todo = list(jobs(rows, method, k, per_k, settings_for(rounds, hidden), long_ks))
             task = progress.add_task(rows.name, total=len(todo))
             for job in todo:
                 of_k = f", k = {job.ks[0]:g}" if job.method.of_k else ""

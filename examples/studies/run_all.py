@@ -176,7 +176,7 @@ COMPARISONS = {
     ),
     "sequence": Comparison(
         command("sequence", sequence.main),
-        all_tables(lambda records: [sequence.table(records)]),
+        all_tables(sequence.tables),
         sequence.MARKS,
     ),
     "top_k": Comparison(

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from examples.report import LOWER_IS_BETTER
+from examples.studies.common.choices import choice_table
 from examples.studies.common.figures import new_figure, png
 from examples.studies.common.tables import Records, Table, cell
 
@@ -57,6 +58,7 @@ def tables(measured: dict[str, dict[str, Any]]) -> list[Table]:
             ["data", "sets to train on", "test rows with an unseen set", "method", *heads],
             [row for name, results in quality for row in quality_rows(results, name)],
         ),
+        choice_table([(n, m, [r[m] for r in results]) for n, results in quality for m in METHODS]),
     ]
 
 

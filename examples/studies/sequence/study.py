@@ -30,6 +30,7 @@ from examples import data as data_sets
 from examples.model import Params, Settings, drop_out, init_params
 from examples.report import LOWER_IS_BETTER
 from examples.studies.common.choice import decision_score
+from examples.studies.common.choices import choice_table
 from examples.studies.common.command import sources
 from examples.studies.common.pages import marks
 from examples.studies.common.publish import publish
@@ -248,7 +249,7 @@ def measure(rows: Split, method: str, seed: int, settings: Settings) -> dict[str
     }
 
 
-def table(records: Sequence[tuple[str, str, Sequence[dict[str, float]]]]) -> Table:
+def tables(records: Sequence[tuple[str, str, Sequence[dict[str, float]]]]) -> list[Table]:
     """Of data, method and what was measured with each seed."""
     rows = []
     for data, method, runs in records:
@@ -256,7 +257,10 @@ def table(records: Sequence[tuple[str, str, Sequence[dict[str, float]]]]) -> Tab
         times = [f"{min(run[f] for run in runs) * factor:.3g}" for f, factor in TIMES.values()]
         rows.append([data, f"`{method}`", *cells, *times])
     heads = [f"{m} {'↓' if m in LOWER_IS_BETTER else '↑'}" for m in SETS]
-    return Table("Test split", ["data", "method", *heads, *TIMES], rows)
+    result = [Table("Test split", ["data", "method", *heads, *TIMES], rows)]
+    # the first records kept no choices
+    known = [(d, f"`{m}`", runs) for d, m, runs in records if all("rate" in run for run in runs)]
+    return [*result, choice_table(known)] if known else result
 
 
 @app.command(help=(__doc__ or "").partition("\n")[0])
@@ -292,4 +296,4 @@ def main(
                 records.append((rows.name, method, found))
     if not records:
         raise typer.BadParameter(f"nothing is finished in {runs}", param_hint="--runs")
-    publish(console, records, [table(records)], {}, json_, into, MARKS)
+    publish(console, records, tables(records), {}, json_, into, MARKS)

@@ -13,7 +13,7 @@ CONDITIONS = {
     "defaults, learning rate and one threshold for all labels chosen on validation rows; "
     '"at 0" is with the threshold 0 instead.',
     "powerset": "one hidden layer, so that the output is most of the cost; times are the least of "
-    "several on a shared machine; learning rate chosen on validation rows.",
+    "several on a shared machine; learning rate and round chosen on validation rows.",
     "sequence": "a small recurrent decoder, greedy decoding, learning rate chosen on validation "
     "rows.",
     "top_k": "one hidden layer and a short training, trained and judged with K = 5; every loss "

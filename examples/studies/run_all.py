@@ -55,6 +55,8 @@ from examples.studies.powerset import study as powerset
 from examples.studies.sequence import study as sequence
 from examples.studies.top_k import report as top_k_report
 from examples.studies.top_k import study as top_k
+from examples.studies.which_loss import __main__ as which_loss
+from examples.studies.which_loss.as_runs import kept
 
 ROOT = Path(__file__).parents[2]
 EXTREME = {
@@ -84,13 +86,17 @@ class Place(NamedTuple):
 class Comparison(NamedTuple):
     """`run` writes its records as JSON to the path given; `tables` turns them into Markdown.
 
-    `dropped` are fields of a record that neither tables nor claims use.
+    `dropped` are fields of a record that neither tables nor claims use. A study that keeps its
+    records otherwise has a `read` of its own, and one that makes its whole page a `page`; both take
+    the folder of the results.
     """
 
     run: Callable[[Place, Path], None]
     tables: Callable[[Any], str] | None = None
     marks: tuple[str, str] = ("", "")
     dropped: tuple[str, ...] = ()
+    read: Callable[[Path], Any] | None = None
+    page: Callable[[Path], None] | None = None
 
 
 def command(name: str, main: Callable[..., None], **figures: str) -> Callable[[Place, Path], None]:
@@ -123,6 +129,16 @@ def run_extreme(place: Place, json_: Path) -> None:
     if result is None:
         raise typer.BadParameter(f"{runs.folder / name} is not finished")
     write_whole(json_, to_json([{"labels": EXTREME_LABELS, "options": EXTREME, "result": result}]))
+
+
+def run_which_loss(place: Place, json_: Path) -> None:
+    """It keeps each finished run in its tables, beside the pages."""
+    if not place.finished:
+        which_loss.run(data_dir=place.data_dir, records=place.docs / "which_loss")
+
+
+def page_of_which_loss(docs: Path) -> None:
+    which_loss.page(records=docs / "which_loss", into=docs / "which_loss.md")
 
 
 def run_phenotypes(place: Place, json_: Path) -> None:
@@ -168,6 +184,9 @@ COMPARISONS = {
         ),
         compare_losses.MARKS,
         dropped=("rates", "seconds", "threshold"),
+    ),
+    "which_loss": Comparison(
+        run_which_loss, read=lambda docs: kept(docs / "which_loss"), page=page_of_which_loss
     ),
     "powerset": Comparison(
         command("powerset", powerset.main, figure="powerset.png"),
@@ -245,6 +264,8 @@ def brought_up(name: str, place: Place) -> None:
 
 def kept_records(name: str, docs: Path) -> Any:
     """The records beside the page; None where there are none."""
+    if read := COMPARISONS[name].read:
+        return read(docs)
     path = docs / f"{name}.json"
     return json.loads(path.read_text()) if path.exists() else None
 
@@ -253,6 +274,9 @@ def write_tables(name: str, docs: Path) -> None:
     """The tables of a comparison's own page, made from the records beside it."""
     comparison, path = COMPARISONS[name], docs / f"{name}.md"
     records = kept_records(name, docs)
+    if comparison.page and records is not None:
+        comparison.page(docs)
+        console.print(f"page: {path}")
     if comparison.tables and records is not None and path.exists():
         replace_between(path, *comparison.marks, comparison.tables(records))
         console.print(f"tables: {path}")

@@ -14,6 +14,10 @@ from examples.studies.common.ranks import metric_names, ordered
 from examples.studies.common.tables import distinct
 
 Records = Mapping[str, Any]
+MAIN_METRICS = (
+    *("micro-F1", "macro-F1", "samples-F1", "subset accuracy", "Hamming loss"),
+    *("LRAP", "mAP", "AUROC", "calibration error"),
+)
 
 
 def boosted_trees(records: Any) -> list[Run]:
@@ -45,6 +49,21 @@ def phenotypes(records: Any) -> list[Run]:
     return [Run("phenotypes", r["method"], r["seed"], r) for r in records["runs"]]
 
 
+def answers(records: Records, baseline: str, loss: str = "", metric: str = "") -> list[str]:
+    """Verdicts of the large study on losses against the baseline, in its main metrics."""
+    questions = records["which_loss"]["answers"][baseline]
+    losses = next(iter(questions.values()))
+    if (metric and metric not in questions) or (loss and loss not in losses):
+        raise ValueError(f"which_loss has no answer for {loss!r} in {metric!r}")
+    return [
+        case["verdict"]
+        for title, of_losses in questions.items()
+        for name, case in of_losses.items()
+        if title == metric or (not metric and title in MAIN_METRICS)
+        if name == loss or not loss
+    ]
+
+
 OF_STUDIES: dict[str, Callable[[Any], list[Run]]] = {
     **RUNS,
     "boosted_trees": boosted_trees,
@@ -69,6 +88,12 @@ def by_seed(records: Records, study: str, method: str, metric: str, data: str) -
     if not found:
         raise ValueError(f"{study} has no {metric!r} of {method!r} on {data!r}")
     return found
+
+
+def over_sets(records: Records, study: str, method: str, metric: str) -> float:
+    """The mean over data sets of the means over seeds."""
+    sets = data_sets(records, study, metric)
+    return float(np.mean([mean(records, study, method, metric, data) for data in sets]))
 
 
 def mean(records: Records, study: str, method: str, metric: str, data: str) -> float:

@@ -8,6 +8,10 @@ known:
 - `rank: study | method`, the mean rank, of one metric or data set where a third part names it;
 - `ratio`, of two means, with the parts of `gain`;
 - `count`, how many methods a study has, and `seeds`;
+- `sets: study | metric`, how many data sets a study has, and `average: study | method | metric`,
+  the mean over them;
+- `answers: baseline | verdict`, how often the large study gives this verdict on a loss against the
+  baseline in a main metric, and of how many; with a loss as a third part, of that loss alone;
 - `verdict: claim`, a link to the verdict on a claim.
 
 Others stand for nothing and check a sentence beside them. Where one fails, the sentence is no
@@ -15,6 +19,9 @@ longer true and must be written again:
 
 - `holds: kind a < kind b`: numbers are in this order;
 - `first: study | method`, perhaps of one metric or data set: the method has the best mean rank;
+- `answer: baseline | loss | metric | verdict`: the large study says so;
+- `none: baseline | verdict`: the large study gives this verdict on no loss in any main metric, or
+  not on the loss in a third part;
 - `everywhere: study | ours | rival | metric`: ours has the larger mean on each data set.
 """
 
@@ -86,6 +93,21 @@ def _everywhere(records: Records, text: str) -> bool:
     return all(numbers.gains(records, study, ours, rival, metric, x).mean() > 0 for x in sets)
 
 
+def _answer(records: Records, text: str) -> bool:
+    baseline, loss, metric, verdict = _parts(text)
+    return numbers.answers(records, baseline, loss, metric) == [verdict]
+
+
+def _none(records: Records, text: str) -> bool:
+    baseline, verdict, *loss = _parts(text)
+    return verdict not in numbers.answers(records, baseline, *loss)
+
+
+def _answers(records: Records, baseline: str, verdict: str, loss: str = "") -> str:
+    found = numbers.answers(records, baseline, loss)
+    return f"{found.count(verdict)} of {len(found)}"
+
+
 def _value(text: str, records: Records) -> float:
     kind, _, rest = text.strip().partition(" ")
     return VALUES[kind](records, *_parts(rest))
@@ -105,6 +127,7 @@ VALUES: dict[str, Callable[..., float]] = {
     "gain": lambda *names: float(np.mean(numbers.gains(*names))),
     "rank": numbers.rank,
     "ratio": numbers.ratio,
+    "average": numbers.over_sets,
 }
 SHOWN: dict[str, Callable[..., str]] = {
     "mean": lambda *names: f"{numbers.mean(*names):.3f}",
@@ -114,6 +137,9 @@ SHOWN: dict[str, Callable[..., str]] = {
     "ratio": lambda *names: f"{numbers.ratio(*names):.0f}",
     "count": lambda *names: str(len(numbers.methods(*names))),
     "seeds": _seeds,
+    "sets": lambda *names: str(len(numbers.data_sets(*names))),
+    "average": lambda *names: f"{numbers.over_sets(*names):.3f}",
+    "answers": _answers,
 }
 
 
@@ -121,6 +147,8 @@ CHECKS: dict[str, Callable[[Records, str], bool]] = {
     "holds": _holds,
     "first": _first,
     "everywhere": _everywhere,
+    "answer": _answer,
+    "none": _none,
 }
 
 

@@ -14,10 +14,11 @@ TSAI = "[Tsai & Lee 2020](https://arxiv.org/abs/1909.03434)"
 TSOUMAKAS = "[Tsoumakas & Vlahavas 2007](https://doi.org/10.1007/978-3-540-74958-5_38)"
 
 SMALL = ("emotions", "scene", "yeast")
-FIVE = (*SMALL, "bibtex", "corel5k")
+FOURTEEN = (
+    *("yeast", "emotions", "flags", "genbase", "langlog", "scene", "stackex_chess", "corel5k"),
+    *("rcv1sub1", "bibtex", "reuters21578_modapte90", "locale_names", "hpo_organs", "ng20"),
+)
 BCE = "binary_cross_entropy"
-RANKING = ("lsep", "pairwise_hinge", "bp_mll of tanh", "warp")
-CALIBRATED = ("calibrated_ranking", "two_way")
 # a cost that is less than a tenth higher is called equal: repeated timings differ by as much
 CHEAPER = 1.1
 
@@ -28,31 +29,37 @@ CLAIMS = (
         "dependence into account and so predicts label sets better than one binary "
         "cross-entropy per label. Here both are decided at 0, as they are trained.",
         SU,
-        "compare_losses",
-        pairs("zlpr", BCE, ("subset accuracy at 0", "samples-F1 at 0"), FIVE),
+        "which_loss",
+        pairs("zlpr", BCE, ("subset accuracy at 0", "samples-F1 at 0"), FOURTEEN),
     ),
     Claim(
         "zlpr against binary cross-entropy with a tuned threshold",
         "The same claim, with one threshold for all labels tuned on validation rows for either "
         "loss.",
         SU,
-        "compare_losses",
-        pairs("zlpr", BCE, ("subset accuracy", "samples-F1"), FIVE),
+        "which_loss",
+        pairs("zlpr", BCE, ("subset accuracy", "samples-F1"), FOURTEEN),
     ),
     Claim(
         "zlpr against losses that only rank",
         "Where the number of labels is not known, `zlpr` decides better than other losses that "
         "rank relevant labels above the rest.",
         SU,
-        "compare_losses",
-        pairs("zlpr", RANKING, ("subset accuracy", "samples-F1"), FIVE),
+        "which_loss",
+        pairs(
+            "zlpr",
+            ("lsep", "pairwise_hinge", "multilabel_softmax"),
+            ("subset accuracy", "samples-F1"),
+            FOURTEEN,
+        ),
     ),
     Claim(
-        "zlpr against ranking losses with a threshold",
-        "The same claim, against losses that rank and learn a threshold or a scale beside it.",
+        "zlpr against a ranking loss over labels and examples",
+        "The same claim, against `two_way`, which ranks the labels of each example and the "
+        "examples of each label, so that one threshold can serve all examples.",
         SU,
-        "compare_losses",
-        pairs("zlpr", CALIBRATED, ("subset accuracy", "samples-F1"), FIVE),
+        "which_loss",
+        pairs("zlpr", "two_way", ("subset accuracy", "samples-F1"), FOURTEEN),
     ),
     Claim(
         "Binary cross-entropy is hard to beat",
@@ -60,12 +67,12 @@ CLAIMS = (
         "label. It should do better than a softmax over the labels, and than losses made to "
         "replace it.",
         "common advice; no paper",
-        "compare_losses",
+        "which_loss",
         pairs(
             BCE,
             ("multilabel_softmax", "focal", "asymmetric", "two_way", "zlpr"),
             ("micro-F1", "LRAP"),
-            FIVE,
+            FOURTEEN,
         ),
     ),
     Claim(

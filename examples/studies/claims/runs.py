@@ -67,6 +67,7 @@ def average_k(records: Any) -> list[Run]:
 
 RUNS: dict[str, Callable[[Any], list[Run]]] = {
     "compare_losses": compared,
+    "which_loss": lambda records: records["runs"],
     "powerset": powersets,
     "sequence": sequences,
     "top_k": top_k,

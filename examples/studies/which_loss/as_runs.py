@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 import pandas as pd
 
 from examples.studies.claims.rule import Run
 from examples.studies.which_loss.records import Records
 from examples.studies.which_loss.study import FULL
 from examples.studies.which_loss.tables import QUESTIONS, complete_sets
+
+
+def kept(folder: Path) -> dict[str, Any] | None:
+    """The runs of complete data sets, and the answers that its page gives; None without records."""
+    records = Records(folder)
+    if not records.names():
+        return None
+    return {"runs": as_runs(records), "answers": records.kept("answers")}
 
 
 def as_runs(records: Records) -> list[Run]:

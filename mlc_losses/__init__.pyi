@@ -20,6 +20,18 @@ from .decide.temperature import (
 from .decide.thresholds import (
     tune_thresholds as tune_thresholds,
 )
+from .losses.assume_negative import (
+    assume_negative as assume_negative,
+)
+from .losses.assume_negative import (
+    assume_negative_smoothed as assume_negative_smoothed,
+)
+from .losses.assume_negative import (
+    weak_assume_negative as weak_assume_negative,
+)
+from .losses.asymmetric import (
+    asymmetric as asymmetric,
+)
 from .losses.average_k import (
     average_k_pseudo_labels as average_k_pseudo_labels,
 )
@@ -77,8 +89,8 @@ from .losses.contrastive.supervised import (
 from .losses.contrastive.supervised import (
     supcon as supcon,
 )
-from .losses.focal import (
-    asymmetric as asymmetric,
+from .losses.distribution_balanced import (
+    distribution_balanced as distribution_balanced,
 )
 from .losses.focal import (
     focal as focal,
@@ -97,9 +109,6 @@ from .losses.hierarchy import (
 )
 from .losses.imbalance import (
     balanced_pos_weights as balanced_pos_weights,
-)
-from .losses.imbalance import (
-    distribution_balanced as distribution_balanced,
 )
 from .losses.imbalance import (
     effective_number_weights as effective_number_weights,
@@ -129,19 +138,10 @@ from .losses.overlap import (
     tversky as tversky,
 )
 from .losses.partial import (
-    assume_negative as assume_negative,
-)
-from .losses.partial import (
-    assume_negative_smoothed as assume_negative_smoothed,
-)
-from .losses.partial import (
     entropy_maximization as entropy_maximization,
 )
 from .losses.partial import (
     splc as splc,
-)
-from .losses.partial import (
-    weak_assume_negative as weak_assume_negative,
 )
 from .losses.partial_batch import (
     expected_positive as expected_positive,
@@ -167,13 +167,13 @@ from .losses.ranking import (
 from .losses.ranking import (
     lsep as lsep,
 )
-from .losses.ranking import (
+from .losses.ranking_hinges import (
     multilabel_margin as multilabel_margin,
 )
-from .losses.ranking import (
+from .losses.ranking_hinges import (
     pairwise_hinge as pairwise_hinge,
 )
-from .losses.ranking import (
+from .losses.ranking_hinges import (
     warp as warp,
 )
 from .losses.ranking_sets import (
@@ -194,6 +194,9 @@ from .losses.sequence import (
 from .losses.sequence import (
     order_labels as order_labels,
 )
+from .losses.smooth_top_k import (
+    smooth_top_k_hinge as smooth_top_k_hinge,
+)
 from .losses.softmax import (
     ldam as ldam,
 )
@@ -208,9 +211,6 @@ from .losses.softmax_sets import (
 )
 from .losses.top_k import (
     noised_top_k_hinge as noised_top_k_hinge,
-)
-from .losses.top_k import (
-    smooth_top_k_hinge as smooth_top_k_hinge,
 )
 from .losses.top_k import (
     top_k_hinge as top_k_hinge,

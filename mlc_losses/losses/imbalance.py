@@ -1,7 +1,7 @@
-"""Class imbalance: weights, margins and adjustments from class counts, and a loss made of them.
+"""Class imbalance: weights, margins and adjustments from class counts.
 
-Counts are how many training examples have each label. Those who have only fractions may pass them
-where nothing but the ratio of counts matters: `inverse_frequency_weights`, `ldam_margins` and
+Counts are how many training examples have each label. If you have only fractions, pass them where
+nothing but the ratio of counts matters: `inverse_frequency_weights`, `ldam_margins` and
 `logit_adjust`.
 """
 
@@ -10,31 +10,10 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from mlc_losses._array.arguments import (
-    check_array,
-    check_floating,
-    checked_float,
-    checked_labels,
-    per_label,
-)
-from mlc_losses._array.cross_entropy import faded, faded_derivative, signed
+from mlc_losses._array.arguments import check_floating, checked_float, per_label
 from mlc_losses._array.labels import label_max, label_sum, log_softmax, num_labels
-from mlc_losses._array.namespace import (
-    Array,
-    ArrayT,
-    accept_numpy,
-    as_compute_float,
-    is_number,
-    namespace,
-    shape_of,
-    to_compute_dtype,
-)
-from mlc_losses._array.ops import relevance, sigmoid, sign
-from mlc_losses._array.row_rules import LabelSum, sum_over_labels
-from mlc_losses._array.value_checks import check_at_least_0
-
-# a ratio that decides any sigmoid, and that 0 can still be multiplied with
-_DECIDED = 1e30
+from mlc_losses._array.namespace import Array, ArrayT, is_number, namespace, to_compute_dtype
+from mlc_losses.losses._class_counts import at_least_one, check_counts, checked_counts, seen_counts
 
 
 def effective_number_weights(counts: Array, *, beta: float = 0.9999) -> Any:
@@ -71,8 +50,8 @@ def effective_number_weights(counts: Array, *, beta: float = 0.9999) -> Any:
       array([2.6778, 0.28  , 0.0422])
     """
     beta = checked_float("beta", beta, low=0.0, high=1.0)
-    xp, seen = _counts(counts, beta=beta)
-    seen = _at_least_one(xp, seen)
+    xp, seen = checked_counts(counts, beta=beta)
+    seen = at_least_one(xp, seen)
     if is_number(beta):
         if beta == 1.0:
             return _mean_one(1.0 / seen)
@@ -112,8 +91,8 @@ def inverse_frequency_weights(counts: Array, *, power: float = 1.0) -> Any:
       array([2.7027, 0.2703, 0.027 ])
     """
     power = checked_float("power", power, low=0.0)
-    xp, counts = _counts(counts)
-    shares = xp.exp(log_softmax(-power * xp.log(_seen(xp, counts))))
+    xp, counts = checked_counts(counts)
+    shares = xp.exp(log_softmax(-power * xp.log(seen_counts(xp, counts))))
     return num_labels(counts) * shares
 
 
@@ -149,8 +128,8 @@ def balanced_pos_weights(
     """
     num_examples = checked_float("num_examples", num_examples, low=1.0)
     power = checked_float("power", power, low=0.0)
-    xp, counts = _counts(counts, num_examples)
-    positives = _at_least_one(xp, counts)
+    xp, counts = checked_counts(counts, num_examples)
+    positives = at_least_one(xp, counts)
     negatives = xp.clip(num_examples - positives, 0.0, None)
     weights = (negatives / positives) ** power
     if max_weight is None:
@@ -188,8 +167,8 @@ def ldam_margins(counts: Array, *, max_margin: float = 0.5) -> Any:
       array([0.5 , 0.25, 0.05])
     """
     max_margin = checked_float("max_margin", max_margin, low=0.0)
-    xp, counts = _counts(counts)
-    counts = _seen(xp, counts)
+    xp, counts = checked_counts(counts)
+    counts = seen_counts(xp, counts)
     rarest = -label_max(-counts)
     return max_margin * (rarest / counts) ** 0.25
 
@@ -230,171 +209,9 @@ def logit_adjust(logits: ArrayT, counts: Array, *, tau: float = 1.0) -> ArrayT:
     xp = namespace(logits=logits, counts=counts)
     check_floating(xp, "logits", logits)
     logits = to_compute_dtype(xp, logits)
-    _check_counts(xp, counts)
-    log_counts = xp.log(_seen(xp, per_label("counts", counts, logits)))
+    check_counts(xp, counts)
+    log_counts = xp.log(seen_counts(xp, per_label("counts", counts, logits)))
     return logits + tau * log_softmax(log_counts)
-
-
-def distribution_balanced(
-    logits: ArrayT,
-    targets: Array,
-    counts: Array,
-    num_examples: float,
-    *,
-    alpha: float = 0.1,
-    beta: float = 10.0,
-    mu: float = 0.2,
-    lam: float = 2.0,
-    kappa: float = 0.05,
-    gamma: float = 2.0,
-    balance: float = 2.0,
-    where: Array | None = None,
-    axis: int = -1,
-) -> ArrayT:
-    r"""Distribution-balanced (DB) loss for long-tailed labels; multi-hot targets in {0, 1}.
-
-    .. math:: b \sum_l r_l \begin{cases} (1 - p)^\gamma (-\log p), \; p = \sigma(z_l) & y_l = 1 \\
-              \frac1\lambda \, q^\gamma (-\log (1 - q)), \; q = \sigma(\lambda z_l) & y_l = 0
-              \end{cases}
-
-    .. math:: r_l = \alpha + \sigma\Bigl(\beta \Bigl(\frac{1 / n_l}{\sum_{k: y_k = 1} 1 / n_k}
-              - \mu\Bigr)\Bigr), \qquad
-              z_l = s_l - \frac{\kappa}{\lambda} \log\Bigl(\frac{N}{n_l} - 1\Bigr)
-
-    The weight r undoes that frequent labels are sampled along with rare ones; the scale λ makes
-    negatives fade early, and the bias starts each logit at its prior.
-
-    Args:
-      logits: floating ``[..., L]``.
-      targets: ``[..., L]``, bool, integer or float; relevant where above 1/2.
-      counts: ``[L]``, along the label axis: n, how many training examples have each label; 0
-        counts as 1, and N as N - 1.
-      num_examples: N, the number of training examples, at least 1.
-      alpha: least weight, at least 0.
-      beta: steepness of the weight, at least 0.
-      mu: the share of :math:`1 / n` at which the weight is in its middle.
-      lam: λ above 0, the scale of the negative logits.
-      kappa: strength of the bias; 0 for none.
-      gamma: focusing exponent, at least 0.
-      balance: factor on the whole loss, b.
-      where: bool ``[..., L]`` or ``[..., 1]``; False leaves a label out, of the sums and of the
-        weights.
-      axis: the label axis.
-
-    Returns:
-      ``[...]``, the sum over labels; the authors' code has its mean over batch and labels. The
-      defaults are their configuration for COCO-MLT; that for VOC-MLT has ``mu=0.3, lam=5``.
-
-    Raises:
-      TypeError: logits are not floating-point.
-      ValueError: shapes differ, counts are not ``[L]``, a hyper-parameter is out of range or, in
-        eager code, a count is negative, not finite or more than ``num_examples``.
-
-    The gradient flows through the focusing weight; r has none. A right label at infinity adds 0, a
-    wrong one ``inf`` with gradient ``b r``. Where no label is relevant r is α + 1, the limit.
-
-    Limits: ``alpha=0.5, beta=0, lam=1, kappa=0, balance=1`` is :func:`focal`.
-
-    The published code adds the bias to the logits in place, which changes them for later code; its
-    focal branch ignores ``reduction``; and its constructor's defaults for alpha, beta and mu (10,
-    0.2, 0.1) are not those of any of its configurations. Not reproduced.
-
-    Use when: labels are long-tailed and their counts are known.
-
-    References:
-      Wu et al., `Distribution-Balanced Loss for Multi-Label Classification in Long-Tailed Datasets
-      <https://arxiv.org/abs/2007.09654>`_, 2020.
-
-    Example:
-      >>> import numpy as np
-      >>> from mlc_losses import distribution_balanced
-      >>> logits, targets = np.array([1.5, -0.5, 2.0]), np.array([1, 0, 1])
-      >>> distribution_balanced(logits, targets, np.array([50, 400, 20]), 1000).round(4)
-      np.float64(0.0237)
-    """
-    alpha = checked_float("alpha", alpha, low=0.0)
-    beta = checked_float("beta", beta, low=0.0)
-    mu = checked_float("mu", mu)
-    lam = checked_float("lam", lam, above=0.0)
-    kappa = checked_float("kappa", kappa)
-    gamma = checked_float("gamma", gamma, low=0.0)
-    balance = checked_float("balance", balance, low=0.0)
-    num_examples = checked_float("num_examples", num_examples, low=1.0)
-    xp, logits, targets, where = checked_labels(logits, targets, where, axis)
-    _check_counts(xp, counts, num_examples)
-    counts = xp.broadcast_to(per_label("counts", counts, logits), shape_of(logits))
-    total = sum_over_labels(xp, _RARITY, (targets, counts), where=where)
-    params = alpha, beta, mu, lam, kappa, gamma, balance, num_examples
-    return sum_over_labels(xp, _BALANCED, (logits, targets, counts, total), params, where)
-
-
-def _rarity_of_relevant(xp: Any, params: Any, targets: Any, counts: Any) -> Any:
-    return relevance(xp, targets, counts.dtype) / _at_least_one(xp, counts)
-
-
-_RARITY = LabelSum(_rarity_of_relevant, (None, None))
-
-
-def _rebalanced(
-    xp: Any, params: Any, logits: Any, targets: Any, counts: Any, total: Any
-) -> tuple[Any, Any, Any]:
-    """The weight of each label, the factor on its logit, and its logit as a mistake."""
-    alpha, beta, mu, lam, kappa, _, balance, num_examples = params
-    relevant, sign, _ = signed(xp, logits, targets)
-    counts, total = _at_least_one(xp, counts), total[..., None]
-    # huge where no label is relevant
-    share = xp.where(total > 0, 1.0 / (counts * xp.where(total > 0, total, 1.0)), _DECIDED)
-    weight = balance * (alpha + sigmoid(beta * (share - mu)))
-    # a label that every example has counts as absent once
-    odds_against = xp.maximum(num_examples - counts, xp.ones_like(counts)) / counts
-    scale = relevant + lam * (1.0 - relevant)
-    wrong = sign * scale * (logits - (kappa / lam) * xp.log(odds_against))
-    return weight, sign * scale, wrong
-
-
-def _balanced(xp: Any, params: Any, *arrays: Any) -> Any:
-    weight, factor, wrong = _rebalanced(xp, params, *arrays)
-    return weight / xp.abs(factor) * faded(wrong, params[5])
-
-
-def _balanced_by_logits(xp: Any, params: Any, *arrays: Any) -> Any:
-    weight, factor, wrong = _rebalanced(xp, params, *arrays)
-    return weight * sign(xp, factor) * faded_derivative(wrong, params[5])
-
-
-_BALANCED = LabelSum(_balanced, (_balanced_by_logits, None, None, None))
-
-
-def _counts(counts: Any, num_examples: Any = math.inf, beta: Any = None) -> tuple[Any, Any]:
-    """`(xp, counts [L] as floats)`, checked, in the library of a `beta` that is an array."""
-    if is_number(counts):
-        raise TypeError(f"counts must be an array of shape [L], got the number {counts}")
-    xp = namespace(counts=counts) if beta is None else namespace(beta=beta, counts=counts)
-    counts = accept_numpy(xp, counts)
-    check_array("counts", counts)
-    if counts.ndim != 1:
-        raise ValueError(f"counts must be an array of shape [L], got {shape_of(counts)}")
-    _check_counts(xp, counts, num_examples)
-    return xp, as_compute_float(xp, counts)
-
-
-def _check_counts(xp: Any, counts: Any, num_examples: Any = math.inf) -> None:
-    if is_number(counts):
-        return  # for `per_label` to refuse
-    if not xp.isdtype(counts.dtype, ("integral", "real floating")):
-        raise TypeError(f"counts must be integers or floats, got dtype {counts.dtype}")
-    high = num_examples if is_number(num_examples) else math.inf
-    check_at_least_0("counts", counts, high, "num_examples")
-
-
-def _at_least_one(xp: Any, counts: Any) -> Any:
-    return xp.where(counts < 1, 1.0, counts)  # NaN stays
-
-
-def _seen(xp: Any, counts: Any) -> Any:
-    """Counts where a label never seen counts as seen once, of fractions as the rarest seen."""
-    rarest = -label_max(-counts, counts > 0)[..., None]
-    return xp.where(counts > 0, counts, xp.where(rarest < 1, rarest, 1.0))
 
 
 def _mean_one(weights: Any) -> Any:

@@ -15,17 +15,17 @@ from tests.support.docstrings import remark
 # title, and the rooms under mlc_losses/ whose names it shows
 FAMILIES = {
     "ZLPR": ("losses.zlpr",),
-    "One label at a time": ("losses.binary", "losses.focal"),
-    "Ranking of labels": ("losses.ranking", "losses.ranking_sets"),
+    "One label at a time": ("losses.binary", "losses.focal", "losses.asymmetric"),
+    "Ranking of labels": ("losses.ranking", "losses.ranking_hinges", "losses.ranking_sets"),
     "Ranking of examples": ("losses.label_ranking",),
     "Labels in a hierarchy": ("losses.hierarchy",),
     "Set overlap over the batch": ("losses.overlap",),
-    "Imbalanced labels": ("losses.imbalance",),
+    "Imbalanced labels": ("losses.imbalance", "losses.distribution_balanced"),
     "Label sets as classes or sequences": ("losses.powerset", "losses.sequence"),
     "One class per example": ("losses.softmax", "losses.softmax_sets"),
-    "K guesses": ("losses.top_k",),
+    "K guesses": ("losses.top_k", "losses.smooth_top_k"),
     "K guesses on average": ("losses.average_k",),
-    "Few positives seen": ("losses.partial", "losses.partial_batch"),
+    "Few positives seen": ("losses.assume_negative", "losses.partial", "losses.partial_batch"),
     "Embeddings": (
         "losses.contrastive.supervised",
         "losses.contrastive.prototypes",

@@ -15,6 +15,7 @@ import numpy as np
 
 import mlc_losses as ml
 from docs.site import kept, scenes
+from docs.site.catalog import ROOT
 from docs.site.scenes import Scene
 from tests.losses.cases import CASES
 
@@ -123,9 +124,9 @@ def _numbers(scene: Scene, loss: Callable[..., Any], x: np.ndarray) -> np.ndarra
 @cache
 def _kept() -> Path:
     here = Path(__file__)
-    tests = kept.ROOT / "tests"
+    tests = ROOT / "tests"
     cases = [tests / "support" / "case.py", *(tests / "losses").glob("cases*.py")]
-    folder = kept.folder("curves", here, here.with_name("scenes.py"), *cases)
+    folder = kept.path("curves", here, here.with_name("scenes.py"), *cases)
     folder.mkdir(parents=True, exist_ok=True)
     return folder
 

@@ -116,7 +116,7 @@ def on_post_build(config: MkDocsConfig) -> None:
 
 def _explorer() -> Path:
     """The tables of the explorer; a build that was cut off leaves none."""
-    folder = kept.folder("explorer", *HERE.glob("explorer_*.py"))
+    folder = kept.path("explorer", *HERE.glob("explorer_*.py"))
     if not folder.exists():
         unfinished = folder.with_suffix(".unfinished")
         explorer_tables.build(unfinished)
@@ -138,7 +138,7 @@ def _by_title(pattern: str, first: str) -> list[Any]:
 @cache
 def _notebooks() -> dict[str, str | bytes]:
     """They are run again when one of them, or the library, has changed."""
-    return notebook_pages.pages(ROOT / "build" / "notebooks")
+    return notebook_pages.pages(kept.BUILD)
 
 
 def _examples() -> list[Any]:

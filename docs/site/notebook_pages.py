@@ -7,7 +7,6 @@ writes them into a folder, to be looked at.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import sys
 from pathlib import Path
@@ -17,7 +16,9 @@ import nbformat
 from nbclient import NotebookClient
 from nbconvert import MarkdownExporter
 
-ROOT = Path(__file__).parents[2]
+from docs.site import kept
+from docs.site.catalog import ROOT
+
 NOTEBOOKS = ROOT / "examples" / "notebooks"
 SECONDS = 600  # for one cell, on a busy machine
 # the library of this clone; and figures go into the notebook, whatever draws elsewhere
@@ -27,28 +28,27 @@ KERNEL = {
 }
 
 
-def pages(kept: Path, folder: str = "notebooks") -> dict[str, str | bytes]:
+def pages(build: Path, folder: str = "notebooks") -> dict[str, str | bytes]:
     """Path in the site to content, for all notebooks: `<folder>/<name>.md` and its figures."""
     result: dict[str, str | bytes] = {}
     for source in sorted(NOTEBOOKS.glob("*.py")):
-        text, figures = page(source, executed(source, kept))
+        text, figures = page(source, executed(source, build))
         result[f"{folder}/{source.stem}.md"] = text
         result |= {f"{folder}/{name}": content for name, content in figures.items()}
     return result
 
 
-def executed(source: Path, kept: Path) -> nbformat.NotebookNode:
-    """The notebook with its outputs; from `kept` while neither it nor the library has changed."""
-    parts = [source, NOTEBOOKS.parent / "data.py", *sorted((ROOT / "mlc_losses").rglob("*.py"))]
-    digest = hashlib.sha256(b"".join(part.read_bytes() for part in parts)).hexdigest()[:16]
-    path = kept / f"{source.stem}-{digest}.ipynb"
+def executed(source: Path, build: Path) -> nbformat.NotebookNode:
+    """The notebook with its outputs; it is run once for each state of itself and the library."""
+    name, data = f"notebooks/{source.stem}", NOTEBOOKS.parent / "data.py"
+    path = kept.path(name, source, data, build=build).with_suffix(".ipynb")
     if path.exists():
         return nbformat.read(path, as_version=4)
     notebook = jupytext.read(source)
     # where a reader would start it: beside the notebook
     client = NotebookClient(notebook, timeout=SECONDS, resources={"metadata": {"path": NOTEBOOKS}})
     client.execute(env=os.environ | KERNEL)
-    kept.mkdir(parents=True, exist_ok=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
     nbformat.write(notebook, path)
     return notebook
 
@@ -66,6 +66,6 @@ def page(source: Path, notebook: nbformat.NotebookNode) -> tuple[str, dict[str, 
 
 if __name__ == "__main__":
     target = Path(sys.argv[1])
-    for name, content in pages(target).items():
+    for name, content in pages(kept.BUILD).items():
         (target / name).parent.mkdir(parents=True, exist_ok=True)
         (target / name).write_bytes(content.encode() if isinstance(content, str) else content)

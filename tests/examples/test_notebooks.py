@@ -81,13 +81,14 @@ def test_notebook_learns(name: str, keras_backend: str | None) -> None:
 def test_notebook_becomes_a_page(tmp_path: Path) -> None:
     need(*NEEDED["jax_flax"], *PAGES)
     code = (
-        "import notebook_pages as n, pathlib, sys; source = n.NOTEBOOKS / 'jax_flax.py';"
+        "import pathlib, sys; from docs.site import notebook_pages as n;"
+        "source = n.NOTEBOOKS / 'jax_flax.py';"
         "text, figures = n.page(source, n.executed(source, pathlib.Path(sys.argv[1])));"
         "print(text); print(*figures); assert all(f'({name})' in text for name in figures)"
     )
     done = subprocess.run(
         [sys.executable, "-c", code, str(tmp_path)],
-        cwd=ROOT / "docs" / "site",
+        cwd=ROOT,
         env=environment(),
         capture_output=True,
         text=True,
@@ -99,4 +100,4 @@ def test_notebook_becomes_a_page(tmp_path: Path) -> None:
     assert re.search(r"micro-F1 +0\.[1-9]", done.stdout)  # printed by a cell
     assert "](../results/compare_losses.md)" in done.stdout
     assert done.stdout.split()[-1].endswith(".png")
-    assert len(list(tmp_path.glob("jax_flax-*.ipynb"))) == 1
+    assert len(list(tmp_path.glob("notebooks/jax_flax/*.ipynb"))) == 1

@@ -27,7 +27,7 @@ import typer
 from rich.console import Console
 from typer import Option
 
-from examples import phenotypes, phenotypes_data, phenotypes_report
+from examples import phenotypes_data
 from examples.files import to_json, write_whole
 from examples.studies import readme
 from examples.studies.advice import page as advice
@@ -51,6 +51,8 @@ from examples.studies.contrastive import study as contrastive
 from examples.studies.decisions import study as decisions
 from examples.studies.first_release import study as first_release
 from examples.studies.label_ranking import study as label_ranking
+from examples.studies.phenotypes import report as phenotypes_report
+from examples.studies.phenotypes import study as phenotypes
 from examples.studies.powerset import study as powerset
 from examples.studies.sequence import study as sequence
 from examples.studies.top_k import report as top_k_report

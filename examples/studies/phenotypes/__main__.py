@@ -1,0 +1,3 @@
+from examples.studies.phenotypes.study import app
+
+app()

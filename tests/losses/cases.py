@@ -76,7 +76,7 @@ CASES = [
          right_infinity_is_deletion=False),
     # exponential: its derivatives differ by more digits than a difference has, and end at inf
     Case(ml.bp_mll, oracles_ranking.bp_mll, bounded, right_infinity_is_deletion=False,
-         derivative_at_infinity=False, hard_sizes=(0.0,)),
+         derivative_at_infinity=False, bounded_derivative=False, hard_sizes=(0.0,)),
     Case(ml.warp, oracles_ranking.warp),
     Case(ml.warp, oracles_ranking.warp, hard_bool, {"margin": 0.3}),
     Case(ml.calibrated_ranking, oracles_ranking.calibrated_ranking),

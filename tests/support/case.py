@@ -105,6 +105,8 @@ class Case:
     right_infinity_is_deletion: bool = True
     # the derivative by a label scored wrong at infinity is the limit of the derivatives before it
     derivative_at_infinity: bool = True
+    # its derivatives are bounded, so they are finite at the largest logit that a float can hold
+    bounded_derivative: bool = True
     # labels may be put in another order or left out: no label is tied to another
     labels_are_alike: bool = True
     takes_targets: bool = True

@@ -455,7 +455,7 @@ def test_gradient_follows_a_permutation(case: Case) -> None:
 
 @every_case
 def test_huge_finite_logits(case: Case) -> None:
-    """No value is NaN where a difference of logits overflows, and a bounded derivative is finite."""
+    """No value is NaN where a difference overflows, and a bounded derivative is finite there."""
     if case.embedded or case.logits_name == "similarities":
         pytest.skip("no logits")
     arrays, keywords = case.draw(23)

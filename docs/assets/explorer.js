@@ -182,7 +182,7 @@
     part("words").textContent = explorerWords.describe(
       table, state.loss.classes, relevant, logits, result, kink(relevant, logits, result));
     part("call").textContent = page.call();
-    part("note").textContent = "Read from a table; farthest from the library at random logits: "
+    part("note").textContent = "Read from a table. Its largest error at random logits: "
       + `${small(errors.value)} in the loss, ${small(errors.gradient)} in a gradient.`;
     cancelAnimationFrame(frame); // a map is slower than a slider
     frame = requestAnimationFrame(() => showMap(page, result));

@@ -40,9 +40,10 @@ def _index() -> str:
 
 def _card(name: str) -> str:
     row = rows()[name]
+    use_when = row.use_when[:1].upper() + row.use_when[1:]
     return "\n\n".join(
         ['<div class="card" markdown>', f"[**{name}**]({name}.md)", thumbnail(name),
-         f"{_sentence(row.use_when)}", f"<small>Targets: {row.targets}</small>", "</div>"]
+         use_when, f"<small>Targets: {row.targets}</small>", "</div>"]
     )  # fmt: skip
 
 
@@ -66,7 +67,7 @@ def page(name: str) -> str:
     if found.behaviour:
         lines += ["## Gradient, infinity, edge cases", found.behaviour]
     if found.limits:
-        lines += ["## Limits that are other losses", _sentence(found.limits)]
+        lines += ["## Limits that are other losses", found.limits]
     if found.references:
         lines += ["## Paper", found.references]
     lines += ["## Example", f"```pycon\n{found.example}\n```"]
@@ -93,10 +94,6 @@ def _facts(row: Row) -> str:
 def _argument(argument: Argument) -> str:
     default = "" if argument.default is None else f" = `{argument.default}`"
     return f"`{argument.name}`{default}\n:   {argument.text}"
-
-
-def _sentence(text: str) -> str:
-    return text[:1].upper() + text[1:]
 
 
 def _code(text: str) -> str:

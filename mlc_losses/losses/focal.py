@@ -196,7 +196,7 @@ def hill(
     where: Array | None = None,
     axis: int = -1,
 ) -> ArrayT:
-    r"""Hill loss, negatives re-weighted so that missed positives do little harm; targets in {0, 1}.
+    r"""Hill loss: bounded for negatives, as some may be positive; multi-hot targets in {0, 1}.
 
     .. math:: \sum_l \begin{cases} (1 - p_m)^\gamma (-\log p_m) & y = 1 \\
               (\lambda - p) \, p^2 & y = 0 \end{cases}, \qquad

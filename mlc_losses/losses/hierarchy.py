@@ -138,8 +138,8 @@ class Hierarchy:
           TypeError: logits are not floating-point.
           ValueError: the last axis is not L.
 
-        Gradient: to the label that has the largest logit; of equal ones to the label itself, else
-        to the one below that child which has the lowest id.
+        Gradient: it goes to the label that has the largest logit; of equal ones to the label
+        itself, else to the one below that child which has the lowest id.
         """
         xp = namespace(logits=logits)
         check_floating(xp, "logits", logits)
@@ -162,8 +162,9 @@ def max_constraint(
     r"""Max-constraint loss for labels in a hierarchy; multi-hot targets, closed or not.
 
     .. math:: \sum_{a: y_a = 0} \log\bigl(1 + e^{c_a}\bigr)
-              + \sum_{a: y_a = 1} \log\bigl(1 + e^{-p_a}\bigr), \qquad
-              c_a = \max_{d \in D(a)} s_d, \; p_a = \max_{d \in D(a), \, y_d = 1} s_d
+              + \sum_{a: y_a = 1} \log\bigl(1 + e^{-p_a}\bigr)
+
+    .. math:: c_a = \max_{d \in D(a)} s_d, \qquad p_a = \max_{d \in D(a), \, y_d = 1} s_d
 
     where D(a) is label a with all labels below it, and y the closure of the targets. It is binary
     cross-entropy of the coherent scores c, except for relevant labels: only a label that is
@@ -189,8 +190,8 @@ def max_constraint(
     By levels, in O(L + E) time and memory per example for E edges. A chain of labels takes a step
     per label.
 
-    Gradient: that of the cross-entropy of a maximum goes to the label that has it, as a whole; of
-    equal ones to the label itself, else to the one below that child which has the lowest id. With
+    Gradient: the gradient of a maximum goes to the one label that has it. Of equal ones it goes to
+    the label itself, else to the one below that child which has the lowest id. With
     equal logits everywhere it is thus the gradient of :func:`binary_cross_entropy` of the closure.
     A label right at infinity adds nothing; a wrong one makes the loss ``inf``, with a gradient of 1
     for each label whose maximum it is.

@@ -43,10 +43,11 @@ def zlpr(
       TypeError: logits are not floating-point.
       ValueError: shapes differ.
 
-    Gradient: :math:`(1 - y) e^s / (e^{s_0} + \sum (1 - y) e^s)` up, the same with ``-s`` down; each
-    side adds to less than 1, whatever L is. A logit of ``-inf`` on a negative, or ``inf`` on a
-    positive, adds nothing; the other way round the loss is ``inf``. Without any label (L = 0) it is
-    0. Forward mode and second derivatives work.
+    Gradient: :math:`e^s / (e^{s_0} + \sum (1 - y) e^s)` for a negative, and
+    :math:`-e^{-s} / (e^{-s_0} + \sum y e^{-s})` for a positive, both for a soft target, weighted by
+    1 - y and y. The sum over each side is less than 1, whatever L is. A logit of ``-inf`` on a
+    negative, or ``inf`` on a positive, adds nothing; the other way round the loss is ``inf``.
+    Without any label (L = 0) it is 0. Forward mode and second derivatives work.
 
     Limits: one label is :func:`binary_cross_entropy`; always
     ``lsep <= zlpr <= binary_cross_entropy``. For soft targets the minimum is

@@ -82,9 +82,8 @@ def _targets(name: str, summary: str) -> str:
     if not found:
         raise ValueError(f"the first line of {name} does not end in `; <format of the targets>.`")
     given = inspect.signature(getattr(ml, name)).parameters
-    targets = re.sub(r"^targets (are )?(?!in )", "", targets).replace(
-        "multi-hot targets", "multi-hot"
-    )
+    targets = re.sub(r"^targets (are )?", "", targets).replace("multi-hot targets", "multi-hot")
+    targets = targets.removesuffix(" in {0, 1}")  # as all that are not said to be soft
     extra = [words for argument, words in _WITH.items() if argument in given]
     return f"{targets}, with {' and '.join(extra)}" if extra else targets
 

@@ -21,7 +21,7 @@ _MARKUP = re.compile(
     re.MULTILINE | re.VERBOSE,
 )
 # a heading of ours that the parser of Google style does not know
-_REMARK = re.compile(r"^(Gradient|Limits|Use when|References):(?:[ ]|\n[ ]+)(?=\S)", re.MULTILINE)
+_REMARK = re.compile(r"^(Gradient|Limits|Use when|References):(?:[ ]|\n[ ]+)(\S)", re.MULTILINE)
 
 
 def to_markdown(text: str, link: Convert, inline: Convert, display: Convert) -> str:
@@ -46,7 +46,8 @@ def to_markdown(text: str, link: Convert, inline: Convert, display: Convert) -> 
         return f"[{_one_line(found['text'])}]({found['url']})"
 
     prose, heading, example = text.partition("\nExample:\n")
-    prose = _REMARK.sub(lambda found: f"**{found[1]}.** ", _MARKUP.sub(replaced, prose))
+    prose = _MARKUP.sub(replaced, prose)
+    prose = _REMARK.sub(lambda found: f"**{found[1]}.** {found[2].upper()}", prose)
     # the parser knows a section of this name alone
     return prose + heading.replace("Example:", "Examples:") + example
 

@@ -184,7 +184,7 @@ def max_constraint(
       ``[...]``, one loss per example, summed over labels; float32 for half precision logits.
 
     Raises:
-      TypeError: logits are not floating-point, or ``hierarchy`` is none.
+      TypeError: logits are not floating-point, or ``hierarchy`` is not a :class:`Hierarchy`.
       ValueError: shapes differ, or the last axis is not L.
 
     By levels, in O(L + E) time and memory per example for E edges. A chain of labels takes a step

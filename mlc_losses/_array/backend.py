@@ -15,7 +15,7 @@ import array_api_compat
 # of each type of array that has been seen
 NAMESPACES: dict[type, Any] = {}
 # what belongs to any library
-PLAIN = (NoneType, bool, int, float)
+PLAIN = frozenset({NoneType, bool, int, float})
 
 
 def is_jax_namespace(xp: Any) -> bool:

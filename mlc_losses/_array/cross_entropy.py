@@ -95,7 +95,7 @@ def _finite_term(xp: Any, params: Any, derivative: Any, logits: Any, targets: An
         xp.sigmoid(logits, out=derivative).sub_(targets)
     # log(1 + e^-|s|), by a sigmoid that is right to its last digit however small it is
     rest = logits.abs().neg_().sigmoid_().neg_().log1p_()
-    linear = logits.clamp(min=0.0).addcmul_(logits, targets, value=-1.0)
+    linear = logits.relu().addcmul_(logits, targets, value=-1.0)
     return linear.sub_(rest)
 
 

@@ -58,7 +58,7 @@ class RowRule(ABC):
     def kept_gradient(self, xp: Any, derivative: Any, cotangents: Any, *arrays: Any) -> Any:
         """The gradient by the logits of what `finite_values` filled; None if it does not serve."""
         first, *others = cotangents
-        if first is None or any(x is not None for x in others):
+        if first is None or (others and any(x is not None for x in others)):
             return None
         return derivative * first[..., None]
 
@@ -83,15 +83,15 @@ def apply_rule(
     xp: Any, rule: RowRule, arrays: tuple[Any, ...], params: tuple[Any, ...] = (), where: Any = None
 ) -> tuple[Any, ...]:
     """The values of the rule, differentiable by all of its arrays that are floating-point."""
+    if is_torch_namespace(xp):
+        from mlc_losses._array import torch_rules
+
+        return torch_rules.apply_rule(rule, params, where, arrays)
     shards = label_shards(xp)
     if is_jax_namespace(xp) and (shards is None or shards.allows_custom_gradient):
         from mlc_losses._array import jax_rules
 
         return jax_rules.apply_rule(rule, params, where, arrays)
-    if is_torch_namespace(xp):
-        from mlc_losses._array import torch_rules
-
-        return torch_rules.apply_rule(rule, params, where, arrays)
     return rule.values(xp, params, where, *arrays)
 
 
@@ -186,7 +186,7 @@ class LabelSumAndDerivative(LabelSum):
             terms.mul_(where)
             if derivative is not None:
                 derivative.mul_(where)
-        total = label_sum(terms)
+        total = terms.sum(-1)
         return (total,) if is_finite(total) else None
 
 

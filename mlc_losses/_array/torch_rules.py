@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 from array_api_compat import torch as xp
-from torch._C._functorch import TransformType, is_batchedtensor
+from torch._C._functorch import TransformType
 
 from mlc_losses._array.labels import label_sum
 from mlc_losses._array.row_rules import RowRule
@@ -24,13 +24,15 @@ _PLAIN = (torch.Tensor, torch.nn.Parameter)
 
 
 def apply_rule(rule: RowRule, params: Any, where: Any, arrays: Any) -> tuple[Any, ...]:
-    if any(isinstance(p, torch.Tensor) for p in params) or is_forward_twice():
+    transformed = is_transformed()
+    of_tensors = params and any(isinstance(p, torch.Tensor) for p in params)
+    if of_tensors or (transformed and is_forward_twice()):
         return rule.values(xp, params, where, *arrays)  # differentiated op by op
-    if is_transformed():
+    if transformed:
         return _TransformedRule.apply(rule, params, where, *arrays)
-    if any(x.requires_grad for x in arrays):
+    if arrays[0].requires_grad or any(x.requires_grad for x in arrays):
         return _Rule.apply(rule, params, where, *arrays)
-    return _values(rule, params, where, arrays)[0]
+    return _values(rule, params, where, arrays, _fit_for_blocks((where, *arrays)))[0]
 
 
 def is_transformed() -> bool:
@@ -54,23 +56,23 @@ class _Rule(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, rule: RowRule, params: Any, where: Any, *arrays: Any) -> Any:
-        kept = _room_for_derivative(rule, params, where, arrays)
-        values, ctx.finite = _values(rule, params, where, arrays, kept)
+        fit = _fit_for_blocks((where, *arrays))
+        first, kept = arrays[0], None
+        if fit and rule.keeps_derivative and first.requires_grad:
+            kept = _empty_like(first, first.dtype)
+        values, ctx.finite = _values(rule, params, where, arrays, fit, kept)
         ctx.derivative = kept if ctx.finite else None
         _keep(ctx, rule, params, where, arrays, values)
         return values
 
     @staticmethod
     def backward(ctx: Any, *cotangents: Any) -> Any:
-        return (
-            None,
-            None,
-            None,
-            *(
-                _gradient(ctx, index, cotangents) if ctx.needs_input_grad[3 + index] else None
-                for index in range(ctx.num_arrays)
-            ),
-        )
+        saved = _saved(ctx)
+        gradients: list[Any] = [None] * len(ctx.needs_input_grad)
+        for place, needed in enumerate(ctx.needs_input_grad):
+            if needed:
+                gradients[place] = _gradient(ctx, place - 3, saved, cotangents)
+        return tuple(gradients)
 
 
 class _TransformedRule(torch.autograd.Function):
@@ -78,13 +80,14 @@ class _TransformedRule(torch.autograd.Function):
 
     @staticmethod
     def forward(rule: RowRule, params: Any, where: Any, *arrays: Any) -> Any:
-        return _values(rule, params, where, arrays)[0]
+        return _values(rule, params, where, arrays, _fit_for_blocks((where, *arrays)))[0]
 
     @staticmethod
     def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
         ctx.finite, ctx.derivative = False, None
         rule, params, where, *arrays = inputs
         _keep(ctx, rule, params, where, arrays, output)
+        ctx.save_for_forward(where, *arrays, *output)
 
     backward = _Rule.backward
 
@@ -122,26 +125,24 @@ class _TransformedRule(torch.autograd.Function):
 def _keep(ctx: Any, rule: RowRule, params: Any, where: Any, arrays: Any, values: Any) -> None:
     ctx.rule, ctx.params, ctx.num_arrays = rule, params, len(arrays)
     ctx.save_for_backward(where, *arrays, *values)
-    ctx.save_for_forward(where, *arrays, *values)
     ctx.set_materialize_grads(False)
 
 
 def _saved(ctx: Any) -> tuple[Any, Any, Any]:
-    where, *tensors = ctx.saved_tensors
-    return where, tensors[: ctx.num_arrays], tensors[ctx.num_arrays :]
+    saved, num_arrays = ctx.saved_tensors, ctx.num_arrays
+    return saved[0], saved[1 : 1 + num_arrays], saved[1 + num_arrays :]
 
 
-def _gradient(ctx: Any, index: int, cotangents: Any) -> Any:
+def _gradient(ctx: Any, index: int, saved: Any, cotangents: Any) -> Any:
     """By the array with that index: its derivative of each value times the value's cotangent."""
-    where, arrays, values = _saved(ctx)
-    has_labels = arrays[index].ndim > values[0].ndim
-
+    where, arrays, values = saved
     # a gradient that is differentiated again is made of differentiable operations
     again = torch.is_grad_enabled()
     if index == 0 and ctx.derivative is not None and not again:
         gradient = ctx.rule.kept_gradient(xp, ctx.derivative, cotangents, *arrays)
         if gradient is not None:
             return gradient
+    has_labels = arrays[index].ndim > values[0].ndim
 
     def terms(where: Any, values: Any, cotangents: Any, *arrays: Any) -> list[tuple[Any, Any]]:
         given = (index, xp, ctx.params, where, values, *arrays)
@@ -178,20 +179,16 @@ def _empty_like(x: Any, dtype: Any) -> Any:
     return torch.empty_like(x, dtype=dtype) if x.ndim == 2 else torch.empty(x.shape, dtype=dtype)
 
 
-def _room_for_derivative(rule: RowRule, params: Any, where: Any, arrays: Any) -> Any:
-    """What the rule may fill with its derivative by the logits; None if it will not."""
-    logits = arrays[0]
-    if rule.keeps_derivative and logits.requires_grad and _fit_for_blocks((where, *arrays)):
-        return _empty_like(logits, logits.dtype)
-    return None
-
-
 def _values(
-    rule: RowRule, params: Any, where: Any, arrays: Any, derivative: Any = None
+    rule: RowRule, params: Any, where: Any, arrays: Any, fit: bool, derivative: Any = None
 ) -> tuple[Any, bool]:
-    """The values, and whether all of them came from the cheaper formula."""
+    """The values, and whether all of them came from the cheaper formula.
+
+    `fit`: whether the arrays are fit for blocks. `derivative`: what the rule may fill with that by
+    the logits.
+    """
     first = arrays[0]
-    if not _fit_for_blocks((where, *arrays)):
+    if not fit:
         return tuple(rule.values(xp, params, where, *arrays)), False
     if first.numel() <= _BLOCK_SIZE:
         return _values_of_block(rule, params, where, arrays, derivative)
@@ -221,9 +218,12 @@ def _values_of_block(
 
 def _fit_for_blocks(tensors: Any) -> bool:
     """Plain tensors of a CPU: neither traced, nor fake, nor under `vmap`."""
-    return not torch.compiler.is_compiling() and all(
-        x is None or (type(x) in _PLAIN and x.is_cpu and not is_batchedtensor(x)) for x in tensors
-    )
+    if torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active():
+        return False
+    for x in tensors:  # `all` would cost a small call a microsecond
+        if x is not None and not (type(x) in _PLAIN and x.is_cpu):
+            return False
+    return True
 
 
 def _blocks(where: Any, arrays: Any, *rows: Any) -> Iterator[tuple[slice, Any]]:

@@ -14,10 +14,15 @@ from mlc_losses._array import pairs
 from mlc_losses._array.backend import is_torch_namespace
 from mlc_losses._array.batch import batch_max, batch_sum
 from mlc_losses._array.layout import require_all_labels
-from mlc_losses._array.namespace import namespace
-from mlc_losses._array.ops import stop_gradient
-from mlc_losses._array.row_rules import RowRule, apply_rule
+from mlc_losses._array.namespace import as_dtype, is_number, namespace, shape_of
+from mlc_losses._array.ops import scaled, stop_gradient
+from mlc_losses._array.row_rules import RowRule, apply_rule, apply_rule_over_batch, is_finite
 from mlc_losses._array.two_sided import SideSums, TwoSided, as_sides, side_sums, without_unknown
+
+# far below any logit that counts, and no infinity
+_OFF_SIDE = 1e30
+# its exponential is a normal number, and adds nothing to 1
+_SMALLEST_EXPONENT = -87.0
 
 
 def two_sided_logsumexp(xp: Any, logits: Any, targets: Any, bound: Any, where: Any = None) -> Any:
@@ -36,10 +41,10 @@ def log_pair_sum(
     targets: Any,
     where: Any = None,
     *,
-    negative_scale: float = 1.0,
-    positive_scale: float = 1.0,
+    negative_temperature: Any = 1.0,
+    positive_temperature: Any = 1.0,
 ) -> Any:
-    """`log Σ_N Σ_P e^(s_n - s_p)`, or the two sides' logarithms added with these factors.
+    """`log Σ_N Σ_P e^(s_n - s_p)`; with temperatures `log (Σ_N e^(s_n / T))^T` and so for P.
 
     Targets are 0 or 1, in any dtype.
 
@@ -47,8 +52,8 @@ def log_pair_sum(
     it is accurate where the sides cancel.
     """
     xp = namespace(logits=logits, targets=targets)
-    sums = SideSums(*apply_rule(xp, TwoSided(hard=True), (logits, targets), where=where))
-    return _joined(sums, negative_scale, positive_scale)
+    temperatures = (negative_temperature, positive_temperature)
+    return apply_rule(xp, _LogPairSum(), (logits, targets), temperatures, where)[0]
 
 
 def log_pair_sum_over_batch(
@@ -56,16 +61,14 @@ def log_pair_sum_over_batch(
     targets: Any,
     where: Any = None,
     *,
-    negative_scale: float = 1.0,
-    positive_scale: float = 1.0,
+    negative_temperature: Any = 1.0,
+    positive_temperature: Any = 1.0,
 ) -> Any:
     """The same over the examples of `[B, L]`, for each label: `[L]`."""
-
     xp = namespace(logits=logits, targets=targets)
+    temperatures = (negative_temperature, positive_temperature)
     if is_torch_namespace(xp):
-        # examples as labels: a rule is for the last axis
-        arrays = (xp.permute_dims(x, (1, 0)) for x in (logits, targets, where) if x is not None)
-        return log_pair_sum(*arrays, negative_scale=negative_scale, positive_scale=positive_scale)
+        return apply_rule_over_batch(xp, _LogPairSum(), (logits, targets), temperatures, where)[0]
 
     def largest(pair: Callable[..., Any], logits: Any, targets: Any) -> list[Any]:
         return [batch_max(side) for side in pair(stop_gradient(logits), targets)]
@@ -73,16 +76,108 @@ def log_pair_sum_over_batch(
     def total(pair: Callable[..., Any], logits: Any, targets: Any, *rows: Any) -> list[Any]:
         return [batch_sum(side) for side in pair(logits, targets, *(row[None, :] for row in rows))]
 
+    logits = _tempered(xp, logits, targets, *temperatures)
     arrays = without_unknown(xp, where, *as_sides(xp, logits, targets))
-    sums = side_sums(*arrays, largest=largest, total=total)
-    return _joined(sums, negative_scale, positive_scale)
+    return _joined(side_sums(*arrays, largest=largest, total=total), *temperatures)
 
 
-def _joined(sums: SideSums, negative_scale: float, positive_scale: float) -> Any:
-    xp = namespace(sums=sums.negative_log)
+@dataclass(frozen=True)
+class _LogPairSum(RowRule):
+    """The rule of `log_pair_sum`, of which the temperatures are the parameters.
+
+    Values: the result, and the `SideSums` it is made of.
+    """
+
+    def values(self, xp: Any, params: Any, where: Any, logits: Any, targets: Any) -> Any:
+        logits = _tempered(xp, logits, targets, *params)
+        sums = SideSums(*_SIDES.values(xp, (), where, logits, targets))
+        return _joined(sums, *params), *sums
+
+    def derivatives(
+        self, index: int, xp: Any, params: Any, where: Any, values: Any, logits: Any, targets: Any
+    ) -> tuple[Any, ...]:
+        sums = SideSums(*values[1:])
+        logits = _tempered(xp, logits, targets, *params)
+        found = _SIDES.derivatives(index, xp, (), where, sums, logits, targets)
+        _, negative, _, positive = found
+        paired = xp.where(_is_empty(xp, sums), 0.0, 1.0)[..., None]
+        cool, warm = params
+        if index == 0:  # by the logits over their temperature
+            return paired * (negative + positive), None, negative / cool, None, positive / warm
+        return paired * (cool * negative + warm * positive), *found
+
+    keeps_derivative = True
+
+    def finite_values(
+        self, xp: Any, params: Any, where: Any, *arrays: Any, derivative: Any = None
+    ) -> Any:
+        """Without a choice between the sides: it would cost as much as an exponential."""
+        logits, targets = arrays
+        if not shape_of(logits)[-1]:
+            return None
+        positive = as_dtype(xp, targets, logits.dtype)
+        negative = 1.0 - positive
+        off_sides = (positive, negative)
+        if where is not None:
+            logits = xp.where(where, logits, 0.0)
+            off_sides = tuple(xp.where(where, off, 1.0) for off in off_sides)
+        cool, warm = params
+        factors = (1.0 / cool, -1.0 / warm)
+        sides = [_side(logits * c, off) for c, off in zip(factors, off_sides, strict=True)]
+        (_, shift, log, empty), (_, other_shift, other_log, other_empty) = sides
+        paired = (cool * shift + warm * other_shift) + (cool * log + warm * other_log)
+        if not is_finite(paired):
+            return None
+        alone = empty | other_empty
+        if derivative is not None:
+            share, other_share = (xp.where(alone, 0.0, xp.exp(-side[2])) for side in sides)
+            xp.mul(sides[0][0], share[..., None], out=derivative)
+            derivative.addcmul_(sides[1][0], other_share[..., None], value=-1.0)
+            if where is not None:
+                derivative.mul_(where)
+        logs = (xp.where(side[3], -math.inf, side[2]) for side in sides)
+        negative_log, positive_log = logs
+        return (
+            xp.where(alone, -math.inf, paired), shift, negative_log, other_shift, positive_log,
+        )  # fmt: skip
+
+
+_SIDES = TwoSided(hard=True)
+
+
+def _side(exponents: Any, off_side: Any) -> tuple[Any, Any, Any, Any]:
+    """On PyTorch, in place: terms, shift, and logarithm of a side, and whether it is empty."""
+    exponents.sub_(off_side, alpha=_OFF_SIDE)
+    peak = exponents.amax(-1)
+    empty = peak < -_OFF_SIDE / 2
+    shift = peak.masked_fill(empty, 0.0)
+    # up to 0, and none so small that it would be slow
+    terms = exponents.sub_(shift[..., None]).clamp_(min=_SMALLEST_EXPONENT).exp_()
+    return terms, shift, terms.sum(-1).masked_fill_(empty, 1.0).log_(), empty
+
+
+def _tempered(xp: Any, logits: Any, targets: Any, cool: Any, warm: Any) -> Any:
+    """Each logit over the temperature of its side."""
+    are_numbers = is_number(cool) and is_number(warm)
+    if are_numbers and cool == warm == 1.0:
+        return logits
+    factor = 1.0 / cool + as_dtype(xp, targets, logits.dtype) * (1.0 / warm - 1.0 / cool)
+    # of huge logits the difference is to be finite
+    is_smaller = are_numbers and min(cool, warm) >= 1.0
+    return logits * factor if is_smaller else scaled(logits, factor)
+
+
+def _is_empty(xp: Any, sums: SideSums) -> Any:
+    """Whether either side is, and neither is NaN."""
     logs = (sums.negative_log, sums.positive_log)
     empty = (logs[0] == -math.inf) | (logs[1] == -math.inf)
-    empty = empty & ~xp.isnan(logs[0]) & ~xp.isnan(logs[1])
+    return empty & ~xp.isnan(logs[0]) & ~xp.isnan(logs[1])
+
+
+def _joined(sums: SideSums, negative_scale: Any, positive_scale: Any) -> Any:
+    xp = namespace(sums=sums.negative_log)
+    logs = (sums.negative_log, sums.positive_log)
+    empty = _is_empty(xp, sums)
     scales = (negative_scale, positive_scale)
     shifts = (sums.negative_shift, sums.positive_shift)
     # the shift of an infinite logarithm, the largest finite number, is ignored

@@ -13,18 +13,12 @@ from typing import Any, NamedTuple
 
 from mlc_losses._array.backend import is_jax_namespace
 from mlc_losses._array.labels import label_max, label_sum
-from mlc_losses._array.namespace import as_dtype, namespace, shape_of
+from mlc_losses._array.namespace import as_dtype, namespace
 from mlc_losses._array.row_rules import RowRule, is_finite
 
 # of a label on a side, whose weight is at least the smallest step from 1 to the next number: the
 # exponential of no label is more than the reciprocal of that times the side's total
 _LARGEST_EXPONENT = 40.0
-
-
-# far below any logit that counts, and no infinity
-_OFF_SIDE = 1e30
-# its exponential is a normal number, and adds nothing to 1
-_SMALLEST_EXPONENT = -87.0
 
 
 class SideSums(NamedTuple):
@@ -79,11 +73,9 @@ class TwoSided(RowRule):
     def finite_values(
         self, xp: Any, params: Any, where: Any, *arrays: Any, derivative: Any = None
     ) -> SideSums | None:
-        logits, targets, bound = arrays if len(arrays) > 2 else (*arrays, None)
-        if bound is None:
-            if not shape_of(logits)[-1]:
-                return None
-            return _hard_sums(xp, where, logits, targets, derivative)
+        if len(arrays) < 3:
+            return None
+        logits, targets, bound = arrays
         # one pass instead of two: the bound's own term is 1, so nothing underflows that counts
         targets = as_dtype(xp, targets, logits.dtype)
         negative = 1.0 - targets
@@ -105,52 +97,9 @@ class TwoSided(RowRule):
     def kept_gradient(self, xp: Any, derivative: Any, cotangents: Any, *arrays: Any) -> Any:
         """`derivative` is that of both logarithms together; the shifts are constants."""
         _, negative, _, positive = cotangents
-        if negative is None or positive is None:
+        if negative is None or negative is not positive:  # those of the sum are one
             return None
-        if negative is positive:  # as for their sum
-            return derivative * negative[..., None]
-        if not self.hard:
-            return None
-        # a label is on one side alone
-        weight = xp.lerp(
-            negative[..., None], positive[..., None], as_dtype(xp, arrays[1], derivative.dtype)
-        )
-        return weight.mul_(derivative)
-
-
-def _hard_sums(xp: Any, where: Any, logits: Any, targets: Any, derivative: Any) -> SideSums | None:
-    """Of hard targets, without a choice: it would cost as much as an exponential."""
-    found, sign = [], 1.0
-    for exponents, mask in _hard_sides(xp, where, logits, targets):
-        peak = xp.amax((mask - 1.0).mul_(_OFF_SIDE).add_(exponents), axis=-1)
-        empty = peak < -_OFF_SIDE / 2
-        shift = xp.where(empty, 0.0, peak)
-        # up to 0, and none so small that it would be slow
-        terms = exponents.sub_(shift[..., None]).clamp_(_SMALLEST_EXPONENT, 0.0).exp_().mul_(mask)
-        total = xp.where(empty, 1.0, label_sum(terms))
-        log = xp.log(total)
-        if not is_finite(shift + log):
-            return None
-        found += [shift, xp.where(empty, -math.inf, log)]
-        if derivative is not None:
-            share = sign / total[..., None]
-            if sign > 0:
-                xp.mul(terms, share, out=derivative)
-            else:
-                derivative.addcmul_(terms, share)
-        sign = -1.0
-    return SideSums(*found)
-
-
-def _hard_sides(xp: Any, where: Any, logits: Any, targets: Any) -> Any:
-    """Of each side the exponents, in an array of its own, and, 0 or 1, which labels are on it."""
-    positive = as_dtype(xp, targets, logits.dtype)
-    negative = 1.0 - positive
-    if where is not None:
-        known = xp.astype(where, logits.dtype)
-        logits = xp.where(where, logits, 0.0)
-        positive, negative = positive * known, negative * known
-    return (logits + 0.0, negative), (-logits, positive)
+        return derivative * negative[..., None]
 
 
 def as_sides(xp: Any, logits: Any, targets: Any) -> tuple[Any, Any]:

@@ -6,10 +6,10 @@ import math
 from typing import Any
 
 from mlc_losses._array.arguments import check_matrix, checked_float, label_arguments
-from mlc_losses._array.batch import batch_any, batch_sum
+from mlc_losses._array.batch import batch_max, batch_sum
 from mlc_losses._array.labels import label_any, label_count, label_max, label_sum
-from mlc_losses._array.namespace import Array, ArrayT, is_number, namespace
-from mlc_losses._array.ops import relevance, scaled, sigmoid, softplus, stop_gradient
+from mlc_losses._array.namespace import Array, ArrayT, namespace
+from mlc_losses._array.ops import relevance, sigmoid, softplus, stop_gradient
 from mlc_losses._array.pair_sums import log_pair_sum, log_pair_sum_over_batch
 from mlc_losses._array.pairs import pair_arguments
 
@@ -153,17 +153,12 @@ def two_way(
     xp, logits, targets, where = label_arguments(logits, targets, where, axis)
     check_matrix("logits", logits)
     relevant = relevance(xp, targets, logits.dtype)
-    factor = 1.0 / cool + relevant * (1.0 / warm - 1.0 / cool)
-    is_smaller = is_number(cool) and is_number(warm) and min(cool, warm) >= 1.0
-    # of huge logits the difference is to be finite
-    tempered = logits * factor if is_smaller else scaled(logits, factor)
-    scales = {"negative_scale": cool, "positive_scale": warm}
-    by_example = softplus(log_pair_sum(tempered, relevant, where, **scales))
-    by_label = softplus(log_pair_sum_over_batch(tempered, relevant, where, **scales))
+    temperatures = {"negative_temperature": cool, "positive_temperature": warm}
+    by_example = softplus(log_pair_sum(logits, relevant, where, **temperatures))
+    by_label = softplus(log_pair_sum_over_batch(logits, relevant, where, **temperatures))
     # without a positive they are exactly 0
-    positive = relevant > 0 if where is None else where & (relevant > 0)
-    examples = batch_sum(xp.astype(label_any(positive), logits.dtype))
-    num_labels = label_count(batch_any(positive), logits)
+    examples = batch_sum(xp.astype(label_max(relevant) > 0, logits.dtype))
+    num_labels = label_count(batch_max(relevant) > 0, logits)
     return batch_sum(by_example) / xp.where(examples == 0, 1.0, examples) + label_sum(
         by_label
     ) / xp.where(num_labels == 0, 1.0, num_labels)

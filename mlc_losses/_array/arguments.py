@@ -10,16 +10,12 @@ from typing import Any
 import numpy as np
 from array_api_compat import is_array_api_obj
 
-from mlc_losses._array.backend import (
-    NAMESPACES,
-    is_jax_array,
-    is_torch_array,
-    is_torch_namespace,
-)
+from mlc_losses._array.backend import is_jax_array, is_torch_array
 from mlc_losses._array.layout import batch_shards, label_shards
 from mlc_losses._array.namespace import (
     Array,
     accept_numpy,
+    are_ready_tensors,
     as_dtype,
     device_of,
     is_concrete,
@@ -97,8 +93,8 @@ def checked_labels(
 
     Logits come back in the dtype to compute in, floating-point targets too.
     """
-    if where is None and _are_ready(logits, targets, axis):
-        return NAMESPACES[type(logits)], logits, targets, None
+    if where is None and are_ready_tensors(logits, targets, axis):
+        return namespace(logits=logits), logits, targets, None
     xp = namespace(**{logits_name: logits, targets_name: targets, "where": where})
     check_floating(xp, logits_name, logits)
     check_multi_hot(xp, targets_name, targets)
@@ -111,25 +107,6 @@ def checked_labels(
     if xp.isdtype(targets.dtype, "real floating"):
         targets = as_dtype(xp, targets, logits.dtype)
     return xp, logits, labels_last(xp, targets, axis), where
-
-
-def _are_ready(logits: Any, targets: Any, axis: Any) -> bool:
-    """Whether both are tensors that pass every check and stay as they are, as in most calls.
-
-    In a call on a small batch the checks, one by one, would take as long as the loss.
-    """
-    xp = NAMESPACES.get(type(logits))
-    return (
-        xp is not None
-        and is_torch_namespace(xp)
-        and type(targets) is type(logits)
-        and logits.dtype == targets.dtype == xp.float32
-        and logits.layout == targets.layout == xp.strided
-        and logits.shape == targets.shape
-        and type(axis) is int
-        and logits.ndim > 0
-        and axis in (-1, logits.ndim - 1)
-    )
 
 
 def label_arguments(

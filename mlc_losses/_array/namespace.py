@@ -15,6 +15,7 @@ from mlc_losses._array.backend import (
     is_jax_namespace,
     is_numpy_array,
     is_torch_array,
+    is_torch_namespace,
     looks_like_tensor,
 )
 
@@ -147,6 +148,25 @@ def is_concrete(x: Any) -> bool:
             or type(x).__torch_dispatch__ is not torch._C._disabled_torch_dispatch_impl
         )
     return True
+
+
+def are_ready_tensors(logits: Any, targets: Any, axis: Any) -> bool:
+    """Whether both are tensors that pass every check and stay as they are, as in most calls.
+
+    In a call on a small batch the checks, one by one, would take as long as the loss.
+    """
+    xp = NAMESPACES.get(type(logits))
+    return (
+        xp is not None
+        and is_torch_namespace(xp)
+        and type(targets) is type(logits)
+        and logits.dtype == targets.dtype == xp.float32
+        and logits.layout == targets.layout == xp.strided
+        and logits.shape == targets.shape
+        and type(axis) is int
+        and logits.ndim > 0
+        and axis in (-1, logits.ndim - 1)
+    )
 
 
 def device_of(x: Any) -> Any:

@@ -233,15 +233,16 @@ def scatter_true(ids: Any, num_labels: int) -> Any:
     """
     xp = namespace(ids=ids)
     require_all_labels(xp, "makes a row of all labels")
-    # one column more takes the ids that set nothing
     ids = xp.where((ids >= 0) & (ids < num_labels), ids, num_labels)
-    shape = (*shape_of(ids)[:-1], num_labels + 1)
-    mask = xp.zeros(shape, dtype=xp.bool, device=device_of(ids))
     if is_jax_namespace(xp):
         from mlc_losses._array import jax_rows
 
-        mask = jax_rows.by_rows(lambda row, ids: row.at[ids].set(True), mask, ids)
-    elif is_torch_namespace(xp):
+        mask = xp.zeros((*ids.shape[:-1], num_labels), dtype=xp.bool, device=device_of(ids))
+        return jax_rows.by_rows(lambda row, ids: row.at[ids].set(True, mode="drop"), mask, ids)
+    # one column more takes the ids that set nothing
+    shape = (*shape_of(ids)[:-1], num_labels + 1)
+    mask = xp.zeros(shape, dtype=xp.bool, device=device_of(ids))
+    if is_torch_namespace(xp):
         mask = mask.scatter(-1, xp.astype(ids, xp.int64), True)
     else:
         numbers = label_indices(mask)

@@ -13,16 +13,19 @@ from jax import lax
 from mlc_losses._array.labels import scatter_true
 from mlc_losses.scale import _rows
 from mlc_losses.scale._arguments import Head
+from mlc_losses.scale._chunks import Chunk, by_chunks
 from mlc_losses.scale._programs import Program, traced
 from mlc_losses.scale._rows import (
     ACCELERATOR_BYTES,
     CPU_BYTES,
-    columns_within,
     cut,
     labels_within,
     rows_within,
     values_of_block,
 )
+
+# with fewer rows the passes over the kernel and its gradient, one per block, would take over
+_LEAST_ROWS = 48
 
 
 class Parameters(NamedTuple):
@@ -59,7 +62,8 @@ def mean_by_row_blocks(loss: Callable[..., Any], head: Head, key: Any) -> Any:
     dtype = wide(head.kernel.dtype)
     if num_rows == 0:
         return jnp.zeros((), dtype)
-    blocks, rows = cut(num_rows, head.block_size or rows_within_budget(num_labels))
+    within = max(_LEAST_ROWS, rows_within_budget(num_labels))
+    blocks, rows = cut(num_rows, head.block_size or within)
     keys = None if key is None else jax.random.split(key, blocks)
     program, closed_over = _program_of(loss, head, rows, dtype, keys)
     # an array that is not traced has no gradient
@@ -112,19 +116,22 @@ def _may_have_gradient(x: Any) -> bool:
 
 @partial(jax.custom_vjp, nondiff_argnums=(0,))
 def _weighted_sum(plan: Plan, parameters: Parameters, data: Data) -> Any:
-    def add_block(index: Any, total: Any) -> Any:
-        block = _block(plan, parameters, data, index)
-        return total + _value(block.coefficients, block.loss(block.logits, parameters.closed_over))
+    def add_block(index: Any, state: Any) -> Any:
+        total, logits = state
+        block = _block(plan, parameters, data, index, logits)
+        values = block.loss(block.logits, parameters.closed_over)
+        return total + _value(block.coefficients, values), block.logits
 
-    return lax.fori_loop(0, plan.blocks, add_block, jnp.zeros((), data.coefficients.dtype))
+    start = jnp.zeros((), data.coefficients.dtype), _no_logits(plan, parameters, data)
+    return lax.fori_loop(0, plan.blocks, add_block, start)[0]
 
 
 def _forward(plan: Plan, parameters: Parameters, data: Data) -> tuple[Any, Any]:
     dtype = data.coefficients.dtype
 
     def add_block(index: Any, state: Any) -> Any:
-        total, derivatives = state
-        block = _block(plan, parameters, data, index)
+        total, derivatives, logits = state
+        block = _block(plan, parameters, data, index, logits)
         values, pull_back = jax.vjp(block.loss, block.logits, parameters.closed_over)
         by_logits, by_closed_over = pull_back(block.coefficients)
         # written once, for the three products that read it
@@ -137,14 +144,20 @@ def _forward(plan: Plan, parameters: Parameters, data: Data) -> tuple[Any, Any]:
         derivatives = _add_products(
             parameters, block, by_logits, derivatives._replace(closed_over=more)
         )
-        return total + _value(block.coefficients, values), derivatives
+        # next time the same memory is for logits; so the derivative is written in their place
+        return total + _value(block.coefficients, values), derivatives, by_logits
 
     zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, wide(x.dtype)), parameters)
-    start = jnp.zeros((), dtype), zeros
-    total, derivatives = lax.fori_loop(0, plan.blocks, add_block, start)
+    start = jnp.zeros((), dtype), zeros, _no_logits(plan, parameters, data)
+    total, derivatives, _ = lax.fori_loop(0, plan.blocks, add_block, start)
     # half precision is rounded to at the very end, when all factors are known
     likes = jax.tree.map(lambda x: jnp.zeros((), x.dtype), parameters)
     return total, (derivatives, likes)
+
+
+def _no_logits(plan: Plan, parameters: Parameters, data: Data) -> Any:
+    """Memory for the logits of a block."""
+    return lax.empty((plan.rows, parameters.kernel.shape[1]), data.coefficients.dtype)
 
 
 def _backward(plan: Plan, kept: Any, cotangent: Any) -> tuple[Any, None]:
@@ -168,7 +181,7 @@ class _Block(NamedTuple):
     loss: Callable[..., Any]
 
 
-def _block(plan: Plan, parameters: Parameters, data: Data, index: Any) -> _Block:
+def _block(plan: Plan, parameters: Parameters, data: Data, index: Any, logits: Any) -> _Block:
     """Rows of the data with their logits; a row that an earlier block had has coefficient 0."""
     num_rows = parameters.features.shape[0]
     start = jnp.minimum(index * plan.rows, num_rows - plan.rows)
@@ -190,10 +203,24 @@ def _block(plan: Plan, parameters: Parameters, data: Data, index: Any) -> _Block
         arrays = [next(inside if t else fixed) for t in plan.traced]
         return plan.loss(arrays, logits, targets, where, key)
 
-    logits = jnp.matmul(features, parameters.kernel, preferred_element_type=coefficients.dtype)
-    if parameters.bias is not None:
-        logits = logits + parameters.bias.astype(logits.dtype)[None, :]
+    logits = _logits(parameters, features, logits)
     return _Block(start, features, logits, coefficients, loss)
+
+
+def _logits(parameters: Parameters, features: Any, logits: Any) -> Any:
+    """Written over these, a few labels at a time.
+
+    So the bias is added once. XLA would keep the product, and add it wherever logits are read.
+    """
+
+    def add_chunk(chunk: Chunk, logits: Any) -> Any:
+        kernel = chunk.of(parameters.kernel)
+        part = jnp.matmul(features, kernel, preferred_element_type=logits.dtype)
+        if parameters.bias is not None:
+            part = part + chunk.of(parameters.bias).astype(logits.dtype)[None, :]
+        return chunk.replaced(logits, part)
+
+    return by_chunks(add_chunk, parameters.kernel, logits)
 
 
 def _value(coefficients: Any, values: Any) -> Any:
@@ -203,43 +230,28 @@ def _value(coefficients: Any, values: Any) -> Any:
 def _add_products(parameters: Parameters, block: _Block, by_logits: Any, derivatives: Any) -> Any:
     """The derivatives, with those that a block's `[rows, L]` brings, a few labels at a time.
 
-    As a whole the kernel's would be a second array of its size, and the kernel is packed for the
-    product by it: what is packed, or added, is to stay in the cache.
+    As a whole the kernel's would be a second array of its size.
     """
-    dim, num_labels = parameters.kernel.shape
-    chunks, size = cut(max(num_labels, 1), columns_within(_budget(), dim))
     factor = parameters.kernel.dtype
     if factor == jnp.float16:  # has no exponents for what has been divided by N
         factor = jnp.dtype(jnp.float32)
     rows = block.features.shape[0]
+    by_features = block.features.astype(factor)
 
-    def add_chunk(index: Any, state: Any) -> Any:
+    def add_chunk(chunk: Chunk, state: Any) -> Any:
         features, kernel, bias = state
-        start = jnp.minimum(index * size, num_labels - size)
-
-        def columns(x: Any) -> Any:
-            return lax.dynamic_slice_in_dim(x, start, size, axis=-1)
-
-        # an earlier chunk has had some labels of the last one
-        fresh = start + jnp.arange(size) >= index * size
-        part = jnp.where(fresh[None, :], columns(by_logits), 0.0)
-        narrow = part.astype(factor)
-        by_kernel, by_features = (
-            columns(parameters.kernel).astype(factor),
-            block.features.astype(factor),
-        )
+        part = jnp.where(chunk.fresh[None, :], chunk.of(by_logits), 0.0)
+        narrow, by_kernel = part.astype(factor), chunk.of(parameters.kernel).astype(factor)
         features = features + jnp.matmul(narrow, by_kernel.T, preferred_element_type=features.dtype)
         product = jnp.matmul(by_features.T, narrow, preferred_element_type=kernel.dtype)
-        kernel = lax.dynamic_update_slice_in_dim(kernel, columns(kernel) + product, start, 1)
+        kernel = chunk.replaced(kernel, chunk.of(kernel) + product)
         if bias is not None:
-            new = columns(bias) + part.sum(axis=0).astype(bias.dtype)
-            bias = lax.dynamic_update_slice_in_dim(bias, new, start, 0)
+            bias = chunk.replaced(bias, chunk.of(bias) + part.sum(axis=0).astype(bias.dtype))
         return features, kernel, bias
 
     own = lax.dynamic_slice_in_dim(derivatives.features, block.start, rows)
-    own, kernel, bias = lax.fori_loop(
-        0, chunks, add_chunk, (own, derivatives.kernel, derivatives.bias)
-    )
+    start = own, derivatives.kernel, derivatives.bias
+    own, kernel, bias = by_chunks(add_chunk, parameters.kernel, start)
     features = lax.dynamic_update_slice_in_dim(derivatives.features, own, block.start, 0)
     return derivatives._replace(features=features, kernel=kernel, bias=bias)
 

@@ -133,7 +133,7 @@ def _forward(plan: Plan, parameters: Parameters, data: Data) -> tuple[Any, Any]:
         total, derivatives, logits = state
         block = _block(plan, parameters, data, index, logits)
         values, pull_back = jax.vjp(block.loss, block.logits, parameters.closed_over)
-        by_logits, by_closed_over = pull_back(block.coefficients)
+        by_logits, by_closed_over = pull_back(_after(values, block.coefficients))
         # written once, for the three products that read it
         by_logits = lax.optimization_barrier(
             jnp.where(block.coefficients[:, None] == 0, 0.0, by_logits)
@@ -153,6 +153,15 @@ def _forward(plan: Plan, parameters: Parameters, data: Data) -> tuple[Any, Any]:
     # half precision is rounded to at the very end, when all factors are known
     likes = jax.tree.map(lambda x: jnp.zeros((), x.dtype), parameters)
     return total, (derivatives, likes)
+
+
+def _after(values: Any, x: Any) -> Any:
+    """`x`, which XLA cannot have before the values: the condition always holds.
+
+    The derivative is then computed when nothing reads the logits any more. XLA copies them for it
+    otherwise, and a barrier is gone when it decides that.
+    """
+    return jnp.where((values == values) | (values != values), x, 0.0)
 
 
 def _no_logits(plan: Plan, parameters: Parameters, data: Data) -> Any:

@@ -237,6 +237,49 @@ def test_no_logits_of_the_whole_batch() -> None:
     assert f"[{n},{labels}]" not in step.as_text()
 
 
+@pytest.mark.parametrize("loss", [zlpr, mlc_losses.binary_cross_entropy])
+def test_the_gradient_of_a_block_is_in_the_place_of_its_logits(loss: Any) -> None:
+    """One array `[block_size, L]`, bool targets and partial sums: less than two arrays."""
+    n, dim, labels, rows = 64, 8, 20_000, 16
+    shapes = [(n, dim), (dim, labels), (labels,)]
+    layer = [jax.ShapeDtypeStruct(shape, jnp.float32) for shape in shapes]
+    ids = jax.ShapeDtypeStruct((n, 3), jnp.int32)
+    step = jax.jit(
+        jax.grad(lambda *arrays: linear_loss(loss, *arrays, block_size=rows), (0, 1, 2))
+    ).lower(*layer, ids)
+    memory = step.compile(backends.OPTIMIZED).memory_analysis().temp_size_in_bytes
+    assert memory < 2 * rows * labels * 4
+
+
+@pytest.mark.parametrize("with_bias", [True, False])
+def test_the_kernel_in_several_parts(with_bias: bool) -> None:
+    """The last of which begins with labels of the one before."""
+    rng = np.random.default_rng(2)
+    n, dim, labels = 5, 600, 300
+    features = jnp.asarray(rng.normal(size=(n, dim)))
+    kernel = jnp.asarray(rng.normal(size=(dim, labels)) / dim**0.5)
+    bias = jnp.asarray(rng.normal(size=labels)) if with_bias else None
+    targets = jnp.asarray(rng.random((n, labels)) < 0.1)
+    text = str(jax.make_jaxpr(lambda x: linear_loss(zlpr, x, kernel, bias, targets))(features))
+    assert f"f64[{dim},128]" in text
+    layer = (features, kernel) if bias is None else (features, kernel, bias)
+
+    def dense(features: Any, kernel: Any, *bias: Any) -> Any:
+        return zlpr(features @ kernel + (bias[0][None, :] if bias else 0.0), targets).mean()
+
+    def blocked(features: Any, kernel: Any, *bias: Any) -> Any:
+        return linear_loss(zlpr, features, kernel, bias[0] if bias else None, targets, block_size=3)
+
+    by = tuple(range(len(layer)))
+    found, wanted = (
+        backends.compiled(jax.value_and_grad(function, by))(*layer) for function in (blocked, dense)
+    )
+    for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(wanted), strict=True):
+        np.testing.assert_allclose(
+            backends.to_numpy(a), backends.to_numpy(b), rtol=1e-11, atol=1e-13
+        )
+
+
 @pytest.mark.parametrize(
     ("changes", "error", "message"),
     [

@@ -62,7 +62,7 @@ def environment(session: nox.Session) -> None:
 
 @nox.session(venv_backend="none", requires=["environment"])
 def tests(session: nox.Session) -> None:
-    """Every promise on all four array libraries, on the Python that runs nox."""
+    """Every promise on all four array libraries, but for what other sessions compile."""
     for backend in BACKENDS:
         chosen = [*WORKERS, "-m", "not devices and not modes and not scale", *LIBRARY]
         pytest(session, backend, *chosen, *session.posargs)
@@ -100,7 +100,7 @@ def scale(session: nox.Session) -> None:
 
 @nox.session(venv_backend="none", requires=["environment"], default=False)
 def modes(session: nox.Session) -> None:
-    """Every function under the compilers and transformations of PyTorch and JAX."""
+    """Under the compilers and transformations of PyTorch and JAX; half precision on JAX."""
     for backend in ("torch", "jax"):
         pytest(session, backend, *WORKERS, "-m", "modes", *LIBRARY, *session.posargs)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +15,8 @@ ROOT = Path(__file__).parents[1]
 
 if backends.NAME == "jax":
     backends.compile_quickly()
+    # programs are many small objects that stay: look through them for garbage less often
+    gc.set_threshold(100_000)
     import jax
 
     # programs that were compiled before, in an earlier run too
@@ -35,11 +38,18 @@ def users_compiler() -> Iterator[None]:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """All tests of a case go to one worker, which then compiles it once."""
+    """On JAX all tests of a case go to one worker, which then compiles it once; those of a file
+    too, but for tests that are long alone.
+    """
+    if backends.NAME != "jax":
+        return
     for item in items:
-        case = getattr(item, "callspec", None) and item.callspec.params.get("case")
+        given = getattr(item, "callspec", None)
+        case = given and (given.params.get("case") or given.params.get("subject"))
         if case is not None:
             item.add_marker(pytest.mark.xdist_group(case.id))
+        elif not {"devices", "scale"} & {mark.name for mark in item.iter_markers()}:
+            item.add_marker(pytest.mark.xdist_group(item.path.stem))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

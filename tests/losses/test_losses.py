@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import cache
 from typing import Any
 
@@ -30,6 +30,19 @@ every_case = pytest.mark.parametrize("case", CASES, ids=lambda case: case.id)
 # what hyper-parameters have no part in is checked on one case of each loss and kind of arrays
 FIRST = {(case.loss, case.arrays): case for case in reversed(CASES)}.values()
 every_loss = pytest.mark.parametrize("case", FIRST, ids=lambda case: case.id)
+# on JAX the session `modes` takes what compiles most, but for a few losses
+QUICK = ("zlpr-hard_bool", "softmax_cross_entropy-one_class", "two_way-hard", "msc-")
+
+
+def long_on_jax(cases: Iterable[Case]) -> pytest.MarkDecorator:
+    def marks(case: Case) -> Any:
+        return pytest.mark.modes if NAME == "jax" and not case.id.startswith(QUICK) else ()
+
+    return pytest.mark.parametrize(
+        "case", [pytest.param(case, id=case.id, marks=marks(case)) for case in cases]
+    )
+
+
 with_gradients = pytest.mark.skipif(not HAS_GRADIENTS, reason=f"{NAME} has no gradients")
 only_jax = pytest.mark.skipif(NAME != "jax", reason="JAX's transformations")
 
@@ -486,7 +499,7 @@ def test_small_losses_keep_their_digits(case: Case) -> None:
 
 
 @with_gradients
-@every_loss
+@long_on_jax(FIRST)
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
 def test_half_precision_is_computed_in_float32(case: Case, dtype: str) -> None:
     """Far closer to the oracle than any formula evaluated in half precision can be."""
@@ -532,7 +545,7 @@ def test_jit_and_vmap(case: Case) -> None:
 
 
 @only_jax
-@every_case
+@long_on_jax(CASES)
 def test_forward_mode_and_second_derivatives(case: Case) -> None:
     import jax
 

@@ -549,6 +549,7 @@ class TestTorch:
 
 
 @only_jax
+@pytest.mark.modes
 def test_no_compilation_at_the_third_eager_call() -> None:
     """Of what loops inside, with functions and shapes as before."""
     import jax

@@ -208,18 +208,21 @@ def with_gradient(loss: Callable[..., Any], check: Check) -> Callable[..., Any]:
     return lambda given: jax.grad(total, has_aux=True)(given[names[0]], given)
 
 
-def compare(mesh: Any, checks: dict[str, Check], given: dict[str, Any]) -> None:
+def results(checks: dict[str, Check], given: dict[str, Any], mesh: Any = None) -> dict[str, Any]:
+    """Of every check, in one program; over the devices of a mesh, or on one."""
 
-    def all_losses(given: dict[str, Any], split: bool) -> dict[str, Any]:
+    def all_losses(given: dict[str, Any]) -> dict[str, Any]:
         return {
-            name: with_gradient(sharded(c[0], mesh, **c[1]) if split else c[0], c)(given)
+            name: with_gradient(sharded(c[0], mesh, **c[1]) if mesh else c[0], c)(given)
             for name, c in checks.items()
         }
 
-    wanted = jax.jit(partial(all_losses, split=False))(given)
-    found = jax.jit(partial(all_losses, split=True))(given)
-    for name in checks:
-        for a, b in zip(found[name], wanted[name], strict=True):
+    return jax.jit(all_losses)(given)
+
+
+def assert_same(found: dict[str, Any], wanted: dict[str, Any]) -> None:
+    for name, arrays in found.items():
+        for a, b in zip(arrays, wanted[name], strict=True):
             np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-11, err_msg=name)
 
 
@@ -273,13 +276,15 @@ def losses() -> None:
     bound = partial(m.ldam, margins=jnp.linspace(0.1, 0.9, L))
     more, their_arrays = checks_of_cases()
     checks = {**CHECKS, **more, "margins bound": (bound, BOTH, ("cosines", "labels"), {})}
-    compare(mesh, checks, arrays() | their_arrays)
+    given = arrays() | their_arrays
+    wanted = results(checks, given)
+    assert_same(results(checks, given, mesh), wanted)
     eager(mesh)
     refused(mesh)
     small_collectives(mesh)
     mesh = jax.make_mesh((2, 4), ("rows", "columns"), axis_types=(AxisType.Explicit,) * 2)
     with jax.set_mesh(mesh):
-        compare(mesh, CHECKS, arrays())
+        assert_same(results(CHECKS, arrays(), mesh), wanted)
 
 
 def process(number: int, port: int) -> None:

@@ -6,7 +6,7 @@ import importlib
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import cache
+from functools import cache, partial
 from importlib.metadata import version
 from typing import Any
 
@@ -105,6 +105,35 @@ def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
     def run(*arguments: Any, **named: Any) -> Any:
         quick = not _as_users and _plain((arguments, named))
         return jitted(function, quick)(*arguments, **named)
+
+    return run
+
+
+def in_one_program(function: Callable[..., Any]) -> Callable[..., Any]:
+    """As `compiled`, for a function with arguments that are no arrays.
+
+    What it reads beside its arguments is read once: not for tests that change that.
+    """
+    return function if NAME != "jax" else partial(_run, function)
+
+
+def _run(function: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
+    import jax
+
+    given = {**{str(place): x for place, x in enumerate(arguments)}, **named}
+    arrays = {key: x for key, x in given.items() if isinstance(x, jax.Array)}
+    rest = tuple((key, x) for key, x in given.items() if key not in arrays)
+    if any(isinstance(x, jax.core.Tracer) for x in arrays.values()):
+        return function(*arguments, **named)
+    return compiled(_of_arrays(function, rest, len(arguments)))(arrays)
+
+
+@cache
+def _of_arrays(function: Callable[..., Any], rest: Any, count: int) -> Callable[..., Any]:
+    def run(arrays: dict[Any, Any]) -> Any:
+        given = {**dict(rest), **arrays}
+        arguments = [given.pop(str(place)) for place in range(count)]
+        return function(*arguments, **given)
 
     return run
 

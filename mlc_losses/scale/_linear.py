@@ -25,7 +25,7 @@ from mlc_losses.scale._rows import (
 )
 
 # with fewer rows the passes over the kernel and its gradient, one per block, would take over
-_LEAST_ROWS = 48
+_LEAST_ROWS = 32
 
 
 class Parameters(NamedTuple):

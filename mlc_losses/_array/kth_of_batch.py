@@ -13,10 +13,10 @@ from mlc_losses._array.batch import batch_before, batch_sum
 from mlc_losses._array.labels import label_running_count, label_sum
 from mlc_losses._array.loops import one_program
 from mlc_losses._array.namespace import (
+    can_look,
     default_float,
     default_integer,
     device_of,
-    is_concrete,
     is_number,
     namespace,
     shape_of,
@@ -25,11 +25,11 @@ from mlc_losses._array.ops import stop_gradient
 
 
 def rank_of(count: Any, share: float, rounding: Callable[[float], int]) -> Any:
-    """`count * share` as a rank: an integer where the count can be looked at, else an array.
+    """`count * share` as a rank: an integer where looking at the count is free, else an array.
 
     `rounding` is Python's `round` or `math.ceil`; the latter up to an error of 1e-6.
     """
-    if is_number(count) or is_concrete(count):
+    if is_number(count) or can_look(count):
         product = int(count) * share
         return round(product) if rounding is round else math.ceil(round(product, 6))
     xp = namespace(count=count)

@@ -52,6 +52,15 @@ def materialized(x: Any) -> Any:
     return x
 
 
+def cumulative_sum(x: Any, dtype: Any = None, *, axis: int = -1) -> Any:
+    """Sums of the entries up to each, as the standard has it."""
+    xp = namespace(x=x)
+    if is_torch_namespace(xp):
+        # that of array-api-compat makes PyTorch's compiler print warnings
+        return x.cumsum(axis, dtype=dtype)
+    return xp.cumulative_sum(x, axis=axis, dtype=dtype)
+
+
 def softplus(x: Any) -> Any:
     """`log(1 + e^x)`."""
     xp = namespace(x=x)
@@ -139,7 +148,10 @@ def scaled(x: Any, factor: Any) -> Any:
         return x
     xp = namespace(x=x)
     largest = float(xp.finfo(x.dtype).max)
-    return xp.where(xp.isinf(x), x, xp.clip(factor * x, -largest, largest))
+    # an infinity stays out of the product: the derivative by the factor would be 0 * inf
+    infinite = xp.isinf(x)
+    product = xp.clip(factor * xp.where(infinite, 0.0, x), -largest, largest)
+    return xp.where(infinite, x, product)
 
 
 def magnitude(x: Any) -> Any:

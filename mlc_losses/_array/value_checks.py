@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 
 from mlc_losses._array.host import first_index, to_host
-from mlc_losses._array.namespace import can_look, is_concrete, is_number
+from mlc_losses._array.namespace import can_look, is_number
 
 
 def check_at_least_0(name: str, x: Any, high: float = math.inf, high_name: str = "") -> None:
-    """Raises for an entry that is negative, not finite or too large, if values can be looked at."""
-    if is_concrete(x):
+    """Raises for an entry that is negative, not finite or too large, if looking is free."""
+    if is_number(x) or can_look(x):
         _check_at_least_0(
             name, np.asarray(x) if is_number(x) else to_host(name, x), high, high_name
         )
@@ -26,7 +26,7 @@ def check_known_at_least_0(name: str, weights: Any, where: Any, axis: int) -> No
     """
     if where is None or getattr(weights, "ndim", 0) != where.ndim or where.ndim == 1:
         check_at_least_0(name, weights)
-    elif is_concrete(weights) and is_concrete(where):
+    elif can_look(weights) and can_look(where):
         known = np.moveaxis(to_host("where", where), -1, axis)
         _check_at_least_0(name, np.where(known, to_host(name, weights), 0.0))
 

@@ -16,6 +16,7 @@ from mlc_losses._array.namespace import (
     shape_of,
     to_compute_dtype,
 )
+from mlc_losses._array.ops import cumulative_sum
 
 
 def predict_threshold(
@@ -101,7 +102,7 @@ def highest(xp: Any, scores: Any, cut: Any, k: Any, among: Any) -> Any:
 
 
 def _running_count(xp: Any, mask: Any, like: Any) -> Any:
-    return xp.cumulative_sum(xp.astype(mask, like.dtype), axis=-1)
+    return cumulative_sum(xp.astype(mask, like.dtype))
 
 
 def predict_average_k(scores: ArrayT, threshold: float | Array, *, at_least: int = 0) -> ArrayT:

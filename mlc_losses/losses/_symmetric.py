@@ -54,7 +54,9 @@ def symmetric_ratio(x: Any, k: int, temperature: Any) -> SymmetricRatio:
     # an entry further than this from the k-th adds less than e^-reach to the value
     reach = 30.0 if xp.finfo(x.dtype).bits == 32 else 80.0
     center = xp.where(xp.isinf(kth), 0.0, kth)[..., None]
-    logits = xp.clip((x - center) / temperature, -reach, reach)
+    # cut before it is divided: by a temperature inf / t has no derivative
+    most = reach * temperature
+    logits = xp.clip(x - center, -most, most) / temperature
     logits = xp.where((kth == -xp.inf)[..., None], 0.0, logits)
     ratio, _ = apply_rule(xp, _LogRatio(k), (logits, largest.indices))
     return SymmetricRatio(kth, xp.where(kth == -xp.inf, 0.0, ratio))

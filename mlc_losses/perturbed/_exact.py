@@ -14,7 +14,6 @@ Everything is measured in units of σ from the k-th largest score.
 from __future__ import annotations
 
 import math
-from functools import cache
 from typing import Any, NamedTuple
 
 from mlc_losses._array.kth_label import add_at, k_largest
@@ -238,11 +237,11 @@ def _window(offsets: Any, k: int, precision: Accuracy) -> tuple[Any, Any]:
     return safe[:, :1], safe[:, 1:]
 
 
-@cache
 def _quantile(chance: float) -> float:
     """Below which a standard normal number is with that chance, at most 1/2.
 
-    That of Python's `statistics` is written in C, which PyTorch's compiler cannot trace.
+    PyTorch's compiler traces it: it cannot trace that of Python's `statistics`, which is written in
+    C, and warns of a function with a cache.
     """
     low, high = -FAR, 0.0
     for _ in range(60):
@@ -254,7 +253,6 @@ def _quantile(chance: float) -> float:
     return (low + high) / 2
 
 
-@cache
 def _expected_counts(k: int, num_candidates: int, tail: float) -> tuple[float, float]:
     """Expected counts with which k or more, or fewer than k, have no more than that probability."""
     few, many = _expected_counts_above(k, tail)

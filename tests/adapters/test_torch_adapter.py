@@ -126,7 +126,6 @@ def test_names_are_checked_at_once() -> None:
 
 
 @pytest.mark.filterwarnings("ignore:.*Function.*should not be instantiated")  # Dynamo does
-@pytest.mark.filterwarnings("ignore:Dynamo detected a call to a `functools.lru_cache`")
 def test_it_is_traced_whole() -> None:
     module = Loss(ml.zlpr, threshold=torch.nn.Parameter(torch.tensor(0.25, dtype=torch.float64)))
     compiled = torch.compile(module, backend="eager", fullgraph=True)

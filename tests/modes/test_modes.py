@@ -28,7 +28,6 @@ only_jax = pytest.mark.skipif(NAME != "jax", reason="JAX's modes")
 pytestmark = [
     # forward mode asks for a compiler of PyTorch's own, which warns of its age
     pytest.mark.filterwarnings("ignore:.*torch.jit.script"),
-    pytest.mark.filterwarnings("ignore:Dynamo detected a call to a `functools.lru_cache`"),
     pytest.mark.filterwarnings("ignore:.*Function.*should not be instantiated"),  # Dynamo does
     pytest.mark.filterwarnings("ignore:torch.searchsorted.*non-contiguous"),
 ]

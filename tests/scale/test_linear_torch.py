@@ -178,7 +178,6 @@ def test_a_generator_serves_block_after_block() -> None:
 
 @pytest.mark.modes
 @pytest.mark.filterwarnings("ignore:.*Function.*should not be instantiated")  # Dynamo does
-@pytest.mark.filterwarnings("ignore:Dynamo detected a call to a `functools.lru_cache`")
 def test_compiled() -> None:
     torch._dynamo.reset()
     arrays, t = layer(), targets("multi-hot")

@@ -15,7 +15,7 @@ from typing import Any
 
 from mlc_losses._array.arguments import checked_float
 from mlc_losses._array.labels import label_sum
-from mlc_losses._array.namespace import namespace, shape_of
+from mlc_losses._array.namespace import is_number, namespace, shape_of
 from mlc_losses._array.similarity import (
     candidate_counts,
     candidate_indices,
@@ -50,23 +50,31 @@ def equal_sets(others: Any) -> Weights:
     return weights
 
 
-def overlap(others: Any, alpha: float) -> Weights:
+def overlap(others: Any, alpha: Any) -> Weights:
     alpha = checked_float("alpha", alpha)
     sizes = label_sum(others)[None, :]
 
     def weights(own: Any, allowed: Any) -> Any:
-        if alpha == 0:
+        if is_number(alpha) and alpha == 0:
             return label_normalised(_as_float(allowed, own), own, others)
+        xp = namespace(own=own)
         shared = products(own, others)
-        if alpha < 0:
-            factor = _as_float(allowed & (shared == sizes), own)
-        else:
-            xp = namespace(own=own)
-            known = xp.where(sizes > 0, sizes, 1.0)
-            factor = xp.where(allowed, (shared / known) ** alpha, 0.0)
-        return label_normalised(factor, own, others)
+        subset = _as_float(shared == sizes, own)
+        if is_number(alpha):
+            factor = subset if alpha < 0 else _share(xp, shared, sizes) ** alpha
+        else:  # an array of one number is not looked at
+            power = xp.astype(alpha, own.dtype)
+            some = xp.where(shared > 0, _share(xp, shared, sizes), 1.0) ** power
+            some = xp.where((shared > 0) | (power == 0), some, 0.0)
+            factor = xp.where(power < 0, subset, some)
+        return label_normalised(xp.where(allowed, factor, 0.0), own, others)
 
     return weights
+
+
+def _share(xp: Any, shared: Any, sizes: Any) -> Any:
+    """What part of the candidate's labels the anchor has too."""
+    return shared / xp.where(sizes > 0, sizes, 1.0)
 
 
 def union_weighted(others: Any, prototypes: int, alpha: Any) -> Weights:

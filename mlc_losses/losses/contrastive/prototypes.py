@@ -171,7 +171,7 @@ def mscrg(
       prototypes: ``[L, D]``, one trainable point per label; normalised here. They are anchors too.
       targets: ``[B, L]``, bool, integer or float; relevant where above 1/2.
       temperature: τ, above 0.
-      alpha: as in ``overlap_weights``; a Python number.
+      alpha: as in ``overlap_weights``.
       regularize: False is the plain softmax cross-entropy with the same weights ("mscwrg").
 
     Returns:

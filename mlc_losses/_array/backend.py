@@ -23,7 +23,7 @@ def is_jax_namespace(xp: Any) -> bool:
 
 
 def is_torch_namespace(xp: Any) -> bool:
-    return bool(xp.__name__ == "array_api_compat.torch")
+    return bool(xp.__name__ == "mlc_losses._array.torch_namespace")
 
 
 def is_numpy_namespace(xp: Any) -> bool:

@@ -9,7 +9,6 @@ from typing import Any
 from mlc_losses._array.backend import is_jax_namespace
 from mlc_losses._array.layout import batch_shards
 from mlc_losses._array.namespace import device_of, namespace, shape_of
-from mlc_losses._array.ops import cumulative_sum
 
 
 def batch_sum(x: Any) -> Any:
@@ -50,16 +49,18 @@ def batch_before(counts: Any) -> Any:
     """For each example the sum of the counts `[n]` of all examples before it."""
     xp = namespace(counts=counts)
     if not is_jax_namespace(xp):
-        return cumulative_sum(counts, axis=0) - counts
+        return xp.cumulative_sum(counts, axis=0) - counts
     shards = batch_shards(xp)
     if shards is not None:
         return (
-            cumulative_sum(counts, axis=0) - counts + shards.exclusive_sum(xp.sum(counts, axis=0))
+            xp.cumulative_sum(counts, axis=0)
+            - counts
+            + shards.exclusive_sum(xp.sum(counts, axis=0))
         )
     from mlc_losses._array import jax_rows
 
     everywhere = jax_rows.rows_together(counts)
-    return jax_rows.rows_alike(cumulative_sum(everywhere, axis=0) - everywhere, counts)
+    return jax_rows.rows_alike(xp.cumulative_sum(everywhere, axis=0) - everywhere, counts)
 
 
 def whole_batch(x: Any) -> Any:

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from mlc_losses._array.backend import is_jax_namespace, is_torch_namespace
 from mlc_losses._array.layout import label_shards, require_all_labels
 from mlc_losses._array.namespace import default_integer, device_of, namespace, shape_of
-from mlc_losses._array.ops import cumulative_sum, stop_gradient
+from mlc_losses._array.ops import stop_gradient
 
 
 class TopK(NamedTuple):
@@ -54,7 +54,7 @@ def label_running_count(mask: Any) -> Any:
     """Number of True entries among the labels up to and with each one, as integers."""
     xp = namespace(mask=mask)
     whole = labels_together(mask)
-    counts = cumulative_sum(xp.astype(whole, default_integer(xp)))
+    counts = xp.cumulative_sum(xp.astype(whole, default_integer(xp)), axis=-1)
     shards = label_shards(xp)
     if shards is not None:
         return counts + shards.exclusive_sum(counts[..., -1])[..., None]

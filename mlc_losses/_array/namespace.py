@@ -71,7 +71,8 @@ def _asked_namespace(arrays: dict[str, Any]) -> Any:
         raise TypeError(not_an_array(name, x))
     if all(looks_like_tensor(x) for x in given.values()):
         import torch
-        from array_api_compat import torch as xp
+
+        from mlc_losses._array import torch_namespace as xp
 
         # what the compiler reads must not change while it reads: it would compile once more
         if not torch.compiler.is_compiling():

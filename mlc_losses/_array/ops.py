@@ -52,15 +52,6 @@ def materialized(x: Any) -> Any:
     return x
 
 
-def cumulative_sum(x: Any, dtype: Any = None, *, axis: int = -1) -> Any:
-    """Sums of the entries up to each, as the standard has it."""
-    xp = namespace(x=x)
-    if is_torch_namespace(xp):
-        # that of array-api-compat makes PyTorch's compiler print warnings
-        return x.cumsum(axis, dtype=dtype)
-    return xp.cumulative_sum(x, axis=axis, dtype=dtype)
-
-
 def softplus(x: Any) -> Any:
     """`log(1 + e^x)`."""
     xp = namespace(x=x)

@@ -18,7 +18,6 @@ from mlc_losses._array.labels import label_count, label_max, label_sum, labels_t
 from mlc_losses._array.layout import require_all_labels
 from mlc_losses._array.namespace import namespace, shape_of
 from mlc_losses._array.ops import (
-    cumulative_sum,
     entries_at,
     relevant_and_missing,
     sigmoid,
@@ -96,9 +95,9 @@ def _hinge_value_and_derivatives(
         return entries_at(x, order)
 
     is_negative = in_order(xp.astype(negative, keys.dtype))
-    above = label_sum(is_negative)[..., None] - cumulative_sum(is_negative)
+    above = label_sum(is_negative)[..., None] - xp.cumulative_sum(is_negative, axis=-1)
     weights = in_order(xp.astype(positive, keys.dtype)) * rank_weight(above)
-    below = cumulative_sum(weights)
+    below = xp.cumulative_sum(weights, axis=-1)
     # an infinite key either makes no violation or makes the loss infinite, which is seen to above
     keys = in_order(xp.where(xp.isfinite(keys), keys, 0.0))
     steps = keys[..., 1:] - keys[..., :-1]

@@ -8,7 +8,7 @@ from mlc_losses._array.backend import is_jax_namespace, is_numpy_namespace, is_t
 from mlc_losses._array.labels import columns, label_indices, labels_together
 from mlc_losses._array.layout import require_all_labels
 from mlc_losses._array.namespace import device_of, namespace, shape_of
-from mlc_losses._array.ops import cumulative_sum, entries_at
+from mlc_losses._array.ops import entries_at
 
 
 class Ranking(NamedTuple):
@@ -34,7 +34,7 @@ def ranking(scores: Any) -> Ranking:
     places = label_indices(falling)
     starts_group = (places == 0) | (falling != xp.roll(falling, 1, axis=-1))
     bounds = _group_bounds(xp, starts_group, places)
-    group = cumulative_sum(xp.astype(starts_group, places.dtype)) - 1
+    group = xp.cumulative_sum(xp.astype(starts_group, places.dtype), axis=-1) - 1
     above = entries_at(bounds, group)
     return Ranking(order, above, entries_at(bounds, group + 1))
 

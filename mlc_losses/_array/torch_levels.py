@@ -8,9 +8,9 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from array_api_compat import torch as xp
 
 from mlc_losses._array import levels
+from mlc_losses._array import torch_namespace as xp
 
 
 @torch.library.custom_op("mlc_losses::over_levels", mutates_args=())

@@ -12,9 +12,9 @@ from operator import add
 from typing import Any
 
 import torch
-from array_api_compat import torch as xp
 from torch._C._functorch import TransformType
 
+from mlc_losses._array import torch_namespace as xp
 from mlc_losses._array.labels import label_sum
 from mlc_losses._array.row_rules import RowRule
 

@@ -8,7 +8,7 @@ from typing import Any
 from mlc_losses._array.arguments import check_matrix, checked_float, checked_labels
 from mlc_losses._array.labels import label_any, label_count, labels_together
 from mlc_losses._array.namespace import Array, ArrayT, device_of, shape_of
-from mlc_losses._array.ops import cumulative_sum, entries_at, relevant_and_missing
+from mlc_losses._array.ops import entries_at, relevant_and_missing
 
 
 def conformal_threshold(
@@ -84,7 +84,7 @@ def conformal_threshold(
     flat_scores, flat_losses = (xp.reshape(labels_together(x), (-1,)) for x in (scores, losses))
     order = xp.argsort(flat_scores, stable=True)
     rising, lost = entries_at(flat_scores, order), entries_at(flat_losses, order)
-    lost_below = cumulative_sum(lost) - lost
+    lost_below = xp.cumulative_sum(lost) - lost
     slack = 4.0 * float(xp.finfo(scores.dtype).eps)
     allowed = (examples + 1.0) * (1.0 - recall + slack) - 1.0
     return _largest_allowed(xp, rising, lost_below <= allowed, label_any(unknown_number))

@@ -24,7 +24,7 @@ from mlc_losses._array.namespace import (
     shape_of,
     to_compute_dtype,
 )
-from mlc_losses._array.ops import cumulative_sum, entries_at, log_sigmoid, scaled, sigmoid
+from mlc_losses._array.ops import entries_at, log_sigmoid, scaled, sigmoid
 from mlc_losses.decide._exponential_sum import exponential_sum
 from mlc_losses.decide.sets import highest
 
@@ -175,7 +175,7 @@ def _expected_f(xp: Any, p: Any, precision: Any, sizes: Any, nodes: Any, weights
         dropped = p * away
         others = xp.exp(label_sum(xp.log1p(-dropped)))[..., None]
         p_first, dropped = p[..., :most], dropped[..., :most]
-        hits = cumulative_sum(p_first / (1.0 - dropped))
+        hits = xp.cumulative_sum(p_first / (1.0 - dropped), axis=-1)
         by_size = weight * u * xp.exp(-decay * sizes)
         return total + hits * (others * by_size), None
 

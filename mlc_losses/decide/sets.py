@@ -16,7 +16,6 @@ from mlc_losses._array.namespace import (
     shape_of,
     to_compute_dtype,
 )
-from mlc_losses._array.ops import cumulative_sum
 
 
 def predict_threshold(
@@ -102,7 +101,7 @@ def highest(xp: Any, scores: Any, cut: Any, k: Any, among: Any) -> Any:
 
 
 def _running_count(xp: Any, mask: Any, like: Any) -> Any:
-    return cumulative_sum(xp.astype(mask, like.dtype))
+    return xp.cumulative_sum(xp.astype(mask, like.dtype), axis=-1)
 
 
 def predict_average_k(scores: ArrayT, threshold: float | Array, *, at_least: int = 0) -> ArrayT:

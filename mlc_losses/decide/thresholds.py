@@ -20,7 +20,7 @@ from mlc_losses._array.namespace import (
     is_number,
     shape_of,
 )
-from mlc_losses._array.ops import cumulative_sum, entries_at, relevant_and_missing
+from mlc_losses._array.ops import entries_at, relevant_and_missing
 from mlc_losses._array.value_checks import check_at_least_0
 
 
@@ -129,7 +129,7 @@ def _best_cuts(xp: Any, score_of: Any, scores: Any, relevant: Any, weight: Any) 
 
 def _from_nothing(xp: Any, steps: Any) -> Any:
     """Running sums, with the sum of no entries before them."""
-    sums = cumulative_sum(steps, steps.dtype)
+    sums = xp.cumulative_sum(steps, axis=-1, dtype=steps.dtype)
     return xp.concat([columns(0, sums, 1), sums], axis=-1)
 
 

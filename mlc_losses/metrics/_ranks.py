@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from mlc_losses._array.arguments import check_matrix, checked_labels
 from mlc_losses._array.labels import columns, label_any
 from mlc_losses._array.namespace import as_dtype, shape_of
-from mlc_losses._array.ops import cumulative_sum, entries_at, relevant_and_missing
+from mlc_losses._array.ops import entries_at, relevant_and_missing
 from mlc_losses._array.ranks import Ranking, ranking
 from mlc_losses.metrics._averages import (
     COUNTED_AXIS,
@@ -81,7 +81,7 @@ def amounts(xp: Any, mask: Any, ranks: Ranking, weight: Any) -> Any:
 
 def up_to(xp: Any, amounts: Any, places: Any) -> Any:
     """The sum of the first so many amounts of each row, at each place."""
-    sums = cumulative_sum(amounts, amounts.dtype)
+    sums = xp.cumulative_sum(amounts, axis=-1, dtype=amounts.dtype)
     return entries_at(xp.concat([columns(0, sums, 1), sums], axis=-1), places)
 
 

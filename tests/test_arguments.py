@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import mlc_losses as ml
-from tests.losses.test_losses import all_here, every_loss, here
+from tests.losses.test_losses import all_here, every_case, every_loss, here
 from tests.support.backends import NAME, asarray, to_numpy, xp
 from tests.support.case import Case
 
@@ -169,6 +169,63 @@ def test_numpy_numbers_as_hyper_parameters(case: Case) -> None:
         assert jax.eval_shape(lambda: loss(ours)) == jax.eval_shape(lambda: loss(rounded))
     else:
         np.testing.assert_array_equal(to_numpy(loss(ours)), to_numpy(loss(rounded)))
+
+
+# not among them: what decides how many there are, and is looked at
+NUMBERS_ALONE = ("share", "fraction", "num_examples")
+
+
+def array_parameters(case: Case) -> dict[str, float]:
+    """The hyper-parameters that may be an array of one number."""
+    return {
+        name: value
+        for name, value in case.keywords.items()
+        if isinstance(value, float) and name not in NUMBERS_ALONE
+    }
+
+
+def of_parameters(case: Case, inputs: Any, keywords: Any) -> Any:
+    return lambda given: case.loss(*inputs, **{**keywords, **given})
+
+
+@pytest.mark.skipif(NAME not in ("jax", "torch"), reason="a hyper-parameter of JAX or PyTorch")
+@every_case
+def test_arrays_of_one_number_as_hyper_parameters(case: Case) -> None:
+    """Of any dtype, traced too: the logits alone decide the dtype of the result."""
+    arrays, keywords = case.draw(25)
+    loss = of_parameters(
+        case, [here(x, "float32") for x in arrays], all_here(keywords, dtype="float32")
+    )
+    for dtype in ("float32", "float64"):
+        given = {name: asarray(x, dtype) for name, x in array_parameters(case).items()}
+        if NAME == "jax":
+            import jax
+
+            assert jax.eval_shape(loss, given).dtype == xp.float32
+        else:
+            expected = to_numpy(loss({}))
+            found = loss(given)
+            assert found.dtype == xp.float32
+            np.testing.assert_allclose(to_numpy(found), expected, rtol=1e-5, atol=1e-6)
+
+
+@only_torch
+@every_case
+def test_derivative_by_a_hyper_parameter(case: Case) -> None:
+    """Or none, where the docstring says so; never NaN."""
+    import torch
+
+    arrays, keywords = case.draw(26)
+    loss = of_parameters(case, [here(x) for x in arrays], all_here(keywords))
+    for name, value in array_parameters(case).items():
+        if name == "sigma" or case.fixed_weights or value == 0:
+            continue  # a constant, or weights that follow it are; or at the end of its range
+        variable = asarray(value).requires_grad_()
+        total = loss({name: variable}).sum()
+        (found,) = torch.autograd.grad(total, variable)
+        ends = [float(loss({name: value + step}).sum()) for step in (1e-6, -1e-6)]
+        expected = (ends[0] - ends[1]) / 2e-6
+        np.testing.assert_allclose(float(found), expected, rtol=1e-4, atol=1e-5, err_msg=name)
 
 
 def test_numpy_numbers_decide_too() -> None:

@@ -17,6 +17,7 @@ from mlc_losses._array.namespace import (
     accept_numpy,
     are_ready_tensors,
     as_dtype,
+    computed_like,
     device_of,
     is_concrete,
     is_number,
@@ -174,6 +175,7 @@ def checked_float(
     name: str,
     value: Any,
     *,
+    like: Any = None,
     low: float = -math.inf,
     high: float = math.inf,
     below: float = math.inf,
@@ -181,10 +183,11 @@ def checked_float(
 ) -> Any:
     """A hyper-parameter as a Python float inside its range; a traced one passes unchecked.
 
-    NumPy's numbers become Python floats, since they would promote float32 arrays to float64.
+    NumPy's numbers become Python floats, since they would promote float32 arrays to float64. So
+    would an array of one number: it takes the dtype that the logits `like` are computed in.
     """
     if is_jax_array(value) or is_torch_array(value):
-        return value
+        return value if like is None else computed_like(name, value, like)
     if isinstance(value, np.ndarray) and value.ndim == 0:
         value = value[()]
     if not is_number(value):

@@ -209,6 +209,16 @@ def to_compute_dtype(xp: Any, x: Any) -> Any:
     return xp.astype(x, xp.float32) if is_half(xp, x.dtype) else x
 
 
+def computed_like(name: str, value: Any, like: Any) -> Any:
+    """An array of one number in the dtype that `like` is computed in: it does not widen results."""
+    if not (is_jax_array(like) or is_torch_array(like)):
+        return value
+    xp = namespace(logits=like, **{name: value})
+    if not xp.isdtype(like.dtype, "real floating"):
+        return value  # which is an error of its own
+    return as_dtype(xp, value, xp.float32 if is_half(xp, like.dtype) else like.dtype)
+
+
 def as_dtype(xp: Any, x: Any, dtype: Any) -> Any:
     """`x` in that dtype, itself if it is of it."""
     return x if x.dtype == dtype else xp.astype(x, dtype)

@@ -106,7 +106,7 @@ def weak_assume_negative(
     """
     xp, logits, targets, where = checked_labels(logits, targets, where, axis)
     if weight is not None:
-        weight = checked_float("weight", weight, low=0.0)
+        weight = checked_float("weight", weight, like=logits, low=0.0)
     elif where is None:
         weight = 1.0 / max(num_labels(logits) - 1, 1)
     else:
@@ -159,7 +159,7 @@ def assume_negative_smoothed(
       >>> assume_negative_smoothed(np.array([1.5, -0.5, 2.0]), np.array([1, 0, 0])).round(4)
       np.float64(2.8024)
     """
-    epsilon = checked_float("epsilon", epsilon, low=0.0, high=1.0)
+    epsilon = checked_float("epsilon", epsilon, like=logits, low=0.0, high=1.0)
     xp, logits, targets, where = checked_labels(logits, targets, where, axis)
     return sum_over_labels(xp, _SMOOTHED, (logits, targets), (epsilon,), where)
 

@@ -65,9 +65,9 @@ def asymmetric(
       >>> asymmetric(np.array([1.5, -0.5, 2.0]), np.array([1, 0, 1])).round(4)
       np.float64(0.0564)
     """
-    gamma_neg = checked_float("gamma_neg", gamma_neg, low=0.0)
-    gamma_pos = checked_float("gamma_pos", gamma_pos, low=0.0)
-    margin = checked_float("margin", margin, low=0.0, below=1.0)
+    gamma_neg = checked_float("gamma_neg", gamma_neg, like=logits, low=0.0)
+    gamma_pos = checked_float("gamma_pos", gamma_pos, like=logits, low=0.0)
+    margin = checked_float("margin", margin, like=logits, low=0.0, below=1.0)
     xp, logits, targets, where = checked_labels(logits, targets, where, axis)
     params = gamma_neg, gamma_pos, margin
     return sum_over_labels(xp, _ASYMMETRIC, (logits, targets), params, where)

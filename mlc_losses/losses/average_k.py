@@ -225,10 +225,14 @@ def average_k_two_head(
       >>> average_k_two_head(softmax_logits, multilabel_logits, np.array([0, 2]), 2).round(4)
       array([1.4502, 3.2814])
     """
-    positive_weight = checked_float("positive_weight", positive_weight, low=0.0)
-    pseudo_weight = checked_float("pseudo_weight", pseudo_weight, low=0.0)
-    negative_weight = checked_float("negative_weight", negative_weight, low=0.0)
-    head_weight = checked_float("head_weight", head_weight, low=0.0)
+    positive_weight = checked_float(
+        "positive_weight", positive_weight, like=softmax_logits, low=0.0
+    )
+    pseudo_weight = checked_float("pseudo_weight", pseudo_weight, like=softmax_logits, low=0.0)
+    negative_weight = checked_float(
+        "negative_weight", negative_weight, like=softmax_logits, low=0.0
+    )
+    head_weight = checked_float("head_weight", head_weight, like=softmax_logits, low=0.0)
     namespace(softmax_logits=softmax_logits, multilabel_logits=multilabel_logits)
     xp, scores, is_label, valid = class_arguments(
         softmax_logits, labels, where, logits_name="softmax_logits"

@@ -69,7 +69,7 @@ def focal(
       >>> focal(np.array([1.5, -0.5, 2.0]), np.array([1, 0, 1])).round(4)
       np.float64(0.0761)
     """
-    params = checked_float("gamma", gamma, low=0.0), _share("alpha", alpha), 0.0
+    params = checked_float("gamma", gamma, like=logits, low=0.0), _share("alpha", alpha), 0.0
     xp, logits, targets, where = checked_labels(logits, targets, where, axis)
     return sum_over_labels(xp, _POLY, (logits, targets), params, where)
 
@@ -131,8 +131,8 @@ def poly(
       >>> poly(np.array([1.5, -0.5, 2.0]), np.array([1, 0, 1])).round(4)
       np.float64(1.4816)
     """
-    epsilon = checked_float("epsilon", epsilon, low=-1.0)
-    gamma = checked_float("gamma", gamma, low=0.0)
+    epsilon = checked_float("epsilon", epsilon, like=logits, low=-1.0)
+    gamma = checked_float("gamma", gamma, like=logits, low=0.0)
     xp, logits, targets, where = checked_labels(logits, targets, where, axis)
     params = gamma, _share("alpha", alpha), epsilon
     return sum_over_labels(xp, _POLY, (logits, targets), params, where)
@@ -235,9 +235,9 @@ def hill(
       np.float64(0.2502)
     """
     params = (
-        checked_float("margin", margin),
-        checked_float("gamma", gamma, low=0.0),
-        checked_float("lam", lam),
+        checked_float("margin", margin, like=logits),
+        checked_float("gamma", gamma, like=logits, low=0.0),
+        checked_float("lam", lam, like=logits),
     )
     xp, logits, targets, where = checked_labels(logits, targets, where, axis)
     return sum_over_labels(xp, _HILL, (logits, targets), params, where)

@@ -205,7 +205,7 @@ def logit_adjust(logits: ArrayT, counts: Array, *, tau: float = 1.0) -> ArrayT:
       >>> logit_adjust(np.array([1.0, 1.0]), np.array([90, 10])).round(4)
       array([ 0.8946, -1.3026])
     """
-    tau = checked_float("tau", tau)
+    tau = checked_float("tau", tau, like=logits)
     xp = namespace(logits=logits, counts=counts)
     check_floating(xp, "logits", logits)
     logits = to_compute_dtype(xp, logits)

@@ -70,7 +70,7 @@ def smooth_average_precision(
       >>> smooth_average_precision(logits, targets, temperature=0.1).round(4)
       array([0.1659, 0.158 ])
     """
-    temperature = checked_float("temperature", temperature, above=0.0)
+    temperature = checked_float("temperature", temperature, like=logits, above=0.0)
     xp, scores, positive, negative = _sides(logits, targets, where)
     missed = missed_precision(scores, positive, negative, temperature)
     count = batch_sum(xp.astype(positive, scores.dtype))
@@ -126,7 +126,7 @@ def auc_margin(
       >>> auc_margin(logits, np.array([[1, 0], [0, 1], [1, 1], [0, 0]])).round(4)
       array([0.6757, 0.641 ])
     """
-    margin = checked_float("margin", margin, low=0.0)
+    margin = checked_float("margin", margin, like=logits, low=0.0)
     _, scores, positive, negative = _sides(logits, targets, where)
     return margin_of_means(scores, positive, negative, margin)
 

@@ -107,8 +107,8 @@ def sigmoid_f1(
       >>> sigmoid_f1(logits, np.array([[1, 0], [0, 1], [1, 1]]), slope=10.0).round(4)
       array([0.1429, 0.0018])
     """
-    slope = checked_float("slope", slope, above=0.0)
-    offset = checked_float("offset", offset)
+    slope = checked_float("slope", slope, like=logits, above=0.0)
+    offset = checked_float("offset", offset, like=logits)
     return _overlap_loss(logits, targets, where, alpha=0.5, beta=0.5, slope=slope, offset=offset)
 
 
@@ -160,8 +160,8 @@ def tversky(
       >>> tversky(logits, np.array([[1, 0], [0, 1], [1, 1]]), alpha=0.3, beta=0.7).round(4)
       array([0.2977, 0.2126])
     """
-    alpha = checked_float("alpha", alpha, low=0.0)
-    beta = checked_float("beta", beta, low=0.0)
+    alpha = checked_float("alpha", alpha, like=logits, low=0.0)
+    beta = checked_float("beta", beta, like=logits, low=0.0)
     return _overlap_loss(logits, targets, where, alpha=alpha, beta=beta)
 
 

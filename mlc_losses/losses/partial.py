@@ -60,7 +60,7 @@ def entropy_maximization(
       >>> entropy_maximization(np.array([1.5, -0.5, 2.0]), np.array([1, 0, 0])).round(4)
       np.float64(0.0986)
     """
-    params = (checked_float("alpha", alpha, low=0.0),)
+    params = (checked_float("alpha", alpha, like=logits, low=0.0),)
     xp, logits, targets, where = checked_labels(logits, targets, where, axis)
     return sum_over_labels(xp, _ENTROPY, (logits, targets), params, where)
 
@@ -139,9 +139,9 @@ def splc(
       >>> splc(np.array([1.5, -0.5, 2.0]), np.array([1, 0, 0])).round(4)
       np.float64(0.137)
     """
-    tau = checked_float("tau", tau, low=0.0, high=1.0)
-    margin = checked_float("margin", margin)
-    gamma = checked_float("gamma", gamma, low=0.0)
+    tau = checked_float("tau", tau, like=logits, low=0.0, high=1.0)
+    margin = checked_float("margin", margin, like=logits)
+    gamma = checked_float("gamma", gamma, like=logits, low=0.0)
     xp, logits, targets, where = checked_labels(logits, targets, where, axis)
     params = gamma, margin, _logit(tau) if correct else math.inf
     return sum_over_labels(xp, _SPLC, (logits, targets), params, where)

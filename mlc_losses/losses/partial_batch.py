@@ -64,8 +64,8 @@ def expected_positive(
       >>> expected_positive(logits, np.array([[1, 0, 0], [0, 1, 0]]), 1.5).round(4)
       array([0.2291, 0.3409])
     """
-    expected = checked_float("expected", expected, low=0.0)
-    weight = checked_float("weight", weight, low=0.0)
+    expected = checked_float("expected", expected, like=logits, low=0.0)
+    weight = checked_float("weight", weight, like=logits, low=0.0)
     xp, logits, seen, where = _batch(logits, targets, where)
     return cross_entropy(xp, logits, seen, where, negative_weight=0.0) + weight * _count_penalty(
         xp, logits, where, expected
@@ -127,7 +127,7 @@ def role(
       >>> role(logits, np.zeros((2, 3)), np.array([[1, 0, 0], [0, 1, 0]]), 1.5).round(4)
       array([2.902 , 2.7166])
     """
-    expected = checked_float("expected", expected, low=0.0)
+    expected = checked_float("expected", expected, like=logits, low=0.0)
     xp, logits, seen, where = _batch(logits, targets, where)
     xp, estimates, _, _ = label_arguments(
         estimator_logits, targets, where, logits_name="estimator_logits"
@@ -204,7 +204,7 @@ def large_loss(
     corrects = checked_option("mode", mode, {"reject": False, "correct": True})
     if not is_number(fraction):
         raise TypeError(f"fraction must be a Python number, got {type(fraction).__name__}")
-    fraction = checked_float("fraction", fraction, low=0.0, high=1.0)
+    fraction = checked_float("fraction", fraction, like=logits, low=0.0, high=1.0)
     xp, logits, seen, where = _batch(logits, targets, where)
     unseen = ~seen if where is None else where & ~seen
     rank = rank_of(_num_cells(xp, logits, where), fraction, math.ceil)

@@ -64,7 +64,7 @@ def pairwise_hinge(
       >>> pairwise_hinge(np.array([0.5, 1.0, -2.0]), np.array([1, 0, 0]))
       np.float64(1.5)
     """
-    margin = checked_float("margin", margin, low=0.0)
+    margin = checked_float("margin", margin, like=logits, low=0.0)
     xp, scores, positive, negative = pair_arguments(logits, targets, where, axis)
     total = pair_hinge(scores, positive, negative, margin)
     if not normalize:
@@ -163,7 +163,7 @@ def warp(
       >>> warp(np.array([0.5, 1.0, 0.0]), np.array([1, 0, 0]))
       np.float64(3.0)
     """
-    margin = checked_float("margin", margin, low=0.0)
+    margin = checked_float("margin", margin, like=logits, low=0.0)
     _, scores, positive, negative = pair_arguments(logits, targets, where, axis)
     return pair_hinge(scores, positive, negative, margin, _harmonic)
 

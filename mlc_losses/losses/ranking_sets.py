@@ -71,11 +71,11 @@ def distributional_ranking(
       >>> distributional_ranking(np.array([1.5, -0.5, 2.0]), np.array([1, 0, 1])).round(4)
       np.float64(0.5234)
     """
-    margin = checked_float("margin", margin)
-    lambda_pos = checked_float("lambda_pos", lambda_pos, above=0.0)
-    lambda_neg = checked_float("lambda_neg", lambda_neg, above=0.0)
-    slope = checked_float("slope", slope, above=0.0)
-    scale = checked_float("scale", scale)
+    margin = checked_float("margin", margin, like=logits)
+    lambda_pos = checked_float("lambda_pos", lambda_pos, like=logits, above=0.0)
+    lambda_neg = checked_float("lambda_neg", lambda_neg, like=logits, above=0.0)
+    slope = checked_float("slope", slope, like=logits, above=0.0)
+    scale = checked_float("scale", scale, like=logits)
     xp, scores, positive, negative = pair_arguments(logits, targets, where, axis)
     p = sigmoid(scores)
     high = _leaning_mean(p, negative, lambda_neg)
@@ -148,8 +148,8 @@ def two_way(
       >>> two_way(logits, targets).round(4)
       np.float64(2.8732)
     """
-    warm = checked_float("temperature_pos", temperature_pos, above=0.0)
-    cool = checked_float("temperature_neg", temperature_neg, above=0.0)
+    warm = checked_float("temperature_pos", temperature_pos, like=logits, above=0.0)
+    cool = checked_float("temperature_neg", temperature_neg, like=logits, above=0.0)
     xp, logits, targets, where = label_arguments(logits, targets, where, axis)
     check_matrix("logits", logits)
     relevant = relevance(xp, targets, logits.dtype)
@@ -216,8 +216,8 @@ def circle(
       >>> circle(similarities, np.array([1, 0, 1, 0, 0]), gamma=64.0).round(4)
       np.float64(27.4149)
     """
-    margin = checked_float("margin", margin)
-    gamma = checked_float("gamma", gamma, above=0.0)
+    margin = checked_float("margin", margin, like=similarities)
+    gamma = checked_float("gamma", gamma, like=similarities, above=0.0)
     xp, scores, positive, negative = pair_arguments(
         similarities, targets, where, axis, "similarities"
     )

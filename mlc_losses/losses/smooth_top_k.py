@@ -74,7 +74,10 @@ def smooth_top_k_hinge(
       >>> smooth_top_k_hinge(scores, labels, 2).round(4)
       array([1.7014])
     """
-    tau, margin = checked_float("tau", tau, above=0.0), checked_float("margin", margin, low=0.0)
+    tau, margin = (
+        checked_float("tau", tau, like=scores, above=0.0),
+        checked_float("margin", margin, like=scores, low=0.0),
+    )
     xp, scores, is_label, valid = class_arguments(scores, labels, where, axis, logits_name="scores")
     k = positive_integer("k", k, num_labels(scores))
     kth, log_ratio = symmetric_ratio(xp.where(is_label, -xp.inf, scores), k, k * tau)

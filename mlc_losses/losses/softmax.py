@@ -77,8 +77,10 @@ def softmax_cross_entropy(
       >>> softmax_cross_entropy(logits, mixed).round(4)
       array([0.6739, 0.6931])
     """
-    label_smoothing = checked_float("label_smoothing", label_smoothing, low=0.0, high=1.0)
-    z_loss = checked_float("z_loss", z_loss, low=0.0)
+    label_smoothing = checked_float(
+        "label_smoothing", label_smoothing, like=logits, low=0.0, high=1.0
+    )
+    z_loss = checked_float("z_loss", z_loss, like=logits, low=0.0)
     many = getattr(labels, "ndim", None) == getattr(logits, "ndim", 0) and is_floating(labels)
     loss = _of_distribution if many else _of_class_ids
     return loss(logits, labels, label_smoothing, class_weights, z_loss, where, axis)
@@ -208,7 +210,7 @@ def softmax_focal(
       >>> softmax_focal(np.array([1.5, -0.5, 2.0]), np.array(2)).round(4)
       np.float64(0.0871)
     """
-    gamma = checked_float("gamma", gamma, low=0.0)
+    gamma = checked_float("gamma", gamma, like=logits, low=0.0)
     xp, logits, labels, where, valid = class_scores(logits, labels, where, axis)
     against = log_odds_against(xp, logits, labels, where)
     # of so large a loss the power is constant: a derivative of 0 is not to meet it
@@ -263,7 +265,7 @@ def ldam(
       >>> ldam(cosines, np.array(2), margins).round(4)
       np.float64(12.0)
     """
-    scale = checked_float("scale", scale, above=0.0)
+    scale = checked_float("scale", scale, like=logits, above=0.0)
     xp, logits, labels, where, valid = class_scores(logits, labels, where, axis)
     margins = xp.reshape(per_label("margins", margins, logits), (-1,))
     # added to the log-odds, not to a logit that may be large: there it would lose its digits

@@ -175,7 +175,7 @@ def noised_top_k_hinge(
       >>> noised_top_k_hinge(scores, labels, 2, sigma=0.0, noise=np.zeros((1, 4, 5)))
       array([1.5])
     """
-    scale = checked_float("scale", scale, above=0.0)
+    scale = checked_float("scale", scale, like=scores, above=0.0)
     xp, checked, is_label, valid = class_arguments(
         scores, labels, where, axis, logits_name="scores"
     )

@@ -124,7 +124,7 @@ def zlpr_kl(
         logits, other_logits, where, axis, targets_name="other_logits"
     )
     check_floating(xp, "other_logits", other_logits)
-    params = (checked_float("scale", scale),)
+    params = (checked_float("scale", scale, like=logits),)
     return sum_over_labels(xp, _SYMMETRIC_KL, (first, second), params, where)
 
 
@@ -204,7 +204,7 @@ def r_drop(
       >>> r_drop(np.array([1.5, -0.5]), np.array([0.5, 0.25]), np.array([1, 0])).round(4)
       np.float64(1.1545)
     """
-    alpha = checked_float("alpha", alpha, low=0.0)
+    alpha = checked_float("alpha", alpha, like=logits, low=0.0)
     fit = zlpr(logits, targets, where=where, axis=axis) + zlpr(
         other_logits, targets, where=where, axis=axis
     )

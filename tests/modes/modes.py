@@ -20,6 +20,8 @@ MODES = {
     "test_torch_compile": Mode(
         "PyTorch", "`torch.compile(fullgraph=True)`",
         "value and gradient as in eager code, of infinite logits too"),
+    "test_compiled_for_any_size": Mode(
+        "PyTorch", "`torch.compile(fullgraph=True, dynamic=True)`", "gradient as in eager code"),
     "test_one_program_for_all_batch_sizes": Mode(
         "PyTorch", "`torch.compile`, batches of several sizes",
         "two programs at most: one for the first size, one for all others"),

@@ -154,6 +154,18 @@ def test_first_compilation_of_a_process(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 @only_torch
+@over(DIFFERENTIABLE, ("splc-hard", "smooth_top_k_hinge"))
+def test_compiled_for_any_size(subject: Subject) -> None:
+    """With `dynamic=True` hyper-parameters and bounds are symbolic numbers too."""
+    import torch
+
+    arrays = subject.here()
+    torch._dynamo.reset()
+    program = torch.compile(total(subject), fullgraph=True, backend="aot_eager", dynamic=True)
+    close(torch_gradient(program, *arrays), torch_gradient(total(subject), *arrays))
+
+
+@only_torch
 @over(LOSSES, ("pairwise_hinge",))
 def test_one_program_for_all_batch_sizes(subject: Subject) -> None:
     import torch
@@ -301,6 +313,23 @@ def test_no_read_of_a_device() -> None:
     program = [sys.executable, "-m", "tests.modes.fake_device_program"]
     done = subprocess.run(program, cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.splitlines() == [f"checked {len(SUBJECTS)}"]
+
+
+@only_torch
+@over(SUBJECTS)
+def test_reads_only_what_is_free(subject: Subject, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tensors with values, on a device where the host would have to wait for them."""
+
+    def refuse(name: str, x: Any) -> Any:
+        raise AssertionError(f"the host has read {name}")
+
+    for module in list(sys.modules.values()):
+        if module.__name__.startswith("mlc_losses"):
+            for name, fake in (("can_look", lambda x: False), ("to_host", refuse)):
+                if hasattr(module, name):
+                    monkeypatch.setattr(module, name, fake)
+    arrays = subject.here()
+    close(subject.function(*arrays), subject.function(*arrays))
 
 
 @only_torch

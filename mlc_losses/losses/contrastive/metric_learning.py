@@ -65,7 +65,7 @@ def n_pair(anchors: ArrayT, positives: ArrayT, *, regularization: float = 0.0) -
       >>> n_pair(np.array([[2.0, 0.0], [0.5, 1.0]]), np.array([[1.5, 0.5], [0.0, 1.0]])).round(4)
       array([0.0486, 0.8259])
     """
-    regularization = checked_float("regularization", regularization, low=0.0)
+    regularization = checked_float("regularization", regularization, like=anchors, low=0.0)
     xp = namespace(anchors=anchors, positives=positives)
     check_floating(xp, "anchors", anchors)
     check_floating(xp, "positives", positives)
@@ -122,7 +122,7 @@ def lifted_structure(embeddings: ArrayT, targets: Array, *, margin: float = 1.0)
       >>> lifted_structure(z, np.array([[1, 0], [1, 0], [0, 1]])).round(4)
       array([0.7256, 0.7256, 0.    ])
     """
-    margin = checked_float("margin", margin)
+    margin = checked_float("margin", margin, like=embeddings)
     _, x, labels = embeddings_and_targets(embeddings, targets)
     return _lifted_structure(unit_vectors(x), labels, margin)
 

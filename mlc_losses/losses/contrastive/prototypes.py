@@ -66,7 +66,7 @@ def prototype_contrastive(
       >>> prototype_contrastive(z, prototypes, y, temperature=0.5).round(4)
       array([0.1269, 0.713 ])
     """
-    temperature = checked_float("temperature", temperature, above=0.0)
+    temperature = checked_float("temperature", temperature, like=embeddings, above=0.0)
     xp, x, points, labels = _arguments(embeddings, prototypes, targets)
     count = label_sum(labels)[:, None]
     return soft_target_loss(
@@ -130,8 +130,11 @@ def msc(
       >>> msc(z, prototypes, np.array([[1, 0], [1, 1]]), temperature=0.5).round(4)
       array([0.3176, 0.7712])
     """
-    temperature = checked_float("temperature", temperature, above=0.0)
-    alpha, beta = checked_float("alpha", alpha, low=0.0), checked_float("beta", beta, low=0.0)
+    temperature = checked_float("temperature", temperature, like=embeddings, above=0.0)
+    alpha, beta = (
+        checked_float("alpha", alpha, like=embeddings, low=0.0),
+        checked_float("beta", beta, like=embeddings, low=0.0),
+    )
     xp, x, points, labels = _arguments(embeddings, prototypes, targets)
     batch = whole_batch(x)
     candidates = xp.concat([batch, points])
@@ -204,7 +207,7 @@ def mscrg(
       >>> mscrg(z, prototypes, y, temperature=0.5, regularize=False).round(4)
       array([0.7909, 1.1822, 0.7909, 0.4715])
     """
-    temperature = checked_float("temperature", temperature, above=0.0)
+    temperature = checked_float("temperature", temperature, like=embeddings, above=0.0)
     xp, x, points, labels = _arguments(embeddings, prototypes, targets)
     units = unit_targets(labels)
     batch = whole_batch(x)

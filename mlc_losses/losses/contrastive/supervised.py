@@ -87,7 +87,7 @@ def contrastive(
       >>> contrastive(z, jaccard_weights(y), temperature=0.5).round(4)
       array([0.1839, 0.713 , 0.2633])
     """
-    temperature = checked_float("temperature", temperature, above=0.0)
+    temperature = checked_float("temperature", temperature, like=embeddings, above=0.0)
     xp = namespace(
         embeddings=embeddings, weights=weights, candidates=candidates, denominator=denominator
     )
@@ -245,7 +245,7 @@ def _among_examples(
     embeddings: Any, targets: Any, given: tuple[Any, Any, Any], weights: Any, temperature: Any
 ) -> Any:
     """The loss with the batch and the given `(keys, key_targets, key_where)` for candidates."""
-    temperature = checked_float("temperature", temperature, above=0.0)
+    temperature = checked_float("temperature", temperature, like=embeddings, above=0.0)
     keys, key_targets, key_where = given
     xp, x, labels = embeddings_and_targets(
         embeddings, targets, keys=keys, key_targets=key_targets, key_where=key_where

@@ -154,7 +154,7 @@ def test_first_compilation_of_a_process(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 @only_torch
-@over(DIFFERENTIABLE, ("splc-hard", "smooth_top_k_hinge"))
+@over(LOSSES, ("splc-hard",))
 def test_compiled_for_any_size(subject: Subject) -> None:
     """With `dynamic=True` hyper-parameters and bounds are symbolic numbers too."""
     import torch

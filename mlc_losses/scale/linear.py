@@ -66,8 +66,11 @@ def linear_loss(
     On JAX the gradient rule is for reverse mode: ``jax.jvp`` raises. An eager call traces the loss,
     and compiles if there has been none like it; arrays that the loss closes over may change between
     calls. On PyTorch ``torch.autocast`` is honoured as by a linear layer: products are in its
-    dtype, sums in float32. Second derivatives, ``torch.func`` and ``torch.compile`` go through the
-    blocks operation by operation, and keep the logits.
+    dtype, sums in float32. Second derivatives and ``torch.func`` go through the blocks operation by
+    operation, and keep the logits. Under ``torch.compile`` the call is one node of the graph, with
+    the memory of an eager call, if the loss is a function of module level, a lambda that closes
+    over nothing, or a ``functools.partial`` of one with keywords; tensors that it binds get their
+    gradient. Any other loss is traced block by block, slowly, and its logits may be kept.
 
     References:
       Wijmans et al., `Cut Your Losses in Large-Vocabulary Language Models

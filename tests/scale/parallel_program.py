@@ -1,6 +1,6 @@
 """Run by `test_data_parallel`: one of two processes of PyTorch, each with half of every batch.
 
-python -m tests.scale.parallel_program NUMBER PORT
+python -m tests.scale.parallel_program NUMBER PORT CHECK
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from torch.distributed.nn.functional import all_gather
 from torch.nn.parallel import DistributedDataParallel
 
 from tests.losses.cases import CASES
+from tests.scale import parallel_linear
 from tests.support.case import Case, with_prototypes
 
 N, L, PROCESSES = 8, 7, 2
@@ -41,31 +42,42 @@ def mean_and_gradient(case: Case, model: Any, layer: Any, own: slice, together: 
     return mean.detach(), layer.weight.grad.clone()
 
 
-def main(number: int, port: str) -> None:
-    address = f"tcp://localhost:{port}"
-    torch.distributed.init_process_group(
-        "gloo", init_method=address, rank=number, world_size=PROCESSES
-    )
+def check_across_batch(rows: slice, processes: int) -> None:
     torch.manual_seed(0)
     layer = torch.nn.Linear(L, L, bias=False, dtype=torch.float64)
     parallel = DistributedDataParallel(layer)
-    half = slice(number * N // PROCESSES, (number + 1) * N // PROCESSES)
     differ = []
     for case in CASES:
         if not case.across_batch:
             continue
         wanted = mean_and_gradient(case, layer, layer, slice(None), together=False)
-        found = mean_and_gradient(case, parallel, layer, half, together=True)
+        found = mean_and_gradient(case, parallel, layer, rows, together=True)
         for alone, many in zip(wanted, found, strict=True):
             torch.testing.assert_close(many, alone, rtol=1e-10, atol=1e-12, msg=case.id)
-        apart = mean_and_gradient(case, parallel, layer, half, together=False)
+        apart = mean_and_gradient(case, parallel, layer, rows, together=False)
         differ.append(not torch.allclose(apart[1], wanted[1]))
     # what the recipe is for
     assert any(differ)
 
 
+# each with the number of rows, of which a process gets its part
+CHECKS = {
+    "across_batch": (check_across_batch, N),
+    "linear": (parallel_linear.check, parallel_linear.N),
+}
+
+
+def main(number: int, port: str, name: str) -> None:
+    address = f"tcp://localhost:{port}"
+    torch.distributed.init_process_group(
+        "gloo", init_method=address, rank=number, world_size=PROCESSES
+    )
+    check, rows = CHECKS[name]
+    check(slice(number * rows // PROCESSES, (number + 1) * rows // PROCESSES), PROCESSES)
+
+
 if __name__ == "__main__":
-    main(int(sys.argv[1]), sys.argv[2])
+    main(int(sys.argv[1]), *sys.argv[2:])
     torch.distributed.barrier()
     # An ordinary exit waits forever in about one run of six: Gloo's destructor joins its thread
     # with the interpreter's lock held, and that thread may be waiting for the lock.

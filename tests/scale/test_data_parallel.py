@@ -1,4 +1,5 @@
-"""Losses across the batch in two processes of PyTorch, by the recipe of the page on backends."""
+"""Two processes of PyTorch: losses across the batch, by the recipe of the page on backends, and
+`linear_loss` under DDP."""
 
 from __future__ import annotations
 
@@ -13,8 +14,9 @@ from tests.support.programs import free_port, run_together, start
 
 
 @pytest.mark.devices
-def test_two_processes_agree_with_one() -> None:
+@pytest.mark.parametrize("check", ["across_batch", "linear"])
+def test_two_processes_agree_with_one(check: str) -> None:
     port = free_port()
     run_together(
-        [start(1, "tests.scale.parallel_program", str(number), port) for number in range(2)]
+        [start(1, "tests.scale.parallel_program", str(number), port, check) for number in range(2)]
     )

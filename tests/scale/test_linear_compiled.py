@@ -25,6 +25,7 @@ from tests.scale.test_linear_torch import D, L, N, layer, narrow, targets
 pytestmark = [
     pytest.mark.modes,
     pytest.mark.filterwarnings("ignore:.*Function.*should not be instantiated"),  # Dynamo does
+    pytest.mark.filterwarnings("ignore:.*torch.jit.script"),  # forward mode asks for it
     pytest.mark.filterwarnings("ignore:Dynamo detected a call to a `functools.lru_cache`"),
 ]
 THRESHOLD = torch.tensor(0.3, dtype=torch.float64, requires_grad=True)
@@ -179,6 +180,7 @@ def test_no_graph_holds_the_logits() -> None:
     assert sorted(x.shape for x in kept) == sorted(x.shape for x in arrays)
 
 
+@pytest.mark.slow("the compiler unrolls the blocks")
 @pytest.mark.parametrize("forward", [False, True])
 def test_transformations_inside_the_compiler(forward: bool) -> None:
     features, kernel, bias = (x.detach() for x in layer())
@@ -186,7 +188,7 @@ def test_transformations_inside_the_compiler(forward: bool) -> None:
 
     def by_kernel(k: Any) -> Any:
         def mean(k: Any) -> Any:
-            return linear_loss(zlpr, features, k, bias, t, block_size=4)
+            return linear_loss(zlpr, features, k, bias, t, block_size=N)
 
         if forward:
             return torch.func.jvp(mean, (k,), (torch.ones_like(k),))[1]

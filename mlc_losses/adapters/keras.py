@@ -29,8 +29,8 @@ class Loss(keras.losses.Loss):
       where: from the targets to the mask of known labels, such as :func:`known`, which takes -1,
         -100 and NaN for unknown; Keras hands a loss no mask of single labels. Without it all
         labels are known.
-      reduction: Keras's own: ``"sum_over_batch_size"``, ``"sum"``,
-        ``"mean_with_sample_weight"`` or None.
+      reduction: Keras's own, ``"sum_over_batch_size"``, ``"sum"``, ``"mean_with_sample_weight"``
+        or None: Keras reduces after its weights and its mask, and takes no function for that.
       name: for Keras to show; the loss's own if you give none.
       dtype: Keras's own: what targets and logits are converted to, ``floatx`` without.
       **hyper: hyper-parameters of the loss: numbers, strings, and lists or arrays of numbers,

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from mlc_losses._array.backend import is_jax_namespace
+from mlc_losses._array.backend import is_jax_namespace, is_numpy_namespace, is_torch_namespace
 from mlc_losses._array.layout import batch_shards
 from mlc_losses._array.namespace import device_of, namespace, shape_of
 
@@ -106,3 +106,20 @@ def own_rows(make: Callable[[int], Any], num_rows: int) -> Any:
     return jax.lax.dynamic_slice_in_dim(
         make(shards.global_size(num_rows)), shards.offset(num_rows), num_rows
     )
+
+
+def group_sums(values: Any, groups: Any, num_groups: int) -> Any:
+    """Sum of the values `[n]` of each group `[num_groups]`; a group out of range is left out."""
+    xp = namespace(values=values, groups=groups)
+    # one group more takes what is out of range
+    groups = xp.where((groups >= 0) & (groups < num_groups), groups, num_groups)
+    if is_numpy_namespace(xp):
+        sums = xp.bincount(groups, weights=values, minlength=num_groups + 1)
+        return xp.astype(sums[:num_groups], values.dtype)
+    if is_jax_namespace(xp) or is_torch_namespace(xp):
+        zeros = xp.zeros(num_groups + 1, dtype=values.dtype, device=device_of(values))
+        if is_jax_namespace(xp):
+            return zeros.at[groups].add(values)[:num_groups]
+        return zeros.index_add(0, xp.astype(groups, xp.int64), values)[:num_groups]
+    numbers = xp.arange(num_groups, dtype=groups.dtype, device=device_of(values))
+    return xp.sum(xp.where(groups[:, None] == numbers[None, :], values[:, None], 0.0), axis=0)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 from mlc_losses._array.arguments import check_matrix, checked_float
 from mlc_losses._array.batch import batch_sum
-from mlc_losses._array.margin_of_means import margin_of_means
+from mlc_losses._array.labels import label_count, label_sum
 from mlc_losses._array.namespace import Array, ArrayT
+from mlc_losses._array.ops import sigmoid
 from mlc_losses._array.pairs import pair_arguments
+from mlc_losses._array.row_rules import RowRule, apply_rule_over_batch
 from mlc_losses._array.smooth_ranks import missed_precision
 
 
@@ -127,8 +130,9 @@ def auc_margin(
       array([0.6757, 0.641 ])
     """
     margin = checked_float("margin", margin, like=logits, low=0.0)
-    _, scores, positive, negative = _sides(logits, targets, where)
-    return margin_of_means(scores, positive, negative, margin)
+    xp, scores, positive, negative = _sides(logits, targets, where)
+    sides = (scores, positive, negative)
+    return apply_rule_over_batch(xp, _MarginOfMeans(), sides, (margin,))[0]
 
 
 def _sides(logits: Any, targets: Any, where: Any) -> tuple[Any, Any, Any, Any]:
@@ -136,3 +140,66 @@ def _sides(logits: Any, targets: Any, where: Any) -> tuple[Any, Any, Any, Any]:
     xp, scores, positive, negative = pair_arguments(logits, targets, where, -1)
     check_matrix("logits", scores)
     return xp, scores, positive, negative
+
+
+class _Means(NamedTuple):
+    """How far each example is from right, 0 where it is not on the side; and the means of that."""
+
+    missed: Any  # 1 - h of the positives
+    raised: Any  # h of the negatives
+    num_positive: Any  # at least 1
+    num_negative: Any
+    mean_missed: Any
+    mean_raised: Any
+    excess: Any  # of the margin, at least 0
+    one_sided: Any
+
+
+@dataclass(frozen=True)
+class _MarginOfMeans(RowRule):
+    """Of `(scores, positive, negative)`; 0 where a side is empty."""
+
+    def values(self, xp: Any, params: Any, where: Any, *arrays: Any) -> tuple[Any, ...]:
+        scores, positive, negative = arrays
+        means = _means(xp, params, *arrays)
+        missed = xp.where(positive, means.missed - means.mean_missed[..., None], 0.0)
+        raised = xp.where(negative, means.raised - means.mean_raised[..., None], 0.0)
+        variances = (
+            label_sum(missed * missed) / means.num_positive
+            + label_sum(raised * raised) / means.num_negative
+        )
+        # even there a NaN is not to pass for a number
+        nothing = label_sum(xp.where(xp.isnan(scores), scores, 0.0))
+        return (xp.where(means.one_sided, nothing, variances + means.excess * means.excess),)
+
+    def derivatives(
+        self, index: int, xp: Any, params: Any, where: Any, values: Any, *arrays: Any
+    ) -> tuple[Any, ...]:
+        if index > 0:
+            return (None,)
+        scores, positive, negative = arrays
+        means = _means(xp, params, *arrays)
+        by_missed = means.missed + (means.excess - means.mean_missed)[..., None]
+        by_raised = means.raised + (means.excess - means.mean_raised)[..., None]
+        derivative = xp.where(
+            positive,
+            -by_missed / means.num_positive[..., None],
+            xp.where(negative, by_raised / means.num_negative[..., None], 0.0),
+        )
+        derivative = xp.where(means.one_sided[..., None], 0.0, derivative)
+        return (2.0 * derivative * (sigmoid(scores) * sigmoid(-scores)),)
+
+
+def _means(xp: Any, params: Any, scores: Any, positive: Any, negative: Any) -> _Means:
+    missed = xp.where(positive, sigmoid(-scores), 0.0)
+    raised = xp.where(negative, sigmoid(scores), 0.0)
+    num_positive, num_negative = label_count(positive, scores), label_count(negative, scores)
+    one_sided = (num_positive == 0) | (num_negative == 0)
+    num_positive = xp.where(num_positive == 0, 1.0, num_positive)
+    num_negative = xp.where(num_negative == 0, 1.0, num_negative)
+    mean_missed, mean_raised = label_sum(missed) / num_positive, label_sum(raised) / num_negative
+    # m + mean_N(h) - mean_P(h), which near 0 keeps its digits for m = 1
+    excess = xp.clip((params[0] - 1.0) + (mean_missed + mean_raised), 0.0, None)
+    return _Means(
+        missed, raised, num_positive, num_negative, mean_missed, mean_raised, excess, one_sided
+    )

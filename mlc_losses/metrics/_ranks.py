@@ -6,10 +6,10 @@ import math
 from typing import Any, NamedTuple
 
 from mlc_losses._array.arguments import check_matrix, checked_labels
-from mlc_losses._array.labels import columns, label_any
-from mlc_losses._array.namespace import as_dtype, shape_of
+from mlc_losses._array.labels import columns, label_any, label_indices, labels_together
+from mlc_losses._array.layout import require_all_labels
+from mlc_losses._array.namespace import as_dtype, namespace, shape_of
 from mlc_losses._array.ops import entries_at, relevant_and_missing
-from mlc_losses._array.ranks import Ranking, ranking
 from mlc_losses.metrics._averages import (
     COUNTED_AXIS,
     any_known,
@@ -69,6 +69,44 @@ def rows_of(given: Scored, average: str | None = "samples") -> Rows:
         return xp.reshape(x, (1, -1)) if axis is None else xp.matrix_transpose(x)
 
     return Rows(turned(scores), turned(relevant), turned(where), turned(weight))
+
+
+class Ranking(NamedTuple):
+    """The scores of each row from the highest down; every field is integer `[..., L]`.
+
+    `order` holds the ids, `above` how many scores of the row are greater than the one at this
+    place, `at_least` how many are at least as large (itself among them). Tied places agree in
+    both. A NaN ties with nothing; where it stands is the backend's own.
+    """
+
+    order: Any
+    above: Any
+    at_least: Any
+
+
+def ranking(scores: Any) -> Ranking:
+    """Rank the scores of each row."""
+    xp = namespace(scores=scores)
+    require_all_labels(xp, "ranks all the scores of an example")
+    scores = labels_together(scores)
+    order = xp.argsort(scores, axis=-1, descending=True, stable=True)
+    falling = entries_at(scores, order)
+    places = label_indices(falling)
+    starts_group = (places == 0) | (falling != xp.roll(falling, 1, axis=-1))
+    bounds = _group_bounds(xp, starts_group, places)
+    group = xp.cumulative_sum(xp.astype(starts_group, places.dtype), axis=-1) - 1
+    above = entries_at(bounds, group)
+    return Ranking(order, above, entries_at(bounds, group + 1))
+
+
+def _group_bounds(xp: Any, starts_group: Any, places: Any) -> Any:
+    """`[..., L + 1]`: where the groups start, first to last, then L.
+
+    Sorting moves the starts to the front: the standard has no running maximum.
+    """
+    length = shape_of(starts_group)[-1]
+    starts = xp.sort(xp.where(starts_group, places, length), axis=-1)
+    return xp.concat([starts, columns(length, starts, 1)], axis=-1)
 
 
 def amounts(xp: Any, mask: Any, ranks: Ranking, weight: Any) -> Any:

@@ -10,7 +10,6 @@ from mlc_losses._array.arguments import positive_integer
 from mlc_losses._array.labels import label_count, label_sum, looked_up
 from mlc_losses._array.namespace import Array, device_of, shape_of
 from mlc_losses._array.ops import entries_at
-from mlc_losses._array.ranks import ranking
 from mlc_losses.decide.sets import predict_top_k
 from mlc_losses.metrics._averages import ratio
 from mlc_losses.metrics._ranks import (
@@ -18,6 +17,7 @@ from mlc_losses.metrics._ranks import (
     checked_scores,
     known_at_least,
     mean_of_examples,
+    ranking,
 )
 
 

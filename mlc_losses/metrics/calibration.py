@@ -6,8 +6,8 @@ import math
 from typing import Any
 
 from mlc_losses._array.arguments import checked_option, positive_integer
+from mlc_losses._array.batch import group_sums
 from mlc_losses._array.namespace import Array, default_integer, device_of, shape_of
-from mlc_losses._array.ranks import group_sums
 from mlc_losses._array.value_checks import check_probabilities
 from mlc_losses.metrics._averages import any_known, mean, ratio
 from mlc_losses.metrics._ranks import checked_scores, nan_like

@@ -14,6 +14,7 @@ from mlc_losses._array.arguments import (
     checked_where,
     positive_integer,
 )
+from mlc_losses._array.batch import group_sums
 from mlc_losses._array.class_arguments import check_class_ids, class_arguments
 from mlc_losses._array.labels import label_any
 from mlc_losses._array.namespace import (
@@ -25,7 +26,6 @@ from mlc_losses._array.namespace import (
     namespace,
     shape_of,
 )
-from mlc_losses._array.ranks import group_sums
 from mlc_losses.decide.sets import predict_average_k, predict_top_k
 from mlc_losses.metrics._averages import checked_sample_weight, mean
 

@@ -8,7 +8,6 @@ from typing import Any
 from mlc_losses._array.arguments import checked_option
 from mlc_losses._array.labels import label_any
 from mlc_losses._array.namespace import Array, as_dtype
-from mlc_losses._array.ranks import ranking
 from mlc_losses.metrics._averages import COUNTED_AXIS, ratio
 from mlc_losses.metrics._ranks import (
     Rows,
@@ -17,6 +16,7 @@ from mlc_losses.metrics._ranks import (
     checked_scores,
     mean_of_rows,
     nan_like,
+    ranking,
     rows_of,
     up_to,
 )

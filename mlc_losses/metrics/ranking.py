@@ -6,7 +6,6 @@ from typing import Any
 
 from mlc_losses._array.labels import label_any, label_count, label_max, label_sum
 from mlc_losses._array.namespace import Array
-from mlc_losses._array.ranks import ranking
 from mlc_losses.metrics._averages import ratio
 from mlc_losses.metrics._ranks import (
     amounts,
@@ -14,6 +13,7 @@ from mlc_losses.metrics._ranks import (
     checked_scores,
     known_at_least,
     mean_of_examples,
+    ranking,
     rows_of,
     up_to,
 )

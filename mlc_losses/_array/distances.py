@@ -8,8 +8,7 @@ from mlc_losses._array.backend import is_torch_namespace
 from mlc_losses._array.labels import columns
 from mlc_losses._array.loops import scan
 from mlc_losses._array.namespace import namespace, shape_of
-from mlc_losses._array.ops import stop_gradient
-from mlc_losses._array.similarity import products
+from mlc_losses._array.ops import matmul, stop_gradient
 
 # coordinates of one step of the loop over them
 _COORDINATES = 8
@@ -23,7 +22,8 @@ def distances(a: Any, b: Any) -> Any:
     The gradient is that of the product: its terms are as large as the rows, not their squares.
     """
     xp = namespace(a=a, b=b)
-    square = xp.sum(a * a, axis=-1)[:, None] + xp.sum(b * b, axis=-1)[None, :] - 2 * products(a, b)
+    products = matmul(a, xp.permute_dims(b, (1, 0)))
+    square = xp.sum(a * a, axis=-1)[:, None] + xp.sum(b * b, axis=-1)[None, :] - 2 * products
     square = square + stop_gradient(_squares(xp, stop_gradient(a), stop_gradient(b)) - square)
     apart = square > 0
     return xp.where(apart, xp.sqrt(xp.where(apart, square, 1.0)), 0.0)

@@ -1,9 +1,9 @@
 """Whether the label axis and the batch are whole, or only a shard of them is at hand.
 
 `scale/` runs a loss on shards: the labels or examples of one of several devices, or of one block.
-It says so here. The reductions in `labels`, `batch` and `similarity`, which every loss is built
-from, ask here how to combine the results of all shards. Labels are split on JAX only. The batch is
-too, but its rows may be taken in blocks on any backend.
+It says so here. The reductions in `labels` and `batch`, which every loss is built from, ask here
+how to combine the results of all shards. Labels are split on JAX only. The batch is too, but its
+rows may be taken in blocks on any backend.
 """
 
 from __future__ import annotations

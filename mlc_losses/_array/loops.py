@@ -6,7 +6,7 @@ from collections.abc import Callable
 from functools import cache, wraps
 from typing import Any
 
-from mlc_losses._array.backend import is_jax_namespace
+from mlc_losses._array.backend import is_jax_namespace, is_torch_namespace
 from mlc_losses._array.layout import Layout, current_layout, use_layout
 from mlc_losses._array.namespace import can_look, namespace, shape_of
 
@@ -117,3 +117,24 @@ def map_rows(function: Callable[..., Any], arrays: tuple[Any, ...], rows: int) -
 
     results = jax.lax.map(lambda x: tuple(function(*x)), tuple(map(blocks, arrays)))
     return tuple(x.reshape(num_blocks * rows, *x.shape[2:])[:num_rows] for x in results)
+
+
+def recomputed(function: Callable[..., Any]) -> Callable[..., Any]:
+    """`function` of arrays, with nothing random; differentiated it is computed again, not kept."""
+
+    def run(*arrays: Any) -> Any:
+        xp = namespace(x=arrays[0])
+        if is_jax_namespace(xp):
+            import jax
+
+            return jax.checkpoint(function)(*arrays)
+        if is_torch_namespace(xp):
+            from torch.utils.checkpoint import checkpoint
+
+            from mlc_losses._array.torch_rules import is_transformed
+
+            if not is_transformed():  # which checkpoints do not pass through
+                return checkpoint(function, *arrays, use_reentrant=False, preserve_rng_state=False)
+        return function(*arrays)
+
+    return run

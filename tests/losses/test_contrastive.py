@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import mlc_losses as ml
-from mlc_losses._array import similarity
+from mlc_losses.losses.contrastive import _similarity
 from tests.losses import oracles_contrastive as oracles
 from tests.support.backends import (
     HAS_GRADIENTS,
@@ -346,7 +346,7 @@ def test_blocks_of_anchors_change_nothing(name: str, monkeypatch: pytest.MonkeyP
     values = values_of(name, x, prototypes, y)
     weights = asarray(np.random.default_rng(1).random(len(values)))
     whole = gradient(total, x, weights) if HAS_GRADIENTS else None
-    monkeypatch.setattr(similarity, "_BLOCK_SIZE", 60)  # 3 to 12 anchors, not a divisor of 17
+    monkeypatch.setattr(_similarity, "_BLOCK_SIZE", 60)  # 3 to 12 anchors, not a divisor of 17
     # new functions, not the compiled ones
     again = compiled(lambda *arrays: LOSSES[name](*arrays))(x, prototypes, y)
     assert_same(again, values)

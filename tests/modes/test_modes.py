@@ -16,7 +16,8 @@ import pytest
 
 import mlc_losses as ml
 from mlc_losses import metrics
-from mlc_losses._array import namespace, similarity
+from mlc_losses._array import namespace
+from mlc_losses.losses.contrastive import _similarity
 from tests.losses import test_losses
 from tests.modes.modes import MODES
 from tests.modes.subjects import LOSSES, SCORES, SUBJECTS, TARGETS, Subject, of_case
@@ -346,7 +347,7 @@ def test_blocks_of_anchors_under_transforms(name: str, monkeypatch: pytest.Monke
     """Rows of pairs that are computed again in the backward pass, as above 2048 rows."""
     import torch
 
-    monkeypatch.setattr(similarity, "_BLOCK_SIZE", 16)
+    monkeypatch.setattr(_similarity, "_BLOCK_SIZE", 16)
     subject = next(s for s in LOSSES if s.id.startswith(f"{name}-"))
     arrays = subject.here()
     expected = torch_gradient(total(subject), *arrays)
@@ -359,7 +360,7 @@ def test_blocks_of_anchors_under_transforms(name: str, monkeypatch: pytest.Monke
 @only_torch
 @pytest.mark.modes
 def test_blocks_of_anchors_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(similarity, "_BLOCK_SIZE", 16)
+    monkeypatch.setattr(_similarity, "_BLOCK_SIZE", 16)
     subject = next(s for s in LOSSES if s.id.startswith("supcon-"))
     arrays = subject.here()
     program = compiled_by("aot_eager", total(subject))

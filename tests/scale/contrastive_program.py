@@ -11,7 +11,7 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 import mlc_losses as ml
-from mlc_losses._array import similarity
+from mlc_losses.losses.contrastive import _similarity
 
 jax.config.update("jax_enable_x64", True)
 assert jax.device_count() == 8
@@ -72,7 +72,7 @@ def main() -> None:
 
     for name in MEANS:
         check(name)
-    similarity._BLOCK_SIZE = 100  # a few anchors at a time
+    _similarity._BLOCK_SIZE = 100  # a few anchors at a time
     check("supcon with a queue")
 
 

@@ -19,7 +19,7 @@ import numpy as np
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 import mlc_losses as ml
-from mlc_losses._array import similarity
+from mlc_losses.losses.contrastive import _similarity
 from mlc_losses.perturbed import _jax
 from tests.losses.cases import CASES
 from tests.support.backends import OPTIMIZED
@@ -125,7 +125,7 @@ def check_in_own_shard_map(case: Case, mesh: Any) -> None:
 
 def main(kind: str, over: str) -> None:
     # several blocks of rows, as large batches have
-    _jax._BLOCK_SIZE, similarity._BLOCK_SIZE = 8 * L, 8 * N
+    _jax._BLOCK_SIZE, _similarity._BLOCK_SIZE = 8 * L, 8 * N
     mesh = jax.make_mesh((4,), ("devices",), axis_types=(AxisType[kind],))
     cases = [case for case in [*CASES, *OVERLAP] if over != "labels" or not case.embedded]
     wrong = []

@@ -16,7 +16,7 @@ from typing import Any
 from mlc_losses._array.arguments import checked_float
 from mlc_losses._array.labels import label_sum
 from mlc_losses._array.namespace import is_number, namespace, shape_of
-from mlc_losses._array.similarity import (
+from mlc_losses.losses.contrastive._similarity import (
     candidate_counts,
     candidate_indices,
     candidate_sum,

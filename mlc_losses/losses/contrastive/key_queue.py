@@ -16,8 +16,8 @@ from mlc_losses._array.namespace import (
     shape_of,
 )
 from mlc_losses._array.ops import stop_gradient
-from mlc_losses._array.similarity import candidate_indices
 from mlc_losses.losses.contrastive._arguments import check_rows, check_width
+from mlc_losses.losses.contrastive._similarity import candidate_indices
 
 
 class KeyQueue(NamedTuple):

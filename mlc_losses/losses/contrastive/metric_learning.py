@@ -16,7 +16,8 @@ from mlc_losses._array.namespace import (
     shape_of,
     to_compute_dtype,
 )
-from mlc_losses._array.similarity import (
+from mlc_losses.losses.contrastive._arguments import check_rows, embeddings_and_targets
+from mlc_losses.losses.contrastive._similarity import (
     Anchors,
     Candidates,
     allowed_pairs,
@@ -28,7 +29,6 @@ from mlc_losses._array.similarity import (
     soft_target_loss,
     unit_vectors,
 )
-from mlc_losses.losses.contrastive._arguments import check_rows, embeddings_and_targets
 
 
 def n_pair(anchors: ArrayT, positives: ArrayT, *, regularization: float = 0.0) -> ArrayT:

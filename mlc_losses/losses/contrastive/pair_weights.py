@@ -23,18 +23,18 @@ from mlc_losses._array.namespace import (
     shape_of,
     to_compute_dtype,
 )
-from mlc_losses._array.similarity import (
-    Candidates,
-    allowed_pairs,
-    by_anchor_blocks,
-    no_indices,
-)
 from mlc_losses.losses.contrastive._arguments import binary, check_width, key_labels, unit_targets
 from mlc_losses.losses.contrastive._label_weights import (
     check_positives,
     equal_sets,
     jaccard,
     overlap,
+)
+from mlc_losses.losses.contrastive._similarity import (
+    Candidates,
+    allowed_pairs,
+    by_anchor_blocks,
+    no_indices,
 )
 
 

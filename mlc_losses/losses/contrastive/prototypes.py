@@ -8,7 +8,13 @@ from mlc_losses._array.arguments import checked_float
 from mlc_losses._array.batch import row_indices, rows_and_more, whole_batch
 from mlc_losses._array.labels import label_sum
 from mlc_losses._array.namespace import Array, ArrayT, accept_numpy, shape_of
-from mlc_losses._array.similarity import (
+from mlc_losses.losses.contrastive._arguments import (
+    check_width,
+    embeddings_and_targets,
+    unit_targets,
+)
+from mlc_losses.losses.contrastive._label_weights import overlap, union_weighted
+from mlc_losses.losses.contrastive._similarity import (
     Anchors,
     Candidates,
     candidate_indices,
@@ -16,12 +22,6 @@ from mlc_losses._array.similarity import (
     soft_target_loss,
     unit_vectors,
 )
-from mlc_losses.losses.contrastive._arguments import (
-    check_width,
-    embeddings_and_targets,
-    unit_targets,
-)
-from mlc_losses.losses.contrastive._label_weights import overlap, union_weighted
 
 
 def prototype_contrastive(

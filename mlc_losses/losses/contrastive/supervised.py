@@ -18,14 +18,6 @@ from mlc_losses._array.namespace import (
     shape_of,
     to_compute_dtype,
 )
-from mlc_losses._array.similarity import (
-    Anchors,
-    Candidates,
-    candidate_indices,
-    no_indices,
-    soft_target_loss,
-    unit_vectors,
-)
 from mlc_losses.losses.contrastive._arguments import (
     check_rows,
     check_width,
@@ -38,6 +30,14 @@ from mlc_losses.losses.contrastive._label_weights import (
     Weights,
     check_positives,
     overlap,
+)
+from mlc_losses.losses.contrastive._similarity import (
+    Anchors,
+    Candidates,
+    candidate_indices,
+    no_indices,
+    soft_target_loss,
+    unit_vectors,
 )
 
 

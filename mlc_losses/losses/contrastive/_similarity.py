@@ -1,20 +1,17 @@
 """Anchors against candidates: what the contrastive losses have in common.
 
-Every reduction over candidates, and every look at examples other than one's own, goes through
-these functions and nowhere else, so this is the one place where the batch can be split over
-devices. An anchor's row of similarities is complete in itself; many anchors are taken in blocks of
-rows, so that memory is the block's times the number of candidates, never that of all pairs.
+Where the batch is split over devices, `whole_batch` has brought the candidates together: an
+anchor's row of similarities is complete in itself. Many anchors are taken in blocks of rows, so
+that memory is the block's times the number of candidates, never that of all pairs.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from functools import partial
 from typing import Any, NamedTuple
 
-from mlc_losses._array.backend import is_jax_namespace, is_torch_namespace
-from mlc_losses._array.loops import map_rows
+from mlc_losses._array.loops import map_rows, recomputed
 from mlc_losses._array.namespace import default_integer, device_of, namespace, shape_of
 from mlc_losses._array.ops import matmul, stop_gradient
 
@@ -147,22 +144,5 @@ def by_anchor_blocks(rows: Callable[..., Any], candidates: int, *arrays: Any) ->
     length = max(1, _BLOCK_SIZE // max(1, candidates))
     if shape_of(arrays[0])[0] <= length:
         return rows(*arrays)
-    block = _recomputed(namespace(x=arrays[0]), rows)
+    block = recomputed(rows)
     return map_rows(lambda *part: (block(*part),), arrays, length)[0]
-
-
-def _recomputed(xp: Any, rows: Callable[..., Any]) -> Callable[..., Any]:
-    if is_jax_namespace(xp):
-        import jax
-
-        return jax.checkpoint(rows)
-    if is_torch_namespace(xp):
-        from torch.utils.checkpoint import checkpoint
-
-        from mlc_losses._array.torch_rules import is_transformed
-
-        if is_transformed():  # which checkpoints do not pass through
-            return rows
-        # nothing in a block is random
-        return partial(checkpoint, rows, use_reentrant=False, preserve_rng_state=False)
-    return rows

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from mlc_losses._array.backend import is_jax_namespace, is_torch_namespace
+from mlc_losses._array.backend import is_torch_namespace
 from mlc_losses._array.labels import (
     at_class,
     in_range,
@@ -15,6 +15,7 @@ from mlc_losses._array.labels import (
     label_sum,
 )
 from mlc_losses._array.layout import label_shards
+from mlc_losses._array.loops import quick_or_exact
 from mlc_losses._array.ops import stop_gradient
 from mlc_losses._array.row_rules import (
     SharedTermsRule,
@@ -53,10 +54,8 @@ class ClassCrossEntropy(SharedTermsRule):
             # each reduction is a pass over all blocks, or an exchange between devices
             _, *found = _exact_terms(xp, logits, labels, where)
             return _finished(xp, *found)
-        if is_jax_namespace(xp) and where is None:
-            from mlc_losses._array import jax_runs
-
-            return jax_runs.quick_or_exact(_quick_values, _values, params, (logits, labels))
+        if where is None:
+            return quick_or_exact(xp, _quick_values, _values, params, (logits, labels))
         return _values(xp, params, logits, labels, where)
 
     def derivatives(
@@ -166,10 +165,16 @@ def _quick_terms(xp: Any, logits: Any, labels: Any, where: Any) -> tuple[tuple[A
     logits = _known(xp, where, logits)
     own = jax_rows.entry(logits, ids)
     shift = xp.where(xp.isfinite(own), own, 0.0)
-    others = jax_rows.replaced(xp.exp(logits - shift[..., None]), ids, 0.0)
+    terms = xp.exp(logits - shift[..., None])
+    others = jax_rows.by_rows(_without, terms, ids[..., None])
     rest = label_sum(others)
     usable = own > -math.inf if known is None else (own > -math.inf) | ~known
     return (others, own, known, shift, rest), xp.all(xp.isfinite(rest) & usable)
+
+
+def _without(terms: Any, ids: Any) -> Any:
+    """Of a row of JAX, in place if nothing else reads the terms."""
+    return terms.at[ids].set(0.0, mode="promise_in_bounds")
 
 
 def _quick_values(xp: Any, params: Any, logits: Any, labels: Any) -> tuple[tuple[Any, ...], Any]:

@@ -36,20 +36,6 @@ def entry(x: Any, ids: Any) -> Any:
     return jnp.take_along_axis(x, ids[..., None], axis=-1, mode="promise_in_bounds")[..., 0]
 
 
-def replaced(x: Any, ids: Any, value: float) -> Any:
-    """`x` with that number in place of the entry of each row at its id, which is in range.
-
-    In place, if nothing else reads `x`.
-    """
-
-    def replace(row: Any, i: Any) -> Any:
-        return row.at[i].set(value, mode="promise_in_bounds")
-
-    for _ in range(ids.ndim):
-        replace = jax.vmap(replace)
-    return replace(x, ids)
-
-
 def labels_together(x: Any) -> Any:
     """`x` with all its labels on every device."""
     return _resharded(x, _rows_like(x))

@@ -63,6 +63,24 @@ def choose(condition: Any, yes: Callable[[], Any], no: Callable[[], Any]) -> Any
     return yes() if can_look(condition) and bool(condition) else no()
 
 
+def quick_or_exact(
+    xp: Any,
+    quick: Callable[..., Any],
+    exact: Callable[..., Any],
+    params: Any,
+    arrays: tuple[Any, ...],
+) -> Any:
+    """`exact(xp, params, *arrays)`, in a rule.
+
+    On a CPU on JAX that of `quick`, if it says of its results that they can be trusted.
+    """
+    if not is_jax_namespace(xp):
+        return exact(xp, params, *arrays)
+    from mlc_losses._array import jax_runs
+
+    return jax_runs.quick_or_exact(quick, exact, params, arrays)
+
+
 def one_program(function: Callable[..., Any]) -> Callable[..., Any]:
     """`function` of arrays, a module's own; on JAX compiled once for shapes, in eager code too.
 

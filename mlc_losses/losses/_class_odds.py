@@ -1,4 +1,4 @@
-"""The log-odds against a class: what softmax losses with one class per example are made of."""
+"""A class against the others: the log-odds against it, and its lead over them on average."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from mlc_losses._array.backend import is_jax_namespace
 from mlc_losses._array.labels import (
     at_class,
     in_range,
@@ -14,6 +13,8 @@ from mlc_losses._array.labels import (
     label_sum,
     replaced_at_class,
 )
+from mlc_losses._array.log_sum_exp import over
+from mlc_losses._array.loops import quick_or_exact
 from mlc_losses._array.ops import scaled
 from mlc_losses._array.row_rules import (
     RowRule,
@@ -21,6 +22,7 @@ from mlc_losses._array.row_rules import (
     is_finite,
     row_max,
     sum_of_terms,
+    sums_of_terms,
 )
 
 # of a sum that is 1 and more: what is left of it without the 1 has then all but 4 of its bits
@@ -41,10 +43,8 @@ class _LogOdds(RowRule):
     """Values: the log-odds; the shift, a constant, and the logarithm of the others' sum."""
 
     def values(self, xp: Any, params: Any, where: Any, logits: Any, labels: Any) -> Any:
-        if is_jax_namespace(xp) and where is None:
-            from mlc_losses._array import jax_runs
-
-            return jax_runs.quick_or_exact(_quick_sums, _sums, params, (logits, labels))
+        if where is None:
+            return quick_or_exact(xp, _quick_sums, _sums, params, (logits, labels))
         return _sums(xp, params, logits, labels, where)
 
     def derivatives(
@@ -117,3 +117,42 @@ def _without_class(xp: Any, where: Any, logits: Any, labels: Any) -> tuple[Any, 
     if where is not None:
         logits = xp.where(where, logits, -math.inf)
     return logits, replaced_at_class(logits, labels, -math.inf)
+
+
+def class_lead(xp: Any, logits: Any, labels: Any, where: Any = None) -> Any:
+    """By how much the label leads the classes on average.
+
+    Classes at -inf are not there. 0 where the label itself is left out.
+    """
+    return apply_rule(xp, _Lead(), (logits, labels), where=where)[0]
+
+
+@dataclass(frozen=True)
+class _Lead(RowRule):
+    """Values: that, and the number of classes, a constant."""
+
+    def values(self, xp: Any, params: Any, where: Any, logits: Any, labels: Any) -> Any:
+        own = at_class(logits, labels)
+        if where is not None:
+            logits = xp.where(where, logits, -math.inf)
+            own = xp.where(at_class(where, labels), own, -math.inf)
+
+        def terms(x: Any, own: Any) -> tuple[Any, Any]:
+            own, present = own[..., None], x > -math.inf
+            return -over(xp, xp.where(present, x, own), own), xp.astype(present, x.dtype)
+
+        there = own > -math.inf
+        lead, count = sums_of_terms(xp, terms, (logits, xp.where(there, own, 0.0)))
+        count = xp.where(there, count, math.inf)
+        return lead / count, count
+
+    def derivatives(
+        self, index: int, xp: Any, params: Any, where: Any, values: Any, logits: Any, labels: Any
+    ) -> tuple[Any, ...]:
+        if index == 1:
+            return None, None
+        _, count = values
+        present = logits > -math.inf if where is None else where & (logits > -math.inf)
+        own = xp.where(count == math.inf, 0.0, 1.0)[..., None]
+        of_label = replaced_at_class(xp.zeros_like(logits), labels, 1.0)
+        return own * of_label - xp.where(present, 1.0 / count[..., None], 0.0), None

@@ -43,6 +43,15 @@ def stop_gradient(x: Any) -> Any:
     return x.detach() if is_torch_namespace(xp) else x
 
 
+def is_differentiated(x: Any) -> bool:
+    """Whether PyTorch records what is made of `x`, so that nothing of it is to be written into."""
+    if not is_torch_namespace(namespace(x=x)):
+        return False
+    import torch
+
+    return torch.is_grad_enabled() and x.requires_grad
+
+
 def materialized(x: Any) -> Any:
     """`x`, stored once by XLA: fused into each of its readers it would be computed again."""
     if is_jax_namespace(namespace(x=x)):

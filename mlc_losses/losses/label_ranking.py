@@ -12,7 +12,7 @@ from mlc_losses._array.namespace import Array, ArrayT
 from mlc_losses._array.ops import sigmoid
 from mlc_losses._array.pairs import pair_arguments
 from mlc_losses._array.row_rules import RowRule, apply_rule_over_batch
-from mlc_losses._array.smooth_ranks import missed_precision
+from mlc_losses.losses._smooth_ranks import missed_precision
 
 
 def smooth_average_precision(

@@ -8,29 +8,18 @@ in the blocks, and blocks beyond them are passed over: rare labels cost little.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
-from mlc_losses._array.backend import is_jax_namespace, is_torch_namespace
 from mlc_losses._array.batch import batch_sum, row_indices, whole_batch
-from mlc_losses._array.labels import columns, label_count, label_indices, label_sum
+from mlc_losses._array.blocks import Add, add_by_blocks, zeros_of
+from mlc_losses._array.labels import label_indices, label_sum
 from mlc_losses._array.layout import Layout, batch_shards, run_with_layout
-from mlc_losses._array.loops import choose, scan
-from mlc_losses._array.namespace import default_integer, device_of, is_number, namespace, shape_of
-from mlc_losses._array.ops import entries_at, sigmoid, with_axis_at
+from mlc_losses._array.namespace import is_number, namespace, shape_of
+from mlc_losses._array.ops import sigmoid
 from mlc_losses._array.row_rules import RowRule, apply_rule
-from mlc_losses._array.smooth_ranks_by_label import goes_by_label, missed, missed_by_scores
+from mlc_losses.losses._smooth_ranks_by_label import goes_by_label, missed, missed_by_scores
 
-# entries of one block of pairs: 4 MiB in float32; on an accelerator 32, for as many fewer steps
-_BLOCK_SIZE = 2**20
-_DEVICE_BLOCK_SIZE = 2**23
-# so few pairs are one block; more are at least so many blocks, to pass some of them over
-_FEW_PAIRS = 2**17
-_FEWEST_BLOCKS = 8
-# blocks of a program of PyTorch's compiler, which writes each of them out
-_COMPILED_BLOCKS = 16
 # of 1 / temperature: a steeper step is one for all numbers that differ by more than rounding
 _LARGEST_SCALE = 1e15
 
@@ -99,16 +88,16 @@ class _MissedPrecision(RowRule):
 
         # 0, but a NaN is not to pass for a number, not even where nothing is relevant
         start = label_sum(xp.where(xp.isnan(own[0]), own[0], 0.0))
-        if self.together and goes_by_label(xp, own[0]):
+        if self.together and goes_by_label(own[0]):
             return (start + missed(xp, params[0], *arrays),)
-        return (_by_blocks(xp, add, start, every, own)[0],)
+        return (_by_blocks(xp, add, start, every, own, keeps=False)[0],)
 
     def derivatives(
         self, index: int, xp: Any, params: Any, where: Any, values: Any, *arrays: Any
     ) -> tuple[Any, ...]:
         if index > (0 if self.together else 1):
             return (None,)
-        if self.together and goes_by_label(xp, arrays[0]):
+        if self.together and goes_by_label(arrays[0]):
             return (missed_by_scores(xp, params[0], *arrays),)
         every, own = self._every_and_own(xp, arrays)
 
@@ -116,7 +105,7 @@ class _MissedPrecision(RowRule):
             moved = _moved(xp, params, every, own)
             return total + xp.sum(moved, axis=-2), -label_sum(moved)
 
-        by_every, by_own = _by_blocks(xp, add, _zeros(xp, every[0]), every, own, keeps=True)
+        by_every, by_own = _by_blocks(xp, add, zeros_of(xp, every[0]), every, own, keeps=True)
         if self.together:
             return (by_every + by_own,)
         return (by_own if index else by_every,)
@@ -145,95 +134,6 @@ def _moved(xp: Any, params: Any, every: Any, own: Any) -> Any:
     return weights * (share * sigmoid(-gaps)) * params[0]
 
 
-def _by_blocks(
-    xp: Any,
-    add: Callable[..., Any],
-    total: Any,
-    every: tuple[Any, ...],
-    own: tuple[Any, ...],
-    *,
-    keeps: bool = False,
-) -> tuple[Any, Any]:
-    """`add(total, own)`: the next total and, if it keeps one, an array like the own ones."""
-    count = shape_of(own[0])[-1]
-    entries = math.prod(shape_of(every[0]))
-    # to PyTorch's compiler the number of blocks is a number, and another one another program
-    few = _BLOCK_SIZE if _is_unrolled(xp) else min(_FEW_PAIRS, _BLOCK_SIZE)
-    if entries * count <= few:
-        return add(total, own)
-
-    def in_blocks(size: int, total: Any, own: tuple[Any, ...]) -> tuple[Any, Any]:
-        length = max(1, min(size // entries, -(-count // _FEWEST_BLOCKS)))
-        return _in_blocks(xp, add, length, total, own, keeps)
-
-    if is_jax_namespace(xp):
-        import jax
-
-        sizes = {"cpu": _BLOCK_SIZE, "default": _DEVICE_BLOCK_SIZE}
-        branches = {platform: partial(in_blocks, size) for platform, size in sizes.items()}
-        return jax.lax.platform_dependent(total, own, **branches)
-    if is_torch_namespace(xp) and not own[0].is_cpu:
-        return in_blocks(_DEVICE_BLOCK_SIZE, total, own)
-    return in_blocks(_BLOCK_SIZE, total, own)
-
-
-def _in_blocks(
-    xp: Any, add: Callable[..., Any], length: int, total: Any, own: tuple[Any, ...], keeps: bool
-) -> tuple[Any, Any]:
-    """The same on so many of the own ones at a time."""
-    count = shape_of(own[0])[-1]
-    if _is_unrolled(xp):
-        length = max(length, -(-count // _COMPILED_BLOCKS))
-    order = _first_where(xp, own[1])
-    blocks = tuple(_cut(xp, entries_at(x, order), length) for x in own)
-    starts = length * xp.arange(
-        shape_of(blocks[0])[0], dtype=default_integer(xp), device=device_of(own[0])
-    )
-    most = xp.max(label_count(own[1], own[0]))
-
-    def step(total: Any, block: Any) -> tuple[Any, Any]:
-        start, *own = block
-
-        def nothing() -> tuple[Any, Any]:
-            return total, _zeros(xp, own[0]) if keeps else None
-
-        done = xp.astype(start, most.dtype) >= most
-        return choose(done, nothing, lambda: add(total, own))
-
-    total, kept = scan(step, total, (starts, *blocks))
-    if not keeps:
-        return total, None
-    kept = with_axis_at(kept, 0, -2)
-    kept = xp.reshape(kept, (*shape_of(kept)[:-2], -1))[..., :count]
-    return total, entries_at(kept, xp.argsort(order, axis=-1))
-
-
-def _zeros(xp: Any, x: Any) -> Any:
-    """In the shape of `x`, and to JAX as different from device to device as `x` is."""
-    return xp.where(xp.isnan(x), 0.0, xp.zeros_like(x))
-
-
-def _is_unrolled(xp: Any) -> bool:
-    if not is_torch_namespace(xp):
-        return False
-    import torch
-
-    return torch.compiler.is_compiling()
-
-
-def _first_where(xp: Any, mask: Any) -> Any:
-    """Places along the last axis, those of True first."""
-    if is_jax_namespace(xp):
-        from mlc_losses._array import jax_rows
-
-        return jax_rows.by_rows(lambda row: xp.argsort(~row, stable=True), mask)
-    return xp.argsort(xp.astype(~mask, xp.int8), axis=-1, stable=True)
-
-
-def _cut(xp: Any, x: Any, length: int) -> Any:
-    """`[..., W]` in blocks `[blocks, ..., length]`, the last one filled up with 0."""
-    *batch, width = shape_of(x)
-    blocks = -(-width // length)
-    if blocks * length > width:
-        x = xp.concat([x, columns(0, x, blocks * length - width)], axis=-1)
-    return with_axis_at(xp.reshape(x, (*batch, blocks, length)), -2, 0)
+def _by_blocks(xp: Any, add: Add, total: Any, every: Any, own: Any, *, keeps: bool) -> Any:
+    width = math.prod(shape_of(every[0]))
+    return add_by_blocks(xp, add, total, own, own[1], width, keeps)

@@ -1,4 +1,4 @@
-"""`smooth_ranks` label by label, where the host can look at the targets: only pairs that count.
+"""Smooth ranks label by label, where the host can look at the targets: only pairs that count.
 
 A relevant example is compared with the relevant ones and the others of its label, which are taken
 out first. So no pair is computed that is then masked. For NumPy, and for eager PyTorch on a CPU.
@@ -9,9 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from mlc_losses._array.backend import is_torch_namespace
 from mlc_losses._array.namespace import can_look, device_of, shape_of
-from mlc_losses._array.ops import sigmoid
+from mlc_losses._array.ops import is_differentiated, sigmoid
 
 # entries of one block of pairs: 1 MiB in float32, so that it stays in the cache
 _BLOCK_SIZE = 2**18
@@ -19,17 +18,13 @@ _BLOCK_SIZE = 2**18
 _FEWEST_EXAMPLES = 256
 
 
-def goes_by_label(xp: Any, scores: Any) -> bool:
+def goes_by_label(scores: Any) -> bool:
     """Whether that is possible and worth it, for `[..., B]`."""
     *labels, examples = shape_of(scores)
-    if examples < _FEWEST_EXAMPLES or 0 in labels or not can_look(scores):
+    if examples < _FEWEST_EXAMPLES or 0 in labels:
         return False
-    if not is_torch_namespace(xp):
-        return True
-    import torch
-
     # rows are written one by one, which is not to be differentiated
-    return not (torch.is_grad_enabled() and scores.requires_grad)
+    return can_look(scores) and not is_differentiated(scores)
 
 
 def missed(xp: Any, scale: Any, scores: Any, positive: Any, negative: Any) -> Any:

@@ -22,8 +22,8 @@ def distances(a: Any, b: Any) -> Any:
     The gradient is that of the product: its terms are as large as the rows, not their squares.
     """
     xp = namespace(a=a, b=b)
-    products = matmul(a, xp.permute_dims(b, (1, 0)))
-    square = xp.sum(a * a, axis=-1)[:, None] + xp.sum(b * b, axis=-1)[None, :] - 2 * products
+    square = xp.sum(a * a, axis=-1)[:, None] + xp.sum(b * b, axis=-1)[None, :]
+    square = square - 2 * matmul(a, xp.permute_dims(b, (1, 0)))
     square = square + stop_gradient(_squares(xp, stop_gradient(a), stop_gradient(b)) - square)
     apart = square > 0
     return xp.where(apart, xp.sqrt(xp.where(apart, square, 1.0)), 0.0)

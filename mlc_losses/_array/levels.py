@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,8 @@ import numpy as np
 from mlc_losses._array.backend import is_jax_namespace, is_torch_namespace
 from mlc_losses._array.host import constant
 from mlc_losses._array.labels import label_indices
+from mlc_losses._array.layout import is_compiled_by_torch
+from mlc_losses._array.loops import one_program
 from mlc_losses._array.namespace import namespace, shape_of
 from mlc_losses._array.ops import stop_gradient, with_axis_at
 
@@ -105,81 +107,58 @@ def _reduced(xp: Any, levels: Levels, merge: str, state: tuple[Any, ...]) -> Any
     if not levels.ends:
         return state[0]
     if is_jax_namespace(xp):
-        return _jitted()(levels, merge, state)
+        return _on_jax(levels, merge, *state)
     # a level is then one piece of memory
     arrays = [with_axis_at(x, -1, 0) for x in state]
-    schedule = [constant(x, state[0]) for x in (levels.left, levels.right, levels.results)]
-    return with_axis_at(_run_of(xp)(xp, merge, arrays, *schedule, levels.ends), 0, -1)
+    left, right, results = (
+        constant(x, state[0]) for x in (levels.left, levels.right, levels.results)
+    )
+    if _is_read_by_torch(xp):
+        from mlc_losses._array.torch_levels import over_levels
+
+        first = over_levels(merge, arrays, left, right, results, list(levels.ends))
+    else:
+        first = merged_in_place(xp, merge, arrays, left, right, results, levels.ends)
+    return with_axis_at(first, 0, -1)
 
 
-def _run_of(xp: Any) -> Callable[..., Any]:
-    if is_torch_namespace(xp):
-        import torch
+def _is_read_by_torch(xp: Any) -> bool:
+    """Whether PyTorch's compiler or a transform follows: it is then to see one operation.
 
-        from mlc_losses._array import torch_rules
+    The compiler would write out each level, and what `vmap` maps cannot be written into what it
+    does not.
+    """
+    if not is_torch_namespace(xp):
+        return False
+    from mlc_losses._array.torch_rules import is_transformed
 
-        if torch.compiler.is_compiling():
-            return _as_one_operation
-        # what `vmap` maps cannot be written into what it does not
-        if torch_rules.is_transformed():
-            return _joined
-    return _in_place
-
-
-def _as_one_operation(xp: Any, merge: str, arrays: list[Any], *schedule: Any) -> Any:
-    from mlc_losses._array.torch_levels import over_levels
-
-    *numbers, ends = schedule
-    return over_levels(merge, arrays, *numbers, list(ends))
-
-
-def _in_place(
-    xp: Any, merge: str, arrays: list[Any], left: Any, right: Any, results: Any, ends: Any
-) -> Any:
-    entries = merged_in_place(xp, MERGES[merge], arrays, left, right, ends)
-    return xp.take(entries[0], results, axis=0)
+    return is_compiled_by_torch(xp) or is_transformed()
 
 
 def merged_in_place(
-    xp: Any, merge: Merge, arrays: list[Any], left: Any, right: Any, ends: Sequence[int]
-) -> list[Any]:
-    """The arrays `[L, ...]` and, behind them, what the merges give."""
+    xp: Any,
+    merge: str,
+    arrays: list[Any],
+    left: Any,
+    right: Any,
+    results: Any,
+    ends: Sequence[int],
+) -> Any:
+    """The first of the arrays `[L, ...]`, merged."""
     num_labels = shape_of(arrays[0])[0]
     room = (ends[-1], *shape_of(arrays[0])[1:])
     arrays = [xp.concat([x, xp.zeros_like(xp.broadcast_to(x[:1, ...], room))]) for x in arrays]
     for start, end in zip((0, *ends), ends, strict=False):
-        merged = merge(xp, *_inputs(xp, arrays, left, right, start, end))
-        for x, new in zip(arrays, merged, strict=True):
+        inputs = (
+            tuple(xp.take(x, side[start:end], axis=0) for x in arrays) for side in (left, right)
+        )
+        for x, new in zip(arrays, MERGES[merge](xp, *inputs), strict=True):
             x[num_labels + start : num_labels + end, ...] = new
-    return arrays
-
-
-def _joined(
-    xp: Any, merge: str, arrays: list[Any], left: Any, right: Any, results: Any, ends: Any
-) -> Any:
-    """The same where nothing may be written."""
-    for start, end in zip((0, *ends), ends, strict=False):
-        merged = MERGES[merge](xp, *_inputs(xp, arrays, left, right, start, end))
-        arrays = [xp.concat(pair) for pair in zip(arrays, merged, strict=True)]
     return xp.take(arrays[0], results, axis=0)
 
 
-def _inputs(
-    xp: Any, arrays: list[Any], left: Any, right: Any, start: int, end: int
-) -> list[tuple[Any, ...]]:
-    """Of the merges of one level."""
-    return [tuple(xp.take(x, side[start:end], axis=0) for x in arrays) for side in (left, right)]
-
-
-@cache
-def _jitted() -> Callable[..., Any]:
-    """Compiled once for a hierarchy and shapes, in eager code too."""
-    import jax
-
-    return jax.jit(_on_jax, static_argnums=(0, 1))
-
-
-def _on_jax(levels: Levels, merge: str, state: tuple[Any, ...]) -> Any:
+@partial(one_program, static=2)
+def _on_jax(levels: Levels, merge: str, *state: Any) -> Any:
     """In steps of one width, so that the program does not grow with the number of levels.
 
     A step may begin the next level too early; what it writes there is written again.

@@ -81,30 +81,31 @@ def quick_or_exact(
     return jax_runs.quick_or_exact(quick, exact, params, arrays)
 
 
-def one_program(function: Callable[..., Any]) -> Callable[..., Any]:
+def one_program(function: Callable[..., Any], static: int = 0) -> Callable[..., Any]:
     """`function` of arrays, a module's own; on JAX compiled once for shapes, in eager code too.
 
-    Loops inside may be over functions made at each call.
+    The first `static` arguments are no arrays: it is compiled for each of them. Loops inside may be
+    over functions made at each call.
     """
 
     @wraps(function)
-    def run(*arrays: Any) -> Any:
-        if is_jax_namespace(namespace(x=arrays[0])):
-            return _jitted(function)(current_layout(), *arrays)
-        return function(*arrays)
+    def run(*arguments: Any) -> Any:
+        if is_jax_namespace(namespace(x=arguments[static])):
+            return _jitted(function, static)(current_layout(), *arguments)
+        return function(*arguments)
 
     return run
 
 
 @cache
-def _jitted(function: Callable[..., Any]) -> Callable[..., Any]:
+def _jitted(function: Callable[..., Any], static: int) -> Callable[..., Any]:
     import jax
 
-    def of_layout(layout: Layout, *arrays: Any) -> Any:
+    def of_layout(layout: Layout, *arguments: Any) -> Any:
         with use_layout(layout):
-            return function(*arrays)
+            return function(*arguments)
 
-    return jax.jit(of_layout, static_argnums=0)
+    return jax.jit(of_layout, static_argnums=tuple(range(static + 1)))
 
 
 def map_rows(function: Callable[..., Any], arrays: tuple[Any, ...], rows: int) -> tuple[Any, ...]:

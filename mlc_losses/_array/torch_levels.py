@@ -1,4 +1,4 @@
-"""`levels` as one operation to PyTorch's compiler, which would write out each level otherwise.
+"""`levels` as one operation to PyTorch's compiler and transforms.
 
 It has no derivative: what comes out are numbers of labels, or masks. Imported only when used.
 """
@@ -22,9 +22,8 @@ def over_levels(
     results: torch.Tensor,
     ends: list[int],
 ) -> torch.Tensor:
-    """The first of the arrays `[L, ...]`, merged."""
-    entries = levels.merged_in_place(xp, levels.MERGES[merge], arrays, left, right, ends)
-    return torch.index_select(entries[0], 0, results)
+    merged: torch.Tensor = levels.merged_in_place(xp, merge, arrays, left, right, results, ends)
+    return merged
 
 
 @over_levels.register_fake

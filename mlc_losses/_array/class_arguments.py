@@ -7,7 +7,7 @@ from typing import Any
 
 from mlc_losses._array.arguments import check_floating, check_integer, checked_where, labels_last
 from mlc_losses._array.host import first_index, to_host
-from mlc_losses._array.labels import label_any, label_indices, num_labels
+from mlc_losses._array.labels import is_class, label_any, num_labels
 from mlc_losses._array.namespace import (
     accept_numpy,
     can_look,
@@ -63,7 +63,7 @@ def class_arguments(
     xp, scores, labels, where, valid = class_scores(
         logits, labels, where, axis, logits_name=logits_name
     )
-    is_label = labels[..., None] == label_indices(scores)
+    is_label = is_class(scores, labels)
     scores = of_valid(scores, None if valid is None else valid[..., None])
     if where is not None:
         scores, is_label = xp.where(where, scores, -math.inf), is_label & where

@@ -214,12 +214,6 @@ def entries_at(x: Any, indices: Any) -> Any:
     return xp.take_along_axis(x, indices, axis=-1)
 
 
-def normal_density(x: Any) -> Any:
-    """Density of the standard normal distribution."""
-    xp = namespace(x=x)
-    return xp.exp(-0.5 * x * x) * (1.0 / math.sqrt(2.0 * math.pi))
-
-
 def normal_cdf(x: Any) -> Any:
     """`Φ(x)`, the probability that a standard normal number is below x."""
     xp = namespace(x=x)
@@ -240,15 +234,16 @@ def normal_cdf(x: Any) -> Any:
 def normal_cdf_and_density(x: Any) -> tuple[Any, Any]:
     """`Φ(x)` and its density; in float32 from one exponential, below 0 to 5e-7 of themselves."""
     xp = namespace(x=x)
+    exponential = xp.exp(-0.5 * x * x)
+    density = exponential * (1.0 / math.sqrt(2.0 * math.pi))
     if xp.finfo(x.dtype).bits == 64:
-        return normal_cdf(x), normal_density(x)
+        return normal_cdf(x), density
     part = 1.0 / (1.0 + _MILLS_SCALE * magnitude(x))
     ratio = 0.0
     for coefficient in reversed(_MILLS):
         ratio = part * (coefficient + ratio)
-    exponential = xp.exp(-0.5 * x * x)
     tail = exponential * ratio
-    return xp.where(x >= 0, 1.0 - tail, tail), exponential * (1.0 / math.sqrt(2.0 * math.pi))
+    return xp.where(x >= 0, 1.0 - tail, tail), density
 
 
 def _erfc(x: Any) -> Any:

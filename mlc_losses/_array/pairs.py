@@ -1,8 +1,7 @@
 """Sums over the pairs of a positive and a negative label, without an `[L, L]` array.
 
-The hinge by sorting, the exponential by its factors; the logistic has no shortcut, and goes block
-of labels by block of labels, value and derivatives apart, so that differentiating it keeps no
-block.
+The hinge by sorting; the logistic has no shortcut, and goes block of labels by block of labels,
+value and derivatives apart, so that differentiating it keeps no block.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ from typing import Any
 
 from mlc_losses._array.arguments import checked_labels
 from mlc_losses._array.backend import is_jax_namespace, is_numpy_namespace, is_torch_namespace
-from mlc_losses._array.labels import label_count, label_max, label_sum, labels_together
+from mlc_losses._array.labels import label_sum, labels_together
 from mlc_losses._array.layout import require_all_labels
 from mlc_losses._array.namespace import namespace, shape_of
 from mlc_losses._array.ops import (
@@ -131,32 +130,6 @@ def _out_of_order(x: Any, order: Any) -> Any:
     if is_torch_namespace(xp):
         return xp.zeros_like(x).scatter(-1, order, x)
     return entries_at(x, xp.argsort(order, axis=-1))
-
-
-def pair_exp_mean(scores: Any, positive: Any, negative: Any) -> Any:
-    """Mean over the pairs of `e^(s_n - s_p)`; 0 where there is no pair.
-
-    A product of two means around the centre between the highest negative and the lowest positive,
-    where both factors are about the square root of the result. So neither overflows before the
-    product does, and the derivatives, each a term of one factor times the other, are right even
-    then.
-    """
-    xp = namespace(scores=scores)
-    fixed = stop_gradient(scores)
-    high, low = label_max(fixed, negative), -label_max(-fixed, positive)
-    # if one side contributes nothing, or is right at infinity, the other is ignored
-    absent = ((high == -math.inf) | (low == math.inf)) & ~xp.isnan(high) & ~xp.isnan(low)
-    halves = (xp.where(xp.isinf(x), y, x) / 2 for x, y in ((high, low), (low, high)))
-    centre = sum(xp.where(xp.isinf(half), 0.0, half) for half in halves)[..., None]
-    present = ~absent[..., None]
-    rise = xp.exp(xp.where(negative & present, scores - centre, -math.inf))
-    fall = xp.exp(xp.where(positive & present, centre - scores, -math.inf))
-    return _mean(rise, negative) * _mean(fall, positive)
-
-
-def _mean(terms: Any, side: Any) -> Any:
-    count = label_count(side, terms)
-    return label_sum(terms) / namespace(count=count).where(count == 0, 1.0, count)
 
 
 def pair_logistic_value(scores: Any, positive: Any, negative: Any) -> Any:

@@ -7,8 +7,18 @@ from typing import Any
 
 import numpy as np
 
+from mlc_losses._array.arguments import check_array
 from mlc_losses._array.host import first_index, to_host
-from mlc_losses._array.namespace import can_look, is_number
+from mlc_losses._array.namespace import (
+    accept_numpy,
+    as_dtype,
+    can_look,
+    default_float,
+    is_concrete,
+    is_number,
+    namespace,
+    shape_of,
+)
 
 
 def check_at_least_0(name: str, x: Any, high: float = math.inf, high_name: str = "") -> None:
@@ -41,6 +51,26 @@ def _check_at_least_0(
         place = f" at index {index}" if index else ""
         limits = "at least 0" if high == math.inf else f"in 0..{high:g} ({high_name})"
         raise ValueError(f"{name} must be finite and {limits}, got {float(values[index]):g}{place}")
+
+
+def checked_sample_weight(xp: Any, weight: Any, like: Any) -> Any:
+    """The weights `[n]` of the examples of `like` `[n, ...]`, in its dtype; None stays.
+
+    Of predictions, which are not floats, in the default float.
+    """
+    if weight is None:
+        return None
+    namespace(scores=like, sample_weight=weight)
+    check_array("sample_weight", weight)
+    check_at_least_0("sample_weight", weight)
+    weight = accept_numpy(xp, weight)
+    if shape_of(weight) != shape_of(like)[:1]:
+        raise ValueError(
+            f"sample_weight must have one entry per example, shape {shape_of(like)[:1]}, "
+            f"got {shape_of(weight)}"
+        )
+    floating = xp.isdtype(like.dtype, "real floating")
+    return as_dtype(xp, weight, like.dtype if floating else default_float(xp))
 
 
 def check_probabilities(name: str, x: Any, where: Any) -> None:

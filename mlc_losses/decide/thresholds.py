@@ -5,23 +5,17 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from mlc_losses._array.arguments import (
-    check_matrix,
-    checked_labels,
-    checked_option,
-    per_example,
-)
+from mlc_losses._array.arguments import check_matrix, checked_labels, checked_option
 from mlc_losses._array.labels import columns, label_any
 from mlc_losses._array.namespace import (
     Array,
     ArrayT,
     default_float,
     device_of,
-    is_number,
     shape_of,
 )
 from mlc_losses._array.ops import entries_at, relevant_and_missing
-from mlc_losses._array.value_checks import check_at_least_0
+from mlc_losses._array.value_checks import checked_sample_weight
 
 
 def tune_thresholds(
@@ -72,9 +66,9 @@ def tune_thresholds(
     all_labels = checked_option("average", average, {"macro": False, "micro": True})
     xp, scores, targets, where = checked_labels(scores, targets, where, logits_name="scores")
     check_matrix("scores", scores)
-    weight = None
-    if sample_weight is not None:
-        weight = _cell_weights(xp, sample_weight, scores)
+    weight = checked_sample_weight(xp, sample_weight, scores)
+    if weight is not None:
+        weight = xp.broadcast_to(weight[:, None], shape_of(scores))
         where = (weight > 0) if where is None else where & (weight > 0)
     relevant, missing = relevant_and_missing(xp, targets)
     if missing is not None:
@@ -90,15 +84,6 @@ def tune_thresholds(
         arrays = tuple(x if x is None else xp.matrix_transpose(x) for x in arrays)
     cuts = _best_cuts(xp, score_of, *arrays)
     return cuts[0] if all_labels else cuts
-
-
-def _cell_weights(xp: Any, weights: Any, scores: Any) -> Any:
-    """A weight for each cell, in the default float."""
-    if is_number(weights):
-        raise TypeError(f"sample_weight must be an array of shape [n], got the number {weights}")
-    check_at_least_0("sample_weight", weights)
-    weights = xp.astype(per_example("sample_weight", weights, scores), default_float(xp))
-    return xp.broadcast_to(weights[:, None], shape_of(scores))
 
 
 def _best_cuts(xp: Any, score_of: Any, scores: Any, relevant: Any, weight: Any) -> Any:

@@ -5,12 +5,16 @@ With `axis=0` they are pairs of examples: the losses rank the examples of each l
 
 from __future__ import annotations
 
+import math
+from typing import Any
+
 from mlc_losses._array.arguments import checked_labels, per_example
 from mlc_losses._array.cross_entropy import cross_entropy
+from mlc_losses._array.labels import label_count, label_max, label_sum
 from mlc_losses._array.namespace import Array, ArrayT
-from mlc_losses._array.ops import relevance, softplus
+from mlc_losses._array.ops import relevance, softplus, stop_gradient
 from mlc_losses._array.pair_sums import log_pair_sum, pair_logistic
-from mlc_losses._array.pairs import pair_arguments, pair_exp_mean
+from mlc_losses._array.pairs import pair_arguments
 
 
 def lsep(logits: ArrayT, targets: Array, *, where: Array | None = None, axis: int = -1) -> ArrayT:
@@ -96,8 +100,33 @@ def bp_mll(logits: ArrayT, targets: Array, *, where: Array | None = None, axis: 
       >>> bp_mll(np.array([1.5, -0.5, 2.0, -3.0, 0.25]), np.array([1, 0, 1, 0, 0])).round(4)
       np.float64(0.1159)
     """
-    _, scores, positive, negative = pair_arguments(logits, targets, where, axis)
-    return pair_exp_mean(scores, positive, negative)
+    xp, scores, positive, negative = pair_arguments(logits, targets, where, axis)
+    return _pair_exp_mean(xp, scores, positive, negative)
+
+
+def _pair_exp_mean(xp: Any, scores: Any, positive: Any, negative: Any) -> Any:
+    """Mean over the pairs of `e^(s_n - s_p)`; 0 where there is no pair.
+
+    A product of two means around the centre between the highest negative and the lowest positive,
+    where both factors are about the square root of the result. So neither overflows before the
+    product does, and the derivatives, each a term of one factor times the other, are right even
+    then.
+    """
+    fixed = stop_gradient(scores)
+    high, low = label_max(fixed, negative), -label_max(-fixed, positive)
+    # if one side contributes nothing, or is right at infinity, the other is ignored
+    absent = ((high == -math.inf) | (low == math.inf)) & ~xp.isnan(high) & ~xp.isnan(low)
+    halves = (xp.where(xp.isinf(x), y, x) / 2 for x, y in ((high, low), (low, high)))
+    centre = sum(xp.where(xp.isinf(half), 0.0, half) for half in halves)[..., None]
+    present = ~absent[..., None]
+    rise = xp.exp(xp.where(negative & present, scores - centre, -math.inf))
+    fall = xp.exp(xp.where(positive & present, centre - scores, -math.inf))
+    return _mean(xp, rise, negative) * _mean(xp, fall, positive)
+
+
+def _mean(xp: Any, terms: Any, side: Any) -> Any:
+    count = label_count(side, terms)
+    return label_sum(terms) / xp.where(count == 0, 1.0, count)
 
 
 def calibrated_ranking(

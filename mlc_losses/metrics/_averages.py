@@ -5,32 +5,10 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from mlc_losses._array.arguments import check_array
-from mlc_losses._array.namespace import accept_numpy, as_dtype, default_float, namespace, shape_of
-from mlc_losses._array.value_checks import check_at_least_0
+from mlc_losses._array.namespace import as_dtype, default_float, namespace, shape_of
 
 # the axis that each way to average counts over, before the mean of what is left
 COUNTED_AXIS = {"micro": None, "macro": 0, "weighted": 0, "samples": -1, None: 0}
-
-
-def checked_sample_weight(xp: Any, weight: Any, like: Any) -> Any:
-    """The weights `[n]` of the examples of `like` `[n, ...]`, in its dtype; None stays.
-
-    Of predictions, which are not floats, in the default float.
-    """
-    if weight is None:
-        return None
-    namespace(scores=like, sample_weight=weight)
-    check_array("sample_weight", weight)
-    check_at_least_0("sample_weight", weight)
-    weight = accept_numpy(xp, weight)
-    if shape_of(weight) != shape_of(like)[:1]:
-        raise ValueError(
-            f"sample_weight must have one entry per example, shape {shape_of(like)[:1]}, "
-            f"got {shape_of(weight)}"
-        )
-    floating = xp.isdtype(like.dtype, "real floating")
-    return as_dtype(xp, weight, like.dtype if floating else default_float(xp))
 
 
 def count(xp: Any, mask: Any, axis: int | None, weight: Any = None) -> Any:

@@ -10,11 +10,11 @@ from mlc_losses._array.labels import columns, label_any, label_indices, labels_t
 from mlc_losses._array.layout import require_all_labels
 from mlc_losses._array.namespace import as_dtype, namespace, shape_of
 from mlc_losses._array.ops import entries_at, relevant_and_missing
+from mlc_losses._array.value_checks import checked_sample_weight
 from mlc_losses.metrics._averages import (
     COUNTED_AXIS,
     any_known,
     averaged,
-    checked_sample_weight,
     inside,
     mean,
 )

@@ -14,7 +14,7 @@ from mlc_losses._array.arguments import (
 )
 from mlc_losses._array.namespace import accept_numpy, namespace
 from mlc_losses._array.ops import relevant_and_missing
-from mlc_losses.metrics._averages import checked_sample_weight
+from mlc_losses._array.value_checks import checked_sample_weight
 
 
 class Sets(NamedTuple):

@@ -26,8 +26,9 @@ from mlc_losses._array.namespace import (
     namespace,
     shape_of,
 )
+from mlc_losses._array.value_checks import checked_sample_weight
 from mlc_losses.decide.sets import predict_average_k, predict_top_k
-from mlc_losses.metrics._averages import checked_sample_weight, mean
+from mlc_losses.metrics._averages import mean
 
 
 def top_k_accuracy(

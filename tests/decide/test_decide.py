@@ -204,7 +204,7 @@ S, Y = np.zeros((2, 3)), np.zeros((2, 3), dtype=int)
         (
             lambda s, y: tune_thresholds(s, y, sample_weight=s[0, :]),
             ValueError,
-            r"batch shape \(2,",
+            r"one entry per example, shape \(2,\), got \(3,\)",
         ),
         (lambda s, y: tune_thresholds(s, y, sample_weight=2.0), TypeError, "sample_weight must be"),
         (lambda s, y: predict_top_k(s, 0), ValueError, r"k must be in 1\.\.3, got 0"),

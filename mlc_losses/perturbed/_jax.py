@@ -25,8 +25,8 @@ from mlc_losses._array.labels import (
     top_k_sum,
 )
 from mlc_losses._array.layout import Layout, use_layout
-from mlc_losses._array.noise import normal_row
 from mlc_losses.perturbed._exact import Exact, expected_sum
+from mlc_losses.perturbed._hashed_noise import normal_row
 
 # entries of one block of perturbed scores: small enough to stay in a cache
 _BLOCK_SIZE = 2**18

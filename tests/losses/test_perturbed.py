@@ -371,7 +371,7 @@ def test_normal_cdf_and_density() -> None:
 
 @pytest.fixture(scope="module")
 def bits() -> np.ndarray:
-    from mlc_losses._array.noise import hashed_bits
+    from mlc_losses.perturbed._hashed_noise import hashed_bits
 
     seeds = np.random.default_rng(5).integers(0, 2**32, (2, 400, 1), dtype=np.uint32)
     return hashed_bits(seeds, np.arange(1000, dtype=np.uint32)[None])
@@ -379,7 +379,7 @@ def bits() -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def noise(bits: np.ndarray) -> np.ndarray:
-    from mlc_losses._array.noise import normal_from_bits
+    from mlc_losses.perturbed._hashed_noise import normal_from_bits
 
     return normal_from_bits(np, bits).astype(np.float64)
 
@@ -430,7 +430,7 @@ class TestNoise:
             assert abs(means.var() - 1) < 6 * math.sqrt(2 / means.size)
 
     def test_quantile(self) -> None:
-        from mlc_losses._array.noise import normal_from_bits
+        from mlc_losses.perturbed._hashed_noise import normal_from_bits
 
         half = np.array([0, 1, 10, 10**3, 10**6, 10**8, 2**30, 2**31 - 1], dtype=np.uint32)
         for sign in (0, 1):

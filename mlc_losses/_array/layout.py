@@ -119,13 +119,6 @@ def require_all_labels(xp: Any, reason: str) -> None:
         raise NeedsWholeAxisError(reason)
 
 
-def require_whole_batch(xp: Any) -> None:
-    """Raises where rows are taken block by block, on a backend that has no collectives."""
-    shards = batch_shards(xp)
-    if shards is not None:
-        shards.psum(None)
-
-
 def require_custom_gradient(xp: Any, reason: str) -> None:
     """Raises where labels are seen block by block, without custom gradients."""
     shards = label_shards(xp)

@@ -15,11 +15,11 @@ from functools import partial
 from typing import Any, ClassVar
 
 from mlc_losses._array.backend import is_jax_namespace, is_torch_namespace
+from mlc_losses._array.batch import whole_batch
 from mlc_losses._array.labels import label_max, label_sum
 from mlc_losses._array.layout import (
     examples_as_labels,
     label_shards,
-    require_whole_batch,
     use_layout,
 )
 
@@ -100,8 +100,7 @@ def apply_rule_over_batch(
 ) -> tuple[Any, ...]:
     """The same for each label over the examples of `[n, L]`: the values are `[L]`."""
     if not is_jax_namespace(xp):
-        require_whole_batch(xp)
-        turned = tuple(xp.permute_dims(x, (1, 0)) for x in arrays)
+        turned = tuple(xp.permute_dims(whole_batch(x), (1, 0)) for x in arrays)
         mask = None if where is None else xp.permute_dims(where, (1, 0))
         return apply_rule(xp, rule, turned, params, mask)
     import jax

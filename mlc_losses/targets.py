@@ -15,6 +15,7 @@ from mlc_losses._array.arguments import (
     checked_float,
     positive_integer,
 )
+from mlc_losses._array.backend import is_numpy_namespace
 from mlc_losses._array.host import first_index, to_host
 from mlc_losses._array.labels import label_indices, padded, scatter_true
 from mlc_losses._array.namespace import (
@@ -108,7 +109,7 @@ def label_ids(targets: ArrayT, max_labels: int) -> ArrayT:
 
 
 def _warn_of_dropped_labels(xp: Any, relevant: Any, max_labels: int) -> None:
-    if xp.__name__ != "array_api_compat.numpy":
+    if not is_numpy_namespace(xp):
         return
     most = int(xp.max(xp.count_nonzero(relevant, axis=-1), initial=0))
     if most > max_labels:

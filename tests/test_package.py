@@ -52,3 +52,16 @@ def test_frameworks_are_imported_in_their_rooms_only() -> None:
         if not rooms.match(path.relative_to(ROOT).as_posix()):
             found = re.search(r"^\s*(import|from) (jax|torch)\b", path.read_text(), re.MULTILINE)
             assert not found, path
+
+
+def test_the_ground_floor_imports_nothing_above_it() -> None:
+    above = re.compile(r"^\s*(?:import|from) mlc_losses\b(?!\._array)", re.MULTILINE)
+    for path in (ROOT / "mlc_losses" / "_array").glob("*.py"):
+        assert not above.search(path.read_text()), path
+
+
+def test_one_door_to_the_libraries() -> None:
+    """Only `_array` finds out which library an array is of."""
+    for path in (ROOT / "mlc_losses").rglob("*.py"):
+        if "_array" not in path.parts:
+            assert "array_api_compat" not in path.read_text(), path

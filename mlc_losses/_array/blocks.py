@@ -74,24 +74,13 @@ def _counted_first(
         done = xp.astype(start, most.dtype) >= most
         return choose(done, nothing, lambda: add(total, tuple(part)))
 
-    in_order = tuple(entries_at(x, order) for x in own)
-    total, kept = scan_blocks(xp, step, total, in_order, length, starts)
-    return total, kept if kept is None else entries_at(kept, xp.argsort(order, axis=-1))
-
-
-def scan_blocks(
-    xp: Any, step: Add, total: Any, own: tuple[Any, ...], length: int, *more: Any
-) -> tuple[Any, Any]:
-    """`scan` over blocks of arrays `[..., W]`, after `more`, one for each block.
-
-    The last block is filled up with 0; what the steps keep is joined to `[..., W]`.
-    """
-    count = shape_of(own[0])[-1]
-    total, kept = scan(step, total, (*more, *(_cut(xp, x, length) for x in own)))
+    blocks = (_cut(xp, entries_at(x, order), length) for x in own)
+    total, kept = scan(step, total, (starts, *blocks))
     if kept is None:
         return total, None
     kept = with_axis_at(kept, 0, -2)
-    return total, xp.reshape(kept, (*shape_of(kept)[:-2], -1))[..., :count]
+    kept = xp.reshape(kept, (*shape_of(kept)[:-2], -1))[..., : shape_of(counted)[-1]]
+    return total, entries_at(kept, xp.argsort(order, axis=-1))
 
 
 def zeros_of(xp: Any, x: Any) -> Any:
@@ -109,7 +98,7 @@ def _first_where(xp: Any, mask: Any) -> Any:
 
 
 def _cut(xp: Any, x: Any, length: int) -> Any:
-    """`[..., W]` in blocks `[blocks, ..., length]`."""
+    """`[..., W]` in blocks `[blocks, ..., length]`, the last one filled up with 0."""
     *batch, width = shape_of(x)
     blocks = -(-width // length)
     if blocks * length > width:

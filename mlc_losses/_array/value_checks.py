@@ -14,7 +14,6 @@ from mlc_losses._array.namespace import (
     as_dtype,
     can_look,
     default_float,
-    is_concrete,
     is_number,
     namespace,
     shape_of,

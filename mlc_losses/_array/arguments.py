@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from array_api_compat import is_array_api_obj
 
-from mlc_losses._array.backend import is_jax_array, is_jax_namespace, is_torch_array
+from mlc_losses._array.backend import is_jax_array, is_torch_array
 from mlc_losses._array.layout import batch_shards, label_shards
 from mlc_losses._array.namespace import (
     Array,
@@ -27,6 +27,7 @@ from mlc_losses._array.namespace import (
     shape_of,
     to_compute_dtype,
 )
+from mlc_losses._array.ops import broadcast_like
 
 
 def check_array(name: str, x: Any) -> None:
@@ -144,11 +145,7 @@ def checked_where(xp: Any, logits_name: str, logits: Any, where: Any, axis: int)
                 f"{logits_name} and where must have the same shape, got {shape} and "
                 f"{shape_of(where)}; a where of whole examples has shape {tuple(of_examples)}"
             )
-        where = xp.broadcast_to(where, shape)
-        if is_jax_namespace(xp):
-            from mlc_losses._array import jax_rows
-
-            where = jax_rows.split_like(where, logits)
+        where = broadcast_like(xp, where, logits)
     return labels_last(xp, where, axis)
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from mlc_losses._array.namespace import as_dtype, device_of, is_number, shape_of
+from mlc_losses._array.namespace import as_dtype, device_of, is_number
 from mlc_losses._array.ops import (
+    broadcast_like,
     decided,
     magnitude,
     relevance,
@@ -39,7 +40,7 @@ def _of_cells(xp: Any, weight: Any, logits: Any) -> Any:
         one = (1,) * logits.ndim
         number = 1.0 if weight is None else weight
         weight = xp.full(one, number, dtype=logits.dtype, device=device_of(logits))
-    return xp.broadcast_to(weight, shape_of(logits))
+    return broadcast_like(xp, weight, logits)
 
 
 def two_weight_nll(xp: Any, logits: Any, positive: Any, negative: Any) -> Any:

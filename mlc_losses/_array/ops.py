@@ -12,7 +12,7 @@ from operator import mul
 from typing import Any
 
 from mlc_losses._array.backend import is_jax_namespace, is_torch_namespace
-from mlc_losses._array.namespace import as_dtype, is_number, namespace
+from mlc_losses._array.namespace import as_dtype, is_number, namespace, shape_of
 
 # Beyond it a logit decides its label in every dtype; a larger one would only make 0 * inf.
 _DECIDED = 1e30
@@ -31,6 +31,16 @@ _MILLS = (
     0.15279302140311166,
     -0.05299159583040452,
 )
+
+
+def broadcast_like(xp: Any, x: Any, like: Any) -> Any:
+    """`x` broadcast to the shape of `like`, and split over devices as it is."""
+    x = xp.broadcast_to(x, shape_of(like))
+    if is_jax_namespace(xp):
+        from mlc_losses._array import jax_rows
+
+        return jax_rows.split_like(x, like)
+    return x
 
 
 def stop_gradient(x: Any) -> Any:

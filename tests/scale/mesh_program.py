@@ -8,6 +8,7 @@ python -m tests.scale.mesh_program Auto|Explicit own
 
 from __future__ import annotations
 
+import inspect
 import re
 import sys
 from collections.abc import Callable, Iterator
@@ -94,6 +95,25 @@ def check(case: Case, mesh: Any, over: str) -> None:
         assert most is None or size <= most, f"{size} numbers: {line}"
 
 
+def check_masks(case: Case, mesh: Any, over: str) -> None:
+    """A mask of labels and one of examples are split as the logits are; traced, not run."""
+    if "where" not in inspect.signature(case.loss).parameters:
+        return
+    positional, keywords = case.draw(0, n=N, num_labels=L)
+    numbers = {name: x for name, x in keywords.items() if not np.ndim(x)}
+    for of_examples in (False, True):
+        where = np.arange(N * L).reshape(N, L) % 5 > 0
+        arrays = {name: x for name, x in keywords.items() if np.ndim(x)} | {"where": where}
+        given = (positional[0], positional[1:], arrays)
+        split = jax.tree.map(
+            lambda x: jax.device_put(x, NamedSharding(mesh, spec_of(x, over))), given
+        )
+        if of_examples:
+            split[2]["where"] = split[2]["where"][:, :1]
+        with jax.set_mesh(mesh):
+            value_and_gradient(case, numbers).lower(*split)
+
+
 def check_in_own_shard_map(case: Case, mesh: Any) -> None:
     """Each device has the loss of its rows, as if they were all."""
     positional, keywords = case.draw(0, n=N, num_labels=L)
@@ -135,6 +155,7 @@ def main(kind: str, over: str) -> None:
                 check_in_own_shard_map(case, mesh)
             else:
                 check(case, mesh, over)
+                check_masks(case, mesh, over)
         except Exception as error:
             wrong.append(f"{case.id}: {type(error).__name__}: {error}"[:600])
     print("\n\n".join(wrong))

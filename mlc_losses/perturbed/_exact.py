@@ -192,7 +192,8 @@ def _grid(offsets: Any, k: int, precision: Accuracy) -> _Grid:
 def _no_others(k: int, nodes: Any) -> Any:
     """The counts 0..k-1 of no classes at all, `[k, R, Q]`: 0, with certainty."""
     xp = namespace(nodes=nodes)
-    none = xp.zeros((k - 1, *shape_of(nodes)), dtype=nodes.dtype, device=device_of(nodes))
+    # made of the nodes, so that they are split over devices as these are
+    none = xp.broadcast_to(xp.zeros_like(nodes)[None, ...], (k - 1, *shape_of(nodes)))
     return xp.concat([xp.ones_like(nodes)[None, ...], none], axis=0)
 
 

@@ -12,6 +12,7 @@ import inspect
 import re
 import sys
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import jax
@@ -114,6 +115,20 @@ def check_masks(case: Case, mesh: Any, over: str) -> None:
             value_and_gradient(case, numbers).lower(*split)
 
 
+def check_operators(mesh: Any) -> None:
+    """The perturbed operators take scores whose rows are split; traced, not run."""
+    split = NamedSharding(mesh, PartitionSpec("devices", None))
+    scores = jax.ShapeDtypeStruct((N, L), jnp.float32, sharding=split)
+
+    def total(operator: Callable[..., Any], options: dict[str, Any], scores: Any) -> Any:
+        return operator(scores, 5, **options).sum()
+
+    for operator in (ml.perturbed_kth_largest, ml.perturbed_top_k_sum, ml.perturbed_top_k_mask):
+        for options in ({"method": "exact"}, {"key": jax.random.key(0)}):
+            with jax.set_mesh(mesh):
+                jax.jit(jax.grad(partial(total, operator, options))).lower(scores)
+
+
 def check_in_own_shard_map(case: Case, mesh: Any) -> None:
     """Each device has the loss of its rows, as if they were all."""
     positional, keywords = case.draw(0, n=N, num_labels=L)
@@ -149,6 +164,8 @@ def main(kind: str, over: str) -> None:
     mesh = jax.make_mesh((4,), ("devices",), axis_types=(AxisType[kind],))
     cases = [case for case in [*CASES, *OVERLAP] if over != "labels" or not case.embedded]
     wrong = []
+    if over == "batch":
+        check_operators(mesh)
     for case in cases:
         try:
             if over == "own":

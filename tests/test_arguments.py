@@ -99,6 +99,10 @@ def test_libraries_are_called_by_their_names() -> None:
         jax.jit(lambda y: ml.zlpr(X, y))(asarray(Y))
     with pytest.raises(TypeError, match=r"k must be a Python integer, .*static_argnums"):
         jax.jit(lambda k: ml.top_k_hinge(asarray(X), asarray([0]), k))(1)
+    with pytest.raises(TypeError, match=r"k must be a Python number, .*static_argnums"):
+        jax.jit(lambda k: ml.average_k_threshold(asarray(X), k))(1.5)
+    with pytest.raises(TypeError, match=r"fraction must be a Python number, .*static_argnums"):
+        jax.jit(lambda x: ml.large_loss(asarray(X), asarray(Y), x))(0.5)
 
 
 @only_jax

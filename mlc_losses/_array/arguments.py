@@ -210,17 +210,22 @@ def checked_float(
     return value
 
 
+def check_static(name: str, value: Any, kind: str) -> None:
+    """Raises for a traced array in place of a Python number that decides what is compiled."""
+    if is_jax_array(value) and not is_concrete(value):
+        raise TypeError(
+            f"{name} must be a Python {kind}, got a traced array; {name} decides the shape of the "
+            "program: make it static (jax.jit's static_argnums or static_argnames) or bind it with "
+            "functools.partial"
+        )
+
+
 def positive_integer(name: str, value: Any, high: int | None = None, *, low: int = 1) -> int:
     """A static count such as `k`, at least `low` and at most `high`."""
     try:
         count = operator.index(value)
     except TypeError:
-        if is_jax_array(value) and not is_concrete(value):
-            raise TypeError(
-                f"{name} must be a Python integer, got a traced array; {name} decides the shape of "
-                "the program: make it static (jax.jit's static_argnums or static_argnames) or bind "
-                "it with functools.partial"
-            ) from None
+        check_static(name, value, "integer")
         raise TypeError(f"{name} must be an integer, got {value!r}") from None
     if high is not None and high < low:
         raise ValueError(f"{name} is {count}, but there are too few labels for any {name}")

@@ -10,6 +10,7 @@ from mlc_losses._array.arguments import (
     check_floating,
     check_matrix,
     check_same_shape,
+    check_static,
     checked_float,
     checked_option,
     checked_where,
@@ -286,6 +287,7 @@ def _rank(scores: Any, k: float, where: Any = None) -> Any:
 
 def _labels_per_example(k: Any, most: int, least: float = 0.0) -> float:
     """`k` as a float, checked; not an array, as its value decides what is compiled."""
+    check_static("k", k, "number")
     if not isinstance(k, Real):
         raise TypeError(f"k must be a Python number, got {type(k).__name__}")
     k = float(k)

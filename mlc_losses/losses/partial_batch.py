@@ -5,7 +5,13 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from mlc_losses._array.arguments import check_matrix, checked_float, checked_option, label_arguments
+from mlc_losses._array.arguments import (
+    check_matrix,
+    check_static,
+    checked_float,
+    checked_option,
+    label_arguments,
+)
 from mlc_losses._array.batch import batch_size, batch_sum
 from mlc_losses._array.cross_entropy import cross_entropy, two_weight_nll
 from mlc_losses._array.kth_of_batch import kth_largest, rank_of
@@ -202,6 +208,7 @@ def large_loss(
       array([0.6755, 1.3197])
     """
     corrects = checked_option("mode", mode, {"reject": False, "correct": True})
+    check_static("fraction", fraction, "number")
     if not is_number(fraction):
         raise TypeError(f"fraction must be a Python number, got {type(fraction).__name__}")
     fraction = checked_float("fraction", fraction, like=logits, low=0.0, high=1.0)

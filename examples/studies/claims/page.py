@@ -36,9 +36,8 @@ small networks on small public data, every method with the same search on valida
 by `python -m examples.studies.run_all` from the records beside this page: claims and conditions
 are texts of ours, every number and verdict is computed."""
 OTHERS = """\
-Four studies test no paper's claim: [which loss](which_loss.md), which is not finished; [ways from
-scores to label sets](decisions.md); [losses for mAP and AUROC](label_ranking.md); and
-[phenotypes](phenotypes.md), real labels with ancestors."""
+Three studies test no paper's claim: [ways from scores to label sets](decisions.md); [losses for mAP
+and AUROC](label_ranking.md); and [phenotypes](phenotypes.md), real labels with ancestors."""
 READING = """\
 A difference is in points, hundredths of the metric: mean ± standard deviation over seeds, positive
 where it speaks for the claim. In brackets: the probability of better, equivalent and worse, in

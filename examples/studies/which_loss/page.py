@@ -53,7 +53,8 @@ def render(records: Records, into: Path, folder: Path | None, size: Size) -> Non
 def _state(complete: list[str]) -> list[str]:
     parts = [
         "Rendered by `python -m examples.studies.which_loss page`; the conditions are in "
-        "[the protocol](which_loss_protocol.md).",
+        "[the protocol](which_loss_protocol.md). Advice that follows from it is on [its "
+        "page](../which_loss.md), and the papers' claims that it judges are [here](index.md).",
         f"Complete data sets: {len(complete)} of {len(data_sets.MAIN)}"
         + (f" ({', '.join(complete)})." if complete else "."),
     ]

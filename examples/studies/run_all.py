@@ -57,8 +57,10 @@ from examples.studies.powerset import study as powerset
 from examples.studies.sequence import study as sequence
 from examples.studies.top_k import report as top_k_report
 from examples.studies.top_k import study as top_k
-from examples.studies.which_loss import __main__ as which_loss
 from examples.studies.which_loss.as_runs import kept
+from examples.studies.which_loss.page import render
+from examples.studies.which_loss.records import Records
+from examples.studies.which_loss.study import FULL
 
 ROOT = Path(__file__).parents[2]
 EXTREME = {
@@ -134,13 +136,16 @@ def run_extreme(place: Place, json_: Path) -> None:
 
 
 def run_which_loss(place: Place, json_: Path) -> None:
-    """It keeps each finished run in its tables, beside the pages."""
+    """It keeps each finished run in its tables, beside the pages, and computes with one thread."""
     if not place.finished:
-        which_loss.run(data_dir=place.data_dir, records=place.docs / "which_loss")
+        program = [sys.executable, "-m", "examples.studies.which_loss", "run"]
+        folders = [place.data_dir.absolute(), place.docs.absolute() / "which_loss"]
+        options = ["--data-dir", str(folders[0]), "--records", str(folders[1])]
+        subprocess.run([*program, *options], check=True, cwd=ROOT)
 
 
 def page_of_which_loss(docs: Path) -> None:
-    which_loss.page(records=docs / "which_loss", into=docs / "which_loss.md")
+    render(Records(docs / "which_loss"), docs / "which_loss.md", None, FULL)
 
 
 def run_phenotypes(place: Place, json_: Path) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-for needed in "baycomp jax matplotlib optax rich river safetensors scipy typer xgboost".split():
+NEEDED = "baycomp jax matplotlib optax optuna polars rich river safetensors scikit_posthocs scipy"
+for needed in f"{NEEDED} typer xgboost".split():
     pytest.importorskip(needed)
 
 from examples.studies import readme, run_all  # noqa: E402

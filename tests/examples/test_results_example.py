@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import itertools
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-NEEDED = "baycomp jax matplotlib optax rich river safetensors scipy typer xgboost"
-for needed in NEEDED.split():
+NEEDED = "baycomp jax matplotlib optax optuna polars rich river safetensors scikit_posthocs scipy"
+for needed in f"{NEEDED} typer xgboost".split():
     pytest.importorskip(needed)
 
 import baycomp  # noqa: E402
@@ -239,6 +240,7 @@ def test_command_renders_the_records_there_are_and_again_the_same(tmp_path):
     assert written == {path.name: path.read_bytes() for path in tmp_path.iterdir()}
 
 
+@pytest.mark.slow("renders every page, that of the large study with its statistics too")
 def test_pages_are_what_the_records_say(tmp_path):
     """Tables, verdicts and advice are those that the command writes from the records there are."""
     docs = results.ROOT / "docs"
@@ -247,6 +249,7 @@ def test_pages_are_what_the_records_say(tmp_path):
         copy = tmp_path / path.relative_to(docs)
         copy.parent.mkdir(exist_ok=True)
         copy.write_bytes(path.read_bytes())
+    shutil.copytree(docs / "results" / "which_loss", tmp_path / "results" / "which_loss")
     result = invoke("--finished", "--docs", tmp_path / "results")
     assert result.exit_code == 0, result.output
     for path in pages:

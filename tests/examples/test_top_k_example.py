@@ -36,6 +36,7 @@ def run(tmp_path, *arguments):
     return runner.invoke(top_k.app, [str(a) for a in (*shared, *arguments)])
 
 
+@pytest.mark.slow("trains with every method")
 def test_runs_resumes_and_reports(tmp_path):
     page = tmp_path / "page.md"
     page.write_text("before\n{}\nold\n{}\nafter\n".format(*top_k.MARKS))

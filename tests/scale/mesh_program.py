@@ -65,7 +65,12 @@ def most_moved(case: Case, over: str) -> int | None:
 
 def spec_of(x: Any, over: str) -> PartitionSpec:
     """Labels are the last axis of [N, L] and of [L], examples the first of [N, L] and of [N]."""
-    axes = {(N, L): ("batch", "labels"), (N,): ("batch",), (L,): ("labels",)}.get(np.shape(x), ())
+    axes = {
+        (N, L): ("batch", "labels"),
+        (N, 1): ("batch", None),
+        (N,): ("batch",),
+        (L,): ("labels",),
+    }.get(np.shape(x), ())
     # nothing at all for what is not split
     axes = axes if over in axes else ()
     return PartitionSpec(*("devices" if axis == over else None for axis in axes))
@@ -102,15 +107,13 @@ def check_masks(case: Case, mesh: Any, over: str) -> None:
         return
     positional, keywords = case.draw(0, n=N, num_labels=L)
     numbers = {name: x for name, x in keywords.items() if not np.ndim(x)}
-    for of_examples in (False, True):
-        where = np.arange(N * L).reshape(N, L) % 5 > 0
+    of_labels = np.arange(N * L).reshape(N, L) % 5 > 0
+    for where in (of_labels, of_labels[:, :1]):
         arrays = {name: x for name, x in keywords.items() if np.ndim(x)} | {"where": where}
         given = (positional[0], positional[1:], arrays)
         split = jax.tree.map(
             lambda x: jax.device_put(x, NamedSharding(mesh, spec_of(x, over))), given
         )
-        if of_examples:
-            split[2]["where"] = split[2]["where"][:, :1]
         with jax.set_mesh(mesh):
             value_and_gradient(case, numbers).lower(*split)
 

@@ -116,9 +116,11 @@ def _each_set(runs: pd.DataFrame, names: list[str], title: str) -> list[str]:
 def _appendix(runs: pd.DataFrame, size: Size) -> list[str]:
     """Other losses, and the largest data sets: searched and run at smaller depth."""
     parts = []
+    runs = runs[runs["fold"] < size.other_folds]
     if others := complete_appendix(runs, size.other_folds):
         depth = f"{size.other_trials} settings and {size.other_folds} folds for each loss"
-        parts += ["## Appendix: other losses", f"{depth}; no statistics."]
+        said = f"{depth}; no statistics. `{BASELINES[0]}` is that of the main table on these folds."
+        parts += ["## Appendix: other losses", said]
         for title in METRICS:
             table = values(runs, others, title, losses.APPENDIX)
             table.insert(0, BASELINES[0], values(runs, others, title)[BASELINES[0]])

@@ -12,12 +12,9 @@ from examples.studies.claims.rule import Run
 from examples.studies.claims.runs import RUNS
 from examples.studies.common.ranks import metric_names, ordered
 from examples.studies.common.tables import distinct
+from examples.studies.which_loss.tables import METRICS
 
 Records = Mapping[str, Any]
-MAIN_METRICS = (
-    *("micro-F1", "macro-F1", "samples-F1", "subset accuracy", "Hamming loss"),
-    *("LRAP", "mAP", "AUROC", "calibration error"),
-)
 
 
 def boosted_trees(records: Any) -> list[Run]:
@@ -59,7 +56,7 @@ def answers(records: Records, baseline: str, loss: str = "", metric: str = "") -
         case["verdict"]
         for title, of_losses in questions.items()
         for name, case in of_losses.items()
-        if title == metric or (not metric and title in MAIN_METRICS)
+        if title == metric or (not metric and title in METRICS)
         if name == loss or not loss
     ]
 

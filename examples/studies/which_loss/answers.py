@@ -18,6 +18,7 @@ from examples.studies.which_loss.tables import (
     METRICS,
     QUESTIONS,
     gains,
+    larger_is_better,
     markdown,
     values,
 )
@@ -54,8 +55,8 @@ def sections(
 def against(runs: pd.DataFrame, names: list[str], baseline: str) -> Found:
     """The answer to each question, for each main loss but the baseline."""
     found: Found = {}
-    for title in METRICS | AT_ZERO | EXPECTED_F:
-        table = values(runs, names, title) * (1 if QUESTIONS[title].larger_is_better else -1)
+    for title in QUESTIONS:
+        table = larger_is_better(values(runs, names, title), title)
         found[title] = {
             loss: over_sets(table[loss].to_numpy(), table[baseline].to_numpy())
             for loss in table
@@ -105,8 +106,7 @@ def _in_words(found: Found, baseline: str) -> list[str]:
 
 def _ranks(runs: pd.DataFrame, names: list[str], into: Path) -> list[str]:
     rankings = {
-        title: ranking(values(runs, names, title) * (1 if METRICS[title].larger_is_better else -1))
-        for title in METRICS
+        title: ranking(larger_is_better(values(runs, names, title), title)) for title in METRICS
     }
     ranks = pd.DataFrame({title: found.ranks for title, found in rankings.items()})
     ranks = ranks.loc[ranks.mean(axis=1).sort_values().index].map("{:.1f}".format)

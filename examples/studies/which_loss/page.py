@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from examples.studies.common.judging import FEWEST_SETS
 from examples.studies.which_loss import answers, data_sets, losses, training_report
 from examples.studies.which_loss.figures import differences
 from examples.studies.which_loss.properties import known_properties
@@ -24,8 +25,6 @@ from examples.studies.which_loss.tables import (
 )
 
 BASELINES = ("binary_cross_entropy", "zlpr")
-# with fewer, signed ranks are sure of what a handful of sets happens to show
-FEWEST_SETS = 8
 
 
 def render(records: Records, into: Path, folder: Path | None, size: Size) -> None:

@@ -72,10 +72,15 @@ def spread(runs: pd.DataFrame, names: list[str], title: str) -> pd.Series:
     return _pivoted(runs, names, title, losses.MAIN, "std").median(axis=1)
 
 
+def larger_is_better(table: pd.DataFrame, title: str) -> pd.DataFrame:
+    """The same with its sign turned where the metric is better when small."""
+    return table if QUESTIONS[title].larger_is_better else -table
+
+
 def gains(table: pd.DataFrame, title: str, baseline: str) -> pd.DataFrame:
     """How much better than the baseline each other loss is, positive where it is better."""
-    sign = 1 if QUESTIONS[title].larger_is_better else -1
-    return sign * table.sub(table[baseline], axis=0).drop(columns=baseline)
+    differences = table.sub(table[baseline], axis=0).drop(columns=baseline)
+    return larger_is_better(differences, title)
 
 
 def markdown(table: pd.DataFrame) -> str:

@@ -41,6 +41,8 @@ class RowRule(ABC):
     ) -> tuple[Any, ...]:
         """Of each value by the array with that index, in its shape; None is 0."""
 
+    # whether `derivatives` looks at the values
+    derives_from_values: ClassVar[bool] = True
     # whether `finite_values` fills an array with a derivative by the logits, for `kept_gradient`
     keeps_derivative: ClassVar[bool] = False
     # whether they come from one kernel, which gains nothing from blocks of rows
@@ -55,7 +57,7 @@ class RowRule(ABC):
         """
         return None
 
-    def kept_gradient(self, xp: Any, derivative: Any, cotangents: Any, *arrays: Any) -> Any:
+    def kept_gradient(self, derivative: Any, cotangents: Any) -> Any:
         """The gradient by the logits of what `finite_values` filled; None if it does not serve."""
         first, *others = cotangents
         if first is None or (others and any(x is not None for x in others)):
@@ -84,9 +86,10 @@ def apply_rule(
 ) -> tuple[Any, ...]:
     """The values of the rule, differentiable by all of its arrays that are floating-point."""
     if is_torch_namespace(xp):
-        from mlc_losses._array import torch_rules
+        # a module of a package would take longer to find
+        from mlc_losses._array.torch_rules import apply_rule as attached
 
-        return torch_rules.apply_rule(rule, params, where, arrays)
+        return attached(rule, params, where, arrays)
     shards = label_shards(xp)
     if is_jax_namespace(xp) and (shards is None or shards.allows_custom_gradient):
         from mlc_losses._array import jax_rules
@@ -134,6 +137,7 @@ class LabelSum(RowRule):
 
     term: Formula
     by: tuple[Formula | None, ...]
+    derives_from_values = False
     # a cheaper term, for finite arrays alone
     finite_term: Formula | None = None
 

@@ -32,7 +32,7 @@ def apply_rule(rule: RowRule, params: Any, where: Any, arrays: Any) -> tuple[Any
         return _TransformedRule.apply(rule, params, where, *arrays)
     if arrays[0].requires_grad or any(x.requires_grad for x in arrays):
         return _Rule.apply(rule, params, where, *arrays)
-    return _values(rule, params, where, arrays, _fit_for_blocks((where, *arrays)))[0]
+    return _values(rule, params, where, arrays, _fit_for_blocks(where, *arrays))[0]
 
 
 def is_transformed() -> bool:
@@ -56,21 +56,22 @@ class _Rule(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, rule: RowRule, params: Any, where: Any, *arrays: Any) -> Any:
-        fit = _fit_for_blocks((where, *arrays))
         first, kept = arrays[0], None
+        fit = _fit_for_blocks(where, *arrays)
         if fit and rule.keeps_derivative and first.requires_grad:
             kept = _empty_like(first, first.dtype)
-        values, ctx.finite = _values(rule, params, where, arrays, fit, kept)
-        ctx.derivative = kept if ctx.finite else None
-        _keep(ctx, rule, params, where, arrays, values)
+        values, finite = _values(rule, params, where, arrays, fit, kept)
+        _keep(ctx, rule, params, (where, *arrays), values, kept if finite else None, finite)
         return values
 
     @staticmethod
     def backward(ctx: Any, *cotangents: Any) -> Any:
-        saved = _saved(ctx)
-        gradients: list[Any] = [None] * len(ctx.needs_input_grad)
-        for place, needed in enumerate(ctx.needs_input_grad):
-            if needed:
+        needed, (derivative, *saved) = ctx.needs_input_grad, ctx.saved_tensors
+        gradients: list[Any] = [None] * len(needed)
+        if derivative is not None and needed[3] and not torch.is_grad_enabled():
+            gradients[3] = ctx.rule.kept_gradient(derivative, cotangents)
+        for place in range(3, len(needed)):
+            if needed[place] and gradients[place] is None:
                 gradients[place] = _gradient(ctx, place - 3, saved, cotangents)
         return tuple(gradients)
 
@@ -80,14 +81,13 @@ class _TransformedRule(torch.autograd.Function):
 
     @staticmethod
     def forward(rule: RowRule, params: Any, where: Any, *arrays: Any) -> Any:
-        return _values(rule, params, where, arrays, _fit_for_blocks((where, *arrays)))[0]
+        return _values(rule, params, where, arrays, _fit_for_blocks(where, *arrays))[0]
 
     @staticmethod
     def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
-        ctx.finite, ctx.derivative = False, None
-        rule, params, where, *arrays = inputs
-        _keep(ctx, rule, params, where, arrays, output)
-        ctx.save_for_forward(where, *arrays, *output)
+        rule, params, *tensors = inputs
+        _keep(ctx, rule, params, tensors, output)
+        ctx.save_for_forward(None, *tensors, *output)
 
     backward = _Rule.backward
 
@@ -105,7 +105,7 @@ class _TransformedRule(torch.autograd.Function):
 
     @staticmethod
     def jvp(ctx: Any, *dots: Any) -> Any:
-        where, arrays, values = _saved(ctx)
+        where, arrays, values = _parts(ctx, ctx.saved_tensors[1:])
         moved: list[Any] = [None] * len(values)
         for index, (array, dot) in enumerate(zip(arrays, dots[3:], strict=True)):
             if dot is None:
@@ -114,7 +114,7 @@ class _TransformedRule(torch.autograd.Function):
             for place, derivative in enumerate(found):
                 if derivative is not None:
                     more = derivative * dot
-                    more = label_sum(more) if array.ndim > values[0].ndim else more
+                    more = label_sum(more) if array.ndim == arrays[0].ndim else more
                     moved[place] = more if moved[place] is None else moved[place] + more
         return tuple(
             torch.zeros_like(value) if dot is None else dot
@@ -122,27 +122,28 @@ class _TransformedRule(torch.autograd.Function):
         )
 
 
-def _keep(ctx: Any, rule: RowRule, params: Any, where: Any, arrays: Any, values: Any) -> None:
-    ctx.rule, ctx.params, ctx.num_arrays = rule, params, len(arrays)
-    ctx.save_for_backward(where, *arrays, *values)
+def _keep(
+    ctx: Any, rule: RowRule, params: Any, tensors: Any, values: Any,
+    derivative: Any = None, finite: bool = False,
+) -> None:
+    ctx.rule, ctx.params, ctx.finite = rule, params, finite
+    # a small call takes time for each
+    ctx.save_for_backward(derivative, *tensors, *(values if rule.derives_from_values else ()))
     ctx.set_materialize_grads(False)
 
 
-def _saved(ctx: Any) -> tuple[Any, Any, Any]:
-    saved, num_arrays = ctx.saved_tensors, ctx.num_arrays
-    return saved[0], saved[1 : 1 + num_arrays], saved[1 + num_arrays :]
+def _parts(ctx: Any, tensors: Any) -> tuple[Any, Any, Any]:
+    """The mask, the arrays and the values."""
+    end = len(ctx.needs_input_grad) - 2
+    return tensors[0], tensors[1:end], tensors[end:]
 
 
 def _gradient(ctx: Any, index: int, saved: Any, cotangents: Any) -> Any:
     """By the array with that index: its derivative of each value times the value's cotangent."""
-    where, arrays, values = saved
+    where, arrays, values = _parts(ctx, saved)
     # a gradient that is differentiated again is made of differentiable operations
     again = torch.is_grad_enabled()
-    if index == 0 and ctx.derivative is not None and not again:
-        gradient = ctx.rule.kept_gradient(xp, ctx.derivative, cotangents, *arrays)
-        if gradient is not None:
-            return gradient
-    has_labels = arrays[index].ndim > values[0].ndim
+    has_labels = arrays[index].ndim == arrays[0].ndim
 
     def terms(where: Any, values: Any, cotangents: Any, *arrays: Any) -> list[tuple[Any, Any]]:
         given = (index, xp, ctx.params, where, values, *arrays)
@@ -158,7 +159,7 @@ def _gradient(ctx: Any, index: int, saved: Any, cotangents: Any) -> Any:
         again
         or not has_labels
         or arrays[0].numel() <= _BLOCK_SIZE
-        or not _fit_for_blocks((where, *arrays, *values, *cotangents))
+        or not _fit_for_blocks(where, *arrays, *values, *cotangents)
     ):
         products = [d * c for d, c in terms(where, values, cotangents, *arrays)]
         return reduce(add, products) if products else None
@@ -188,17 +189,17 @@ def _values(
     the logits.
     """
     first = arrays[0]
-    if not fit:
-        return tuple(rule.values(xp, params, where, *arrays)), False
-    if first.numel() <= _BLOCK_SIZE:
-        return _values_of_block(rule, params, where, arrays, derivative)
-    if rule.in_one_kernel:
+    # a row is not divided
+    is_block = not fit or first.numel() <= max(_BLOCK_SIZE, first.shape[-1])
+    if fit and (is_block or rule.in_one_kernel):
         values = rule.finite_values(xp, params, where, *arrays, derivative=derivative)
         if values is not None:
             return tuple(values), True
+    if is_block:
+        return tuple(rule.values(xp, params, where, *arrays)), False
     found, finite = zip(
         *(
-            _values_of_block(rule, params, where_, arrays_, derivative_)
+            _values(rule, params, where_, arrays_, True, derivative_)
             for _, (where_, arrays_, derivative_) in _blocks(where, arrays, derivative)
         ),
         strict=True,
@@ -207,16 +208,7 @@ def _values(
     return tuple(torch.cat(x).reshape(batch) for x in zip(*found, strict=True)), all(finite)
 
 
-def _values_of_block(
-    rule: RowRule, params: Any, where: Any, arrays: Any, derivative: Any
-) -> tuple[tuple[Any, ...], bool]:
-    values = rule.finite_values(xp, params, where, *arrays, derivative=derivative)
-    if values is not None:
-        return tuple(values), True
-    return tuple(rule.values(xp, params, where, *arrays)), False
-
-
-def _fit_for_blocks(tensors: Any) -> bool:
+def _fit_for_blocks(*tensors: Any) -> bool:
     """Plain tensors of a CPU: neither traced, nor fake, nor under `vmap`."""
     if torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active():
         return False

@@ -94,7 +94,7 @@ class TwoSided(RowRule):
 
     keeps_derivative = True
 
-    def kept_gradient(self, xp: Any, derivative: Any, cotangents: Any, *arrays: Any) -> Any:
+    def kept_gradient(self, derivative: Any, cotangents: Any) -> Any:
         """`derivative` is that of both logarithms together; the shifts are constants."""
         _, negative, _, positive = cotangents
         if negative is None or negative is not positive:  # those of the sum are one

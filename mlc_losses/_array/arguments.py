@@ -15,7 +15,6 @@ from mlc_losses._array.layout import batch_shards, label_shards
 from mlc_losses._array.namespace import (
     Array,
     accept_numpy,
-    are_ready_tensors,
     as_dtype,
     computed_like,
     device_of,
@@ -24,6 +23,7 @@ from mlc_losses._array.namespace import (
     library_of,
     namespace,
     not_an_array,
+    of_ready_tensors,
     shape_of,
     to_compute_dtype,
 )
@@ -95,8 +95,8 @@ def checked_labels(
 
     Logits come back in the dtype to compute in, floating-point targets too.
     """
-    if where is None and are_ready_tensors(logits, targets, axis):
-        return namespace(logits=logits), logits, targets, None
+    if where is None and (xp := of_ready_tensors(logits, targets, axis)) is not None:
+        return xp, logits, targets, None
     xp = namespace(**{logits_name: logits, targets_name: targets, "where": where})
     check_floating(xp, logits_name, logits)
     check_multi_hot(xp, targets_name, targets)

@@ -19,11 +19,11 @@ PLAIN = frozenset({NoneType, bool, int, float})
 
 
 def is_jax_namespace(xp: Any) -> bool:
-    return bool(xp.__name__ == "jax.numpy")
+    return xp.__name__ == "jax.numpy"
 
 
 def is_torch_namespace(xp: Any) -> bool:
-    return bool(xp.__name__ == "mlc_losses._array.torch_namespace")
+    return xp.__name__ == "mlc_losses._array.torch_namespace"
 
 
 def is_numpy_namespace(xp: Any) -> bool:

@@ -124,7 +124,8 @@ def accept_numpy(xp: Any, x: Any) -> Any:
 
 def is_number(x: Any) -> bool:
     """A number of Python's or NumPy's, as opposed to an array of one."""
-    return isinstance(x, (Real, np.bool_))
+    # Python's own first: asking the abstract class takes much longer
+    return isinstance(x, (float, int, Real, np.bool_))
 
 
 def is_concrete(x: Any) -> bool:
@@ -151,23 +152,26 @@ def is_concrete(x: Any) -> bool:
     return True
 
 
-def are_ready_tensors(logits: Any, targets: Any, axis: Any) -> bool:
-    """Whether both are tensors that pass every check and stay as they are, as in most calls.
+def of_ready_tensors(logits: Any, targets: Any, axis: Any) -> Any:
+    """The namespace of tensors that pass every check and stay as they are, as in most calls.
 
-    In a call on a small batch the checks, one by one, would take as long as the loss.
+    None for others. In a call on a small batch the checks, one by one, would take as long as the
+    loss.
     """
     xp = NAMESPACES.get(type(logits))
-    return (
+    if (
         xp is not None
         and is_torch_namespace(xp)
         and type(targets) is type(logits)
-        and logits.dtype == targets.dtype == xp.float32
-        and logits.layout == targets.layout == xp.strided
+        and logits.dtype is targets.dtype is xp.float32
+        and logits.layout is targets.layout is xp.strided
         and logits.shape == targets.shape
         and type(axis) is int
-        and logits.ndim > 0
-        and axis in (-1, logits.ndim - 1)
-    )
+        and (axis == -1 or axis == logits.ndim - 1)
+        and logits.ndim
+    ):
+        return xp
+    return None
 
 
 def device_of(x: Any) -> Any:

@@ -59,10 +59,10 @@ class RowRule(ABC):
 
     def kept_gradient(self, derivative: Any, cotangents: Any) -> Any:
         """The gradient by the logits of what `finite_values` filled; None if it does not serve."""
-        first, *others = cotangents
-        if first is None or (others and any(x is not None for x in others)):
+        first = cotangents[0]
+        if first is None or (len(cotangents) > 1 and any(x is not None for x in cotangents[1:])):
             return None
-        return derivative * first[..., None]
+        return derivative * first.unsqueeze(-1)
 
     def finite_derivatives(
         self, index: int, xp: Any, params: Any, where: Any, values: Any, *arrays: Any
@@ -121,7 +121,7 @@ def _apply_to_column(xp: Any, rule: RowRule, params: Any, where: Any, arrays: An
 
 def is_finite(x: Any) -> bool:
     """Whether the sum of all numbers is, and not so large that a formula may have been cut off."""
-    return bool(abs(float(x.sum())) < 1e29)
+    return abs(x.sum().item()) < 1e29
 
 
 Formula = Callable[..., Any]
@@ -184,9 +184,11 @@ class LabelSumAndDerivative(LabelSum):
     ) -> Any:
         if self.finite_term is None:
             return None
-        terms = self.finite_term(xp, params, derivative, *masked_arrays(xp, where, arrays))
-        if where is not None:
-            terms.mul_(where)
+        if where is None:
+            terms = self.finite_term(xp, params, derivative, *arrays)
+        else:
+            arrays = masked_arrays(xp, where, arrays)
+            terms = self.finite_term(xp, params, derivative, *arrays).mul_(where)
             if derivative is not None:
                 derivative.mul_(where)
         total = terms.sum(-1)

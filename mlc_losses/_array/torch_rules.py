@@ -61,7 +61,7 @@ class _Rule(torch.autograd.Function):
         if fit and rule.keeps_derivative and first.requires_grad:
             kept = _empty_like(first, first.dtype)
         values, finite = _values(rule, params, where, arrays, fit, kept)
-        _keep(ctx, rule, params, (where, *arrays), values, kept if finite else None, finite)
+        _keep(ctx, rule, params, finite, (kept if finite else None, where, *arrays), values)
         return values
 
     @staticmethod
@@ -86,7 +86,7 @@ class _TransformedRule(torch.autograd.Function):
     @staticmethod
     def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
         rule, params, *tensors = inputs
-        _keep(ctx, rule, params, tensors, output)
+        _keep(ctx, rule, params, False, (None, *tensors), output)
         ctx.save_for_forward(None, *tensors, *output)
 
     backward = _Rule.backward
@@ -122,13 +122,10 @@ class _TransformedRule(torch.autograd.Function):
         )
 
 
-def _keep(
-    ctx: Any, rule: RowRule, params: Any, tensors: Any, values: Any,
-    derivative: Any = None, finite: bool = False,
-) -> None:
+def _keep(ctx: Any, rule: RowRule, params: Any, finite: bool, tensors: Any, values: Any) -> None:
     ctx.rule, ctx.params, ctx.finite = rule, params, finite
     # a small call takes time for each
-    ctx.save_for_backward(derivative, *tensors, *(values if rule.derives_from_values else ()))
+    ctx.save_for_backward(*((*tensors, *values) if rule.derives_from_values else tensors))
     ctx.set_materialize_grads(False)
 
 

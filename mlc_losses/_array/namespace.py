@@ -124,8 +124,7 @@ def accept_numpy(xp: Any, x: Any) -> Any:
 
 def is_number(x: Any) -> bool:
     """A number of Python's or NumPy's, as opposed to an array of one."""
-    # Python's own first: asking the abstract class takes much longer
-    return isinstance(x, (float, int, Real, np.bool_))
+    return isinstance(x, (float, int, Real, np.bool_))  # of Python's own it is known sooner
 
 
 def is_concrete(x: Any) -> bool:
@@ -155,11 +154,10 @@ def is_concrete(x: Any) -> bool:
 def of_ready_tensors(logits: Any, targets: Any, axis: Any) -> Any:
     """The namespace of tensors that pass every check and stay as they are, as in most calls.
 
-    None for others. In a call on a small batch the checks, one by one, would take as long as the
-    loss.
+    None for others. On a small batch the checks, one by one, would take as long as the loss.
     """
     xp = NAMESPACES.get(type(logits))
-    if (
+    is_ready = (
         xp is not None
         and is_torch_namespace(xp)
         and type(targets) is type(logits)
@@ -167,11 +165,10 @@ def of_ready_tensors(logits: Any, targets: Any, axis: Any) -> Any:
         and logits.layout is targets.layout is xp.strided
         and logits.shape == targets.shape
         and type(axis) is int
-        and (axis == -1 or axis == logits.ndim - 1)
         and logits.ndim
-    ):
-        return xp
-    return None
+        and (axis == -1 or axis == logits.ndim - 1)
+    )
+    return xp if is_ready else None
 
 
 def device_of(x: Any) -> Any:

@@ -62,17 +62,6 @@ def is_differentiated(x: Any) -> bool:
     return torch.is_grad_enabled() and x.requires_grad
 
 
-def _may_be_differentiated() -> bool:
-    """Whether PyTorch may differentiate operation by operation, backward or forward."""
-    import torch
-
-    return (
-        torch.is_grad_enabled()
-        or torch._C._are_functorch_transforms_active()
-        or torch.autograd.forward_ad._current_level >= 0
-    )
-
-
 def materialized(x: Any) -> Any:
     """`x`, stored once by XLA: fused into each of its readers it would be computed again."""
     if is_jax_namespace(namespace(x=x)):
@@ -178,8 +167,12 @@ def scaled(x: Any, factor: Any) -> Any:
 def magnitude(x: Any) -> Any:
     """`|x|` whose derivative at 0 is 1: what a form that is split at `x >= 0` needs."""
     xp = namespace(x=x)
-    if is_torch_namespace(xp) and not _may_be_differentiated():
-        return x.abs()  # whose derivative at 0 is 0; PyTorch's compiler makes less of a choice
+    if is_torch_namespace(xp):
+        import torch
+
+        recorded = torch.is_grad_enabled() or torch.autograd.forward_ad._current_level >= 0
+        if not (recorded or torch._C._are_functorch_transforms_active()):
+            return x.abs()  # a choice before an exponential would cost compiled code a third
     return xp.where(x >= 0, x, -x)
 
 

@@ -182,13 +182,10 @@ class LabelSumAndDerivative(LabelSum):
     def finite_values(
         self, xp: Any, params: Any, where: Any, *arrays: Any, derivative: Any = None
     ) -> Any:
-        if self.finite_term is None:
-            return None
-        if where is None:
-            terms = self.finite_term(xp, params, derivative, *arrays)
-        else:
-            arrays = masked_arrays(xp, where, arrays)
-            terms = self.finite_term(xp, params, derivative, *arrays).mul_(where)
+        assert self.finite_term is not None
+        terms = self.finite_term(xp, params, derivative, *masked_arrays(xp, where, arrays))
+        if where is not None:
+            terms.mul_(where)
             if derivative is not None:
                 derivative.mul_(where)
         total = terms.sum(-1)

@@ -56,17 +56,17 @@ class _Rule(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, rule: RowRule, params: Any, where: Any, *arrays: Any) -> Any:
-        first, kept = arrays[0], None
-        fit = _fit_for_blocks(where, *arrays)
-        if fit and rule.keeps_derivative and first.requires_grad:
-            kept = _empty_like(first, first.dtype)
-        values, finite = _values(rule, params, where, arrays, fit, kept)
-        _keep(ctx, rule, params, finite, (kept if finite else None, where, *arrays), values)
+        fit, first = _fit_for_blocks(where, *arrays), arrays[0]
+        keeps = fit and rule.keeps_derivative and first.requires_grad
+        kept = _empty_like(first, first.dtype) if keeps else None
+        values, ctx.finite = _values(rule, params, where, arrays, fit, kept)
+        ctx.derivative = kept if ctx.finite else None
+        _keep(ctx, rule, params, (where, *arrays), values)
         return values
 
     @staticmethod
     def backward(ctx: Any, *cotangents: Any) -> Any:
-        needed, (derivative, *saved) = ctx.needs_input_grad, ctx.saved_tensors
+        needed, derivative, saved = ctx.needs_input_grad, ctx.derivative, ctx.saved_tensors
         gradients: list[Any] = [None] * len(needed)
         if derivative is not None and needed[3] and not torch.is_grad_enabled():
             gradients[3] = ctx.rule.kept_gradient(derivative, cotangents)
@@ -85,9 +85,10 @@ class _TransformedRule(torch.autograd.Function):
 
     @staticmethod
     def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
+        ctx.finite, ctx.derivative = False, None
         rule, params, *tensors = inputs
-        _keep(ctx, rule, params, False, (None, *tensors), output)
-        ctx.save_for_forward(None, *tensors, *output)
+        _keep(ctx, rule, params, tensors, output)
+        ctx.save_for_forward(*tensors, *output)
 
     backward = _Rule.backward
 
@@ -105,7 +106,7 @@ class _TransformedRule(torch.autograd.Function):
 
     @staticmethod
     def jvp(ctx: Any, *dots: Any) -> Any:
-        where, arrays, values = _parts(ctx, ctx.saved_tensors[1:])
+        where, arrays, values = _parts(ctx, ctx.saved_tensors)
         moved: list[Any] = [None] * len(values)
         for index, (array, dot) in enumerate(zip(arrays, dots[3:], strict=True)):
             if dot is None:
@@ -122,8 +123,8 @@ class _TransformedRule(torch.autograd.Function):
         )
 
 
-def _keep(ctx: Any, rule: RowRule, params: Any, finite: bool, tensors: Any, values: Any) -> None:
-    ctx.rule, ctx.params, ctx.finite = rule, params, finite
+def _keep(ctx: Any, rule: RowRule, params: Any, tensors: Any, values: Any) -> None:
+    ctx.rule, ctx.params = rule, params
     # a small call takes time for each
     ctx.save_for_backward(*((*tensors, *values) if rule.derives_from_values else tensors))
     ctx.set_materialize_grads(False)

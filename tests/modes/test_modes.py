@@ -230,6 +230,26 @@ def test_second_derivatives_on_torch(subject: Subject) -> None:
 
 
 @only_torch
+@pytest.mark.parametrize("is_compiled", [False, pytest.param(True, marks=pytest.mark.modes)])
+def test_forward_mode_at_0_without_recording(is_compiled: bool) -> None:
+    """`no_grad` outside does not switch it off: a formula that is split at 0 must know that."""
+    import torch
+
+    zeros, ones, targets = torch.zeros(3), torch.ones(3), torch.tensor([1.0, 0.0, 1.0])
+
+    def along(function: Callable[..., Any]) -> Callable[..., Any]:
+        return lambda s: torch.func.jvp(function, (s,), (ones,))[1]
+
+    first = along(lambda s: ml.binary_cross_entropy(s, targets))
+    second = along(first)
+    if is_compiled:
+        first = compiled_by("aot_eager", first)
+    with torch.no_grad():
+        assert float(first(zeros)) == -0.5
+        assert float(second(zeros)) == 0.75
+
+
+@only_torch
 @over(DIFFERENTIABLE)
 def test_batched_jacobian(subject: Subject) -> None:
     import torch

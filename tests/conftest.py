@@ -37,6 +37,13 @@ def users_compiler() -> Iterator[None]:
         yield
 
 
+@pytest.fixture
+def op_by_op() -> Iterator[None]:
+    """For errors about values and for eager calls, in files that call whole programs elsewhere."""
+    with backends.op_by_op():
+        yield
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """On JAX all tests of a case go to one worker, which then compiles it once; those of a file
     too, but for tests that are long alone.

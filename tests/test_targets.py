@@ -7,9 +7,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-import mlc_losses as ml
-from tests.support.backends import HAS_GRADIENTS, NAME, asarray, gradient, to_numpy, xp
+import mlc_losses
+from tests.support.backends import (
+    HAS_GRADIENTS,
+    NAME,
+    asarray,
+    gradient,
+    in_programs,
+    to_numpy,
+    xp,
+)
 from tests.support.depth import examples
+
+ml = in_programs(mlc_losses)
 
 
 def test_multi_hot() -> None:
@@ -53,6 +63,7 @@ def test_label_ids_keeps_the_lowest() -> None:
     np.testing.assert_array_equal(to_numpy(ids), [[1, 2], [0, -1]])
 
 
+@pytest.mark.usefixtures("op_by_op")
 @pytest.mark.parametrize(("bad", "message"), [(4, r"got 4 at index \(1, 0\)"), (-2, "got -2")])
 def test_an_id_out_of_range_is_named(bad: int, message: str) -> None:
     with pytest.raises(ValueError, match=r"ids must be in 0..3, or -1 for padding, " + message):
@@ -70,6 +81,7 @@ def test_other_bad_ids() -> None:
         ml.label_ids(asarray([[1]]), 0)
 
 
+@pytest.mark.usefixtures("op_by_op")
 @pytest.mark.skipif(NAME != "jax", reason="JAX's jit")
 def test_targets_under_jit() -> None:
     import jax
@@ -101,6 +113,7 @@ def test_smooth_targets() -> None:
         ml.smooth_targets(hard, 0.1, prior=-1.0)
 
 
+@pytest.mark.usefixtures("op_by_op")
 def test_check_targets() -> None:
     ml.check_targets(asarray([[0, 1], [1, 1]]))
     ml.check_targets(asarray([[True, False]]))

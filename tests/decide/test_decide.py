@@ -10,18 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mlc_losses import (
-    conformal_threshold,
-    fit_temperature,
-    predict_average_k,
-    predict_expected_f,
-    predict_threshold,
-    predict_top_k,
-    tune_thresholds,
-)
-from tests.support.backends import NAME, asarray, to_numpy, xp
+import mlc_losses
+from tests.support.backends import NAME, asarray, in_programs, to_numpy, xp
 from tests.support.depth import examples
 
+ml = in_programs(mlc_losses)
 INF, NAN = math.inf, math.nan
 
 
@@ -78,7 +71,7 @@ def assert_best(metric: str, threshold: float, scores: np.ndarray, relevant: np.
 def test_threshold_is_strict(threshold, expected, dtype):
     scores = asarray([[-1.0, 0.0, 0.5], [NAN, -2.0, INF]], dtype)
     threshold = asarray(threshold, dtype) if isinstance(threshold, list) else threshold
-    got = predict_threshold(scores, threshold)
+    got = ml.predict_threshold(scores, threshold)
     assert got.dtype == xp.bool
     np.testing.assert_array_equal(to_numpy(got), np.array(expected, dtype=bool))
 
@@ -86,11 +79,11 @@ def test_threshold_is_strict(threshold, expected, dtype):
 def test_average_k_is_not_strict():
     scores = asarray([[-1.0, 0.0, 0.5], [NAN, -2.0, INF]])
     expected = np.array([[0, 1, 1], [0, 0, 1]], dtype=bool)
-    np.testing.assert_array_equal(to_numpy(predict_average_k(scores, 0.0)), expected)
-    np.testing.assert_array_equal(to_numpy(predict_average_k(scores, xp.asarray(0.0))), expected)
+    np.testing.assert_array_equal(to_numpy(ml.predict_average_k(scores, 0.0)), expected)
+    np.testing.assert_array_equal(to_numpy(ml.predict_average_k(scores, xp.asarray(0.0))), expected)
 
 
-@pytest.mark.parametrize("predict", [predict_threshold, predict_average_k])
+@pytest.mark.parametrize("predict", [ml.predict_threshold, ml.predict_average_k])
 def test_a_threshold_is_not_rounded_to_half_precision(predict):
     if NAME == "array-api-strict":
         pytest.skip("the standard has no half precision")
@@ -103,24 +96,24 @@ def test_a_threshold_is_not_rounded_to_half_precision(predict):
 @few
 @given(TIED | ODD, st.integers(1, 5))
 def test_top_k_takes_exactly_k(scores, k):
-    got = to_numpy(predict_top_k(asarray(scores), k))
+    got = to_numpy(ml.predict_top_k(asarray(scores), k))
     np.testing.assert_array_equal(got.sum(-1), k)
     np.testing.assert_array_equal(got, [brute_top_k(row, k) for row in scores])
 
 
 def test_decisions_keep_leading_axes():
     scores = asarray(np.random.default_rng(0).normal(size=(2, 3, 4)))
-    np.testing.assert_array_equal(to_numpy(predict_top_k(scores, 2)).sum(-1), np.full((2, 3), 2))
-    assert predict_threshold(scores, asarray([0.0, 1.0, 2.0, 3.0])).shape == (2, 3, 4)
+    np.testing.assert_array_equal(to_numpy(ml.predict_top_k(scores, 2)).sum(-1), np.full((2, 3), 2))
+    assert ml.predict_threshold(scores, asarray([0.0, 1.0, 2.0, 3.0])).shape == (2, 3, 4)
 
 
 @few
 @given(TIED, MARKS, st.sampled_from(["f1", "accuracy"]))
 def test_tuned_thresholds_beat_every_cut(scores, relevant, metric):
-    got = tune_thresholds(asarray(scores), asarray(relevant), metric=metric)
+    got = ml.tune_thresholds(asarray(scores), asarray(relevant), metric=metric)
     for threshold, column, marks in zip(to_numpy(got), scores.T, relevant.T, strict=True):
         assert_best(metric, threshold, column, marks)
-    got = tune_thresholds(asarray(scores), asarray(relevant), metric=metric, average="micro")
+    got = ml.tune_thresholds(asarray(scores), asarray(relevant), metric=metric, average="micro")
     assert got.shape == ()
     assert_best(metric, float(got), scores.ravel(), relevant.ravel())
 
@@ -133,12 +126,20 @@ def test_tuned_thresholds_beat_every_cut(scores, relevant, metric):
         ([3.0, 1.0, 2.0], [0, 0, 0], INF),  # no positives
         ([3.0, 1.0, 2.0], [1, 1, 1], -INF),
         ([1.0, NAN, 2.0], [1, 0, 1], NAN),
-        ([1.7e308, 1.5e308], [1, 0], 1.6e308),
     ],
 )
 def test_tuned_threshold_of_one_label(scores, relevant, expected):
-    got = tune_thresholds(asarray(scores, "float64")[:, None], asarray(relevant)[:, None])
+    got = ml.tune_thresholds(asarray(scores, "float64")[:, None], asarray(relevant)[:, None])
     np.testing.assert_allclose(to_numpy(got), [expected], rtol=1e-12)
+
+
+@pytest.mark.usefixtures("op_by_op")
+def test_the_midpoint_of_huge_scores_does_not_overflow():
+    """Operation by operation; in one program XLA adds first, and the lower score divides them."""
+    scores, relevant = asarray([[1.7e308], [1.5e308]], "float64"), asarray([[1], [0]])
+    np.testing.assert_allclose(
+        to_numpy(ml.tune_thresholds(scores, relevant)), [1.6e308], rtol=1e-12
+    )
 
 
 @pytest.mark.parametrize("start", [1.0, 1.0 + 2.0**-23])
@@ -146,79 +147,96 @@ def test_the_midpoint_of_neighbouring_floats_still_divides_them(start):
     low = np.float32(start)
     high = np.nextafter(low, np.float32(2))
     scores, relevant = asarray([[low], [high]], "float32"), asarray([[0], [1]])
-    threshold = tune_thresholds(scores, relevant)
+    threshold = ml.tune_thresholds(scores, relevant)
     assert threshold.dtype == xp.float32
     np.testing.assert_array_equal(to_numpy(threshold), [low])
-    np.testing.assert_array_equal(to_numpy(predict_threshold(scores, threshold)), [[False], [True]])
+    np.testing.assert_array_equal(
+        to_numpy(ml.predict_threshold(scores, threshold)), [[False], [True]]
+    )
 
 
 @pytest.mark.skipif(NAME == "array-api-strict", reason="the standard has no half precision")
 def test_thresholds_of_half_precision_scores_are_float32():
     one = np.float16(1)
     scores = asarray([[one], [np.nextafter(one, np.float16(2))]], "float16")
-    threshold = tune_thresholds(scores, asarray([[0], [1]]))
+    threshold = ml.tune_thresholds(scores, asarray([[0], [1]]))
     assert threshold.dtype == xp.float32
-    np.testing.assert_array_equal(to_numpy(predict_threshold(scores, threshold)), [[False], [True]])
+    np.testing.assert_array_equal(
+        to_numpy(ml.predict_threshold(scores, threshold)), [[False], [True]]
+    )
 
 
 @pytest.mark.parametrize("shape", [(0, 3), (3, 0)])
 def test_no_examples_or_no_labels(shape):
     scores = asarray(np.zeros(shape))
     targets = asarray(np.zeros(shape, dtype=bool))
-    assert predict_threshold(scores).shape == shape
+    assert ml.predict_threshold(scores).shape == shape
     np.testing.assert_array_equal(
-        to_numpy(tune_thresholds(scores, targets)), np.full(shape[1], INF)
+        to_numpy(ml.tune_thresholds(scores, targets)), np.full(shape[1], INF)
     )
-    assert float(tune_thresholds(scores, targets, average="micro")) == INF
+    assert float(ml.tune_thresholds(scores, targets, average="micro")) == INF
     if shape[1]:
-        assert predict_top_k(scores, 2).shape == shape
+        assert ml.predict_top_k(scores, 2).shape == shape
 
 
 S, Y = np.zeros((2, 3)), np.zeros((2, 3), dtype=int)
 
 
+@pytest.mark.usefixtures("op_by_op")
 @pytest.mark.parametrize(
     ("call", "error", "words"),
     [
-        (lambda s, y: predict_threshold(y), TypeError, "scores must be floating"),
-        (lambda s, y: predict_threshold(s, s[0, :2]), ValueError, r"threshold .*\(3,\).*\(2,\)"),
-        (lambda s, y: predict_threshold(s, [0.0]), TypeError, "threshold must be an array"),
-        (lambda s, y: predict_threshold(s, NAN), ValueError, "threshold"),
-        (lambda s, y: predict_threshold(s[0, 0, ...]), ValueError, "scores must have a label axis"),
-        (lambda s, y: predict_average_k(s, s[0, :]), ValueError, r"one number, got shape \(3,\)"),
+        (lambda s, y: ml.predict_threshold(y), TypeError, "scores must be floating"),
+        (lambda s, y: ml.predict_threshold(s, s[0, :2]), ValueError, r"threshold .*\(3,\).*\(2,\)"),
+        (lambda s, y: ml.predict_threshold(s, [0.0]), TypeError, "threshold must be an array"),
+        (lambda s, y: ml.predict_threshold(s, NAN), ValueError, "threshold"),
         (
-            lambda s, y: predict_threshold(s, at_least=4),
+            lambda s, y: ml.predict_threshold(s[0, 0, ...]),
+            ValueError,
+            "scores must have a label axis",
+        ),
+        (
+            lambda s, y: ml.predict_average_k(s, s[0, :]),
+            ValueError,
+            r"one number, got shape \(3,\)",
+        ),
+        (
+            lambda s, y: ml.predict_threshold(s, at_least=4),
             ValueError,
             r"at_least must be in 0\.\.3, got 4",
         ),
         (
-            lambda s, y: predict_average_k(s, 0.0, at_least=0.5),
+            lambda s, y: ml.predict_average_k(s, 0.0, at_least=0.5),
             TypeError,
             "at_least must be an int",
         ),
         (
-            lambda s, y: tune_thresholds(s, y, sample_weight=s[:, 0] - 1),
+            lambda s, y: ml.tune_thresholds(s, y, sample_weight=s[:, 0] - 1),
             ValueError,
             r"sample_weight must be finite and at least 0, got -1 at index \(0,\)",
         ),
         (
-            lambda s, y: tune_thresholds(s, y, sample_weight=s[0, :]),
+            lambda s, y: ml.tune_thresholds(s, y, sample_weight=s[0, :]),
             ValueError,
             r"one entry per example, shape \(2,\), got \(3,\)",
         ),
-        (lambda s, y: tune_thresholds(s, y, sample_weight=2.0), TypeError, "sample_weight must be"),
-        (lambda s, y: predict_top_k(s, 0), ValueError, r"k must be in 1\.\.3, got 0"),
-        (lambda s, y: predict_top_k(s, 4), ValueError, r"k must be in 1\.\.3, got 4"),
-        (lambda s, y: predict_top_k(s, 1.5), TypeError, "k must be an integer"),
-        (lambda s, y: tune_thresholds(s, y[:1, :]), ValueError, r"\(2, 3\) and \(1, 3\)"),
-        (lambda s, y: tune_thresholds(s[0, :], y[0, :]), ValueError, r"\[n, L\], got \(3,\)"),
         (
-            lambda s, y: tune_thresholds(s, y, metric="auc"),
+            lambda s, y: ml.tune_thresholds(s, y, sample_weight=2.0),
+            TypeError,
+            "sample_weight must be",
+        ),
+        (lambda s, y: ml.predict_top_k(s, 0), ValueError, r"k must be in 1\.\.3, got 0"),
+        (lambda s, y: ml.predict_top_k(s, 4), ValueError, r"k must be in 1\.\.3, got 4"),
+        (lambda s, y: ml.predict_top_k(s, 1.5), TypeError, "k must be an integer"),
+        (lambda s, y: ml.tune_thresholds(s, y[:1, :]), ValueError, r"\(2, 3\) and \(1, 3\)"),
+        (lambda s, y: ml.tune_thresholds(s[0, :], y[0, :]), ValueError, r"\[n, L\], got \(3,\)"),
+        (
+            lambda s, y: ml.tune_thresholds(s, y, metric="auc"),
             ValueError,
             "metric must be one of 'f1', 'accuracy', got 'auc'",
         ),
         (
-            lambda s, y: tune_thresholds(s, y, average="samples"),
+            lambda s, y: ml.tune_thresholds(s, y, average="samples"),
             ValueError,
             "average must be one of 'macro', 'micro', got 'samples'",
         ),
@@ -235,7 +253,7 @@ def test_thresholds_of_the_known_cells(average):
     scores, targets = np.round(rng.normal(size=(9, 3)), 1), rng.random((9, 3)).round(1)
     rows = np.arange(9) % 3 > 0
     spoiled = [np.where(rows[:, None], x, np.nan) for x in (scores, targets)]
-    tuned = functools.partial(tune_thresholds, average=average)
+    tuned = functools.partial(ml.tune_thresholds, average=average)
     actual = tuned(*map(asarray, spoiled), where=asarray(rows[:, None]))
     expected = tuned(asarray(scores[rows]), asarray(targets[rows] > 0.5))
     np.testing.assert_array_equal(to_numpy(actual), to_numpy(expected))
@@ -248,7 +266,7 @@ def test_thresholds_of_the_known_cells(average):
 @given(TIED, MARKS, st.sampled_from(["f1", "accuracy"]), st.sampled_from(["macro", "micro"]))
 def test_a_weight_is_as_many_rows(scores, relevant, metric, average):
     times = np.array([2, 0, 1, 3])
-    tuned = functools.partial(tune_thresholds, metric=metric, average=average)
+    tuned = functools.partial(ml.tune_thresholds, metric=metric, average=average)
     got = tuned(asarray(scores), asarray(relevant), sample_weight=asarray(times, "float32"))
     rows = np.repeat(np.arange(4), times)
     expected = tuned(asarray(scores[rows]), asarray(relevant[rows]))
@@ -264,8 +282,8 @@ def test_a_weight_is_as_many_rows(scores, relevant, metric, average):
 @given(TIED | ODD, st.integers(0, 5), st.sampled_from([-INF, -0.5, 0.5, INF]))
 def test_so_many_are_always_in(scores, count, threshold):
     for predict, plain in (
-        (predict_threshold, scores > threshold),
-        (predict_average_k, scores >= threshold),
+        (ml.predict_threshold, scores > threshold),
+        (ml.predict_average_k, scores >= threshold),
     ):
         got = to_numpy(predict(asarray(scores), threshold, at_least=count))
         best = np.array([brute_top_k(row, count) for row in scores])
@@ -273,19 +291,20 @@ def test_so_many_are_always_in(scores, count, threshold):
 
 
 CALLS = {
-    "threshold": lambda s, y: predict_threshold(s, s[0, :]),
-    "top_k": lambda s, y: predict_top_k(s, 2),
-    "average_k": lambda s, y: predict_average_k(s, s[0, 0]),
-    "at_least": lambda s, y: predict_threshold(s, 9.0, at_least=2),
-    "expected_f": lambda s, y: predict_expected_f(s),
-    "conformal": lambda s, y: conformal_threshold(s, y, recall=0.5),
-    "temperature": lambda s, y: xp.astype(fit_temperature(s, y), xp.float32),
-    "tune_weighted": lambda s, y: tune_thresholds(s, y, sample_weight=xp.abs(s[:, 0])),
-    "tune_f1": lambda s, y: tune_thresholds(s, y),
-    "tune_accuracy": lambda s, y: tune_thresholds(s, y, metric="accuracy", average="micro"),
+    "threshold": lambda s, y: ml.predict_threshold(s, s[0, :]),
+    "top_k": lambda s, y: ml.predict_top_k(s, 2),
+    "average_k": lambda s, y: ml.predict_average_k(s, s[0, 0]),
+    "at_least": lambda s, y: ml.predict_threshold(s, 9.0, at_least=2),
+    "expected_f": lambda s, y: ml.predict_expected_f(s),
+    "conformal": lambda s, y: ml.conformal_threshold(s, y, recall=0.5),
+    "temperature": lambda s, y: xp.astype(ml.fit_temperature(s, y), xp.float32),
+    "tune_weighted": lambda s, y: ml.tune_thresholds(s, y, sample_weight=xp.abs(s[:, 0])),
+    "tune_f1": lambda s, y: ml.tune_thresholds(s, y),
+    "tune_accuracy": lambda s, y: ml.tune_thresholds(s, y, metric="accuracy", average="micro"),
 }
 
 
+@pytest.mark.usefixtures("op_by_op")
 @pytest.mark.skipif(NAME != "jax", reason="jit is JAX's")
 def test_jit_and_vmap_equal_eager():
     import jax

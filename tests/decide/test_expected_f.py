@@ -8,10 +8,12 @@ from functools import partial
 import numpy as np
 import pytest
 
-import mlc_losses as ml
+import mlc_losses
 from mlc_losses.decide._exponential_sum import exponential_sum
 from tests.decide.oracles import expected_f, expected_f_by_sets
-from tests.support.backends import NAME, asarray, compiled, to_numpy, xp
+from tests.support.backends import NAME, asarray, compiled, in_programs, to_numpy, xp
+
+ml = in_programs(mlc_losses)
 
 INF, NAN = math.inf, math.nan
 P = np.array([0.9, 0.55, 0.4, 0.15, 0.05])

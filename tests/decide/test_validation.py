@@ -7,9 +7,11 @@ import math
 import numpy as np
 import pytest
 
-import mlc_losses as ml
+import mlc_losses
 from tests.decide import oracles as oracle
-from tests.support.backends import NAME, asarray, compiled, to_numpy, xp
+from tests.support.backends import NAME, asarray, compiled, in_programs, to_numpy, xp
+
+ml = in_programs(mlc_losses)
 
 INF, NAN = math.inf, math.nan
 # the data of the values below

@@ -15,11 +15,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-import mlc_losses as ml
-from mlc_losses import metrics
+import mlc_losses
 from tests.losses import oracles_average_k as oracles
-from tests.support.backends import NAME, asarray, compiled, to_numpy, users_flags, xp
+from tests.support.backends import (
+    NAME,
+    asarray,
+    compiled,
+    in_programs,
+    to_numpy,
+    users_flags,
+    xp,
+)
 from tests.support.depth import examples
+
+ml = in_programs(mlc_losses)
+metrics = in_programs(mlc_losses.metrics)
 
 INF, NAN = math.inf, math.nan
 few = examples(60, derandomize=True)
@@ -312,7 +322,7 @@ EIGHT_DEVICES = """
     import jax
     import numpy as np
     from jax.sharding import AxisType, NamedSharding, PartitionSpec
-    import mlc_losses as ml
+    import mlc_losses
 
     rng = np.random.default_rng(0)
     logits = rng.normal(size=(32, 50)).astype(np.float32)

@@ -7,8 +7,18 @@ from typing import Any
 import numpy as np
 import pytest
 
-import mlc_losses as ml
-from tests.support.backends import HAS_GRADIENTS, NAME, asarray, gradient, to_numpy, xp
+import mlc_losses
+from tests.support.backends import (
+    HAS_GRADIENTS,
+    NAME,
+    asarray,
+    gradient,
+    in_programs,
+    to_numpy,
+    xp,
+)
+
+ml = in_programs(mlc_losses)
 
 # The batch whose values the fact sheets of the losses give, computed in 40 digits.
 LOGITS = [[1.5, -0.5, 2, -3, 0.25], [-1, 0.75, -2.5, 0.5, -0.125]]

@@ -9,9 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-import mlc_losses as ml
+import mlc_losses
 from tests.losses.test_identities import LOGITS, TARGETS, assert_same, batch
-from tests.support.backends import NAME, asarray, compiled, to_numpy, xp
+from tests.support.backends import NAME, asarray, compiled, in_programs, to_numpy, xp
+
+ml = in_programs(mlc_losses)
 
 COUNTS = [50, 400, 20, 300, 100]
 # every function of counts [L] alone
@@ -55,6 +57,7 @@ def test_fractions_are_as_good_as_counts(name: str) -> None:
     np.testing.assert_allclose(to_numpy(actual), to_numpy(expected), rtol=1e-6)
 
 
+@pytest.mark.usefixtures("op_by_op")
 @every_function
 def test_wrong_counts_are_named(name: str) -> None:
     function = OF_COUNTS[name]
@@ -71,6 +74,7 @@ def test_wrong_counts_are_named(name: str) -> None:
             function(asarray([[1, 2]]))
 
 
+@pytest.mark.usefixtures("op_by_op")
 @pytest.mark.skipif(NAME != "jax", reason="JAX's transformations")
 @every_function
 def test_jit(name: str) -> None:
@@ -142,6 +146,7 @@ def test_inverse_frequency_weights() -> None:
     assert tuple(none.shape) == (0,)
 
 
+@pytest.mark.usefixtures("op_by_op")
 def test_balanced_pos_weights() -> None:
     counts = asarray([0.0, 10, 50, 100])
     actual = to_numpy(ml.balanced_pos_weights(counts, 100))
@@ -228,6 +233,7 @@ def test_distribution_balanced_at_the_ends_of_the_counts() -> None:
     assert np.isfinite(to_numpy(actual)).all()
 
 
+@pytest.mark.usefixtures("op_by_op")
 def test_distribution_balanced_leaves_the_logits_alone() -> None:
     logits, targets = batch(3)
     before = to_numpy(logits).copy()

@@ -26,22 +26,31 @@ from tests.support.case import Arrays, Case
 from tests.support.depth import examples
 
 BY_ID = {case.id: case for case in CASES}
-every_case = pytest.mark.parametrize("case", CASES, ids=lambda case: case.id)
 # what hyper-parameters have no part in is checked on one case of each loss and kind of arrays
 FIRST = {(case.loss, case.arrays): case for case in reversed(CASES)}.values()
 every_loss = pytest.mark.parametrize("case", FIRST, ids=lambda case: case.id)
+IDS_OF_FIRST = {case.id for case in FIRST}
 # on JAX the session `modes` takes what compiles most, but for a few losses
 QUICK = ("zlpr-hard_bool", "softmax_cross_entropy-one_class", "two_way-hard", "msc-")
 
 
-def long_on_jax(cases: Iterable[Case]) -> pytest.MarkDecorator:
+def over(cases: Iterable[Case], quick: Callable[[Case], bool]) -> pytest.MarkDecorator:
+    """A test for each; on JAX those not quick are left to the session `modes`."""
+
     def marks(case: Case) -> Any:
-        return pytest.mark.modes if NAME == "jax" and not case.id.startswith(QUICK) else ()
+        return pytest.mark.modes if NAME == "jax" and not quick(case) else ()
 
     return pytest.mark.parametrize(
         "case", [pytest.param(case, id=case.id, marks=marks(case)) for case in cases]
     )
 
+
+def long_on_jax(cases: Iterable[Case]) -> pytest.MarkDecorator:
+    return over(cases, lambda case: case.id.startswith(QUICK))
+
+
+# with other hyper-parameters JAX compiles every program again
+every_case = over(CASES, lambda case: case.id in IDS_OF_FIRST)
 
 with_gradients = pytest.mark.skipif(not HAS_GRADIENTS, reason=f"{NAME} has no gradients")
 only_jax = pytest.mark.skipif(NAME != "jax", reason="JAX's transformations")
@@ -529,8 +538,9 @@ def test_jit_and_vmap(case: Case) -> None:
     import jax
 
     arrays, keywords = case.draw(14)
-    where = asarray(np.random.default_rng(0).random(arrays[0].shape) < 0.7)
-    keywords = all_here(keywords)
+    mask = np.random.default_rng(0).random(arrays[0].shape) < 0.7
+    jitted_value = call(case, arrays, keywords, where=mask if case.takes_where else None)
+    where, keywords = asarray(mask), all_here(keywords)
     inputs = tuple(here(x) for x in arrays)
 
     def loss(where: Any, *arrays: Any) -> Any:
@@ -538,7 +548,7 @@ def test_jit_and_vmap(case: Case) -> None:
         return case.loss(*arrays, **keywords, **mask)
 
     eager = to_numpy(loss(where, *inputs))
-    assert_close(jitted(loss, quick=True)(where, *inputs), eager, rtol=1e-12)
+    assert_close(jitted_value, eager, rtol=1e-12)
     if not case.across_batch:
         vectorized = jitted(jax.vmap(loss), quick=True)
         assert_close(vectorized(where, *inputs), eager, rtol=1e-12)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-import mlc_losses as ml
+import mlc_losses
 from tests.losses import oracles_perturbed as oracles
 from tests.support.backends import (
     HAS_GRADIENTS,
@@ -20,9 +20,12 @@ from tests.support.backends import (
     asarray,
     compiled,
     gradient,
+    in_programs,
     to_numpy,
     xp,
 )
+
+ml = in_programs(mlc_losses)
 
 GOLDEN = Path(__file__).parents[3] / "shared" / "golden" / "top_k.npz"
 KTH, SUM, MASK = ml.perturbed_kth_largest, ml.perturbed_top_k_sum, ml.perturbed_top_k_mask
@@ -140,6 +143,7 @@ def test_exact_with_many_classes(dtype: str, atol: float) -> None:
         close(asarray(derivatives.sum(-1)), [1.0], 10 * atol)
 
 
+@pytest.mark.usefixtures("op_by_op")
 def test_too_few_candidates_are_warned_about() -> None:
     rows = asarray(np.zeros((2, 200)), "float32")
     expected = to_numpy(KTH(rows, 3, method="exact"))
@@ -444,6 +448,7 @@ class TestNoise:
 
 
 @only_jax
+@pytest.mark.usefixtures("op_by_op")
 class TestJax:
     def test_jit_vmap_scan(self) -> None:
         import jax

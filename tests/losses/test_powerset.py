@@ -7,9 +7,20 @@ from typing import Any
 import numpy as np
 import pytest
 
-import mlc_losses as ml
+import mlc_losses
 from tests.losses import oracles_sets
-from tests.support.backends import HAS_GRADIENTS, NAME, asarray, compiled, gradient, to_numpy, xp
+from tests.support.backends import (
+    HAS_GRADIENTS,
+    NAME,
+    asarray,
+    compiled,
+    gradient,
+    in_programs,
+    to_numpy,
+    xp,
+)
+
+ml = in_programs(mlc_losses)
 
 only_jax = pytest.mark.skipif(NAME != "jax", reason="JAX's transformations")
 one_device = pytest.mark.skipif(NAME not in ("torch", "array-api-strict"), reason="one device only")
@@ -211,6 +222,7 @@ def test_one_set_and_no_example() -> None:
     assert tuple(empty.shape) == (0,)
 
 
+@pytest.mark.usefixtures("op_by_op")
 def test_wrong_input_of_the_loss_is_named() -> None:
     s, ids = asarray(LOGITS), asarray(IDS)
     with pytest.raises(ValueError, match=r"last axis, got \(5, 1\) and \(5, 4\)"):
@@ -228,6 +240,7 @@ def test_wrong_input_of_the_loss_is_named() -> None:
 # transformations and devices ---------------------------------------------------------------------
 
 
+@pytest.mark.usefixtures("op_by_op")
 @only_jax
 @pytest.mark.usefixtures("users_compiler")
 def test_under_jit_and_vmap() -> None:

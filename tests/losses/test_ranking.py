@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-import mlc_losses as ml
+import mlc_losses
 from tests.losses import oracles_ranking as oracles
 from tests.support.backends import (
     HAS_GRADIENTS,
@@ -17,9 +17,12 @@ from tests.support.backends import (
     compiled,
     gradient,
     in_one_program,
+    in_programs,
     to_numpy,
     xp,
 )
+
+ml = in_programs(mlc_losses)
 
 # The batch whose values the fact sheets of the losses give, computed in 40 digits.
 LOGITS = np.array([[1.5, -0.5, 2, -3, 0.25], [-1, 0.75, -2.5, 0.5, -0.125]])
@@ -376,6 +379,7 @@ BAD_SOFTMAX_PARAMETERS = [
 ]
 
 
+@pytest.mark.usefixtures("op_by_op")
 @pytest.mark.parametrize(
     ("loss", "keywords", "message"), BAD_HYPER_PARAMETERS + BAD_SOFTMAX_PARAMETERS
 )
@@ -394,6 +398,7 @@ def test_two_way_needs_a_batch() -> None:
         ml.two_way(logits[0, :], targets[0, :])
 
 
+@pytest.mark.usefixtures("op_by_op")
 def test_a_negative_label_is_refused() -> None:
     logits, _ = batch(14)
     with pytest.raises(ValueError, match=r"labels must be in 0..7, got -1"):

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-import mlc_losses as ml
+import mlc_losses
 from tests.losses import oracles_sets
 from tests.support.backends import (
     HAS_GRADIENTS,
@@ -16,9 +16,12 @@ from tests.support.backends import (
     asarray,
     compiled,
     gradient,
+    in_programs,
     to_numpy,
     xp,
 )
+
+ml = in_programs(mlc_losses)
 
 only_jax = pytest.mark.skipif(NAME != "jax", reason="JAX's transformations")
 WEIGHTS = np.linspace(0.5, 2, 6)
@@ -199,6 +202,7 @@ def test_half_precision_is_computed_in_float32(name: str) -> None:
     np.testing.assert_allclose(to_numpy(actual), expected_values(name, exact), rtol=2e-5)
 
 
+@pytest.mark.usefixtures("op_by_op")
 @only_jax
 @every_loss
 def test_jit_and_vmap(name: str) -> None:
@@ -272,6 +276,7 @@ def test_device(name: str) -> None:
     assert ml.order_labels(there(TARGETS), counts, 3).device == device
 
 
+@pytest.mark.usefixtures("op_by_op")
 @every_loss
 def test_wrong_input_is_named(name: str) -> None:
     loss, _, (*targets, ids) = LOSSES[name]

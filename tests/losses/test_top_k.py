@@ -10,9 +10,20 @@ from typing import Any
 import numpy as np
 import pytest
 
-import mlc_losses as ml
+import mlc_losses
 from tests.losses import oracles_top_k
-from tests.support.backends import HAS_GRADIENTS, NAME, asarray, compiled, gradient, to_numpy, xp
+from tests.support.backends import (
+    HAS_GRADIENTS,
+    NAME,
+    asarray,
+    compiled,
+    gradient,
+    in_programs,
+    to_numpy,
+    xp,
+)
+
+ml = in_programs(mlc_losses)
 
 GOLDEN = Path(__file__).parents[3] / "shared" / "golden" / "top_k.npz"
 KINDS = {"cal": "calibrated", "hinge": "off_label", "cvx": "convex", "cvx_beta": "convex_beta"}

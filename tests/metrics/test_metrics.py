@@ -11,10 +11,12 @@ import sklearn.metrics as sk
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mlc_losses import metrics
+import mlc_losses
 from tests.metrics.tables import OF_SCORES, OF_SETS, all_of, assert_agree, example, top
-from tests.support.backends import NAME, asarray, compiled, to_numpy, xp
+from tests.support.backends import NAME, asarray, compiled, in_programs, to_numpy, xp
 from tests.support.depth import examples
+
+metrics = in_programs(mlc_losses.metrics)
 
 few = examples(25, derandomize=True)
 
@@ -207,6 +209,7 @@ def test_a_nan_score_of_any_class_gives_nan(metric):
 S, Y, LABELS = np.zeros((2, 3)), np.zeros((2, 3), dtype=int), np.array([0, 2])
 
 
+@pytest.mark.usefixtures("op_by_op")
 @pytest.mark.parametrize(
     ("call", "error", "words"),
     [
@@ -287,10 +290,12 @@ CALLS = {
 def test_every_metric_is_exported_and_tried():
     # they take counts or probabilities, and have tests of their own
     apart = {"label_propensities", "propensity_scored_precision_at_k", "expected_calibration_error"}
-    assert {name.partition("-")[0] for name in CALLS} | apart == set(metrics.__all__)
-    assert all(hasattr(metrics, name) for name in metrics.__all__)
+    assert {name.partition("-")[0] for name in CALLS} | apart == set(mlc_losses.metrics.__all__)
+    assert all(hasattr(metrics, name) for name in mlc_losses.metrics.__all__)
 
 
+@pytest.mark.modes
+@pytest.mark.usefixtures("op_by_op")
 @pytest.mark.skipif(NAME != "jax", reason="jit is JAX's")
 def test_jit_equals_eager():
     import jax

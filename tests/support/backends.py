@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache, partial
 from importlib.metadata import version
+from inspect import isfunction
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -81,6 +83,18 @@ def users_flags() -> str:
 
 
 _as_users = False
+_op_by_op = False
+
+
+@contextmanager
+def op_by_op() -> Iterator[None]:
+    """Inside, what `in_one_program` and `in_programs` give calls the function as it is."""
+    global _op_by_op
+    _op_by_op = True
+    try:
+        yield
+    finally:
+        _op_by_op = False
 
 
 @contextmanager
@@ -114,22 +128,52 @@ def in_one_program(function: Callable[..., Any]) -> Callable[..., Any]:
 
     What it reads beside its arguments is read once: not for tests that change that.
     """
-    return function if NAME != "jax" else partial(_run, function)
+    return function if NAME != "jax" else partial(_run, compiled, function)
 
 
-def _run(function: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
+def in_programs(module: Any) -> Any:
+    """The module with every function as by `in_one_program`: JAX compiles a call, not each of its
+    operations, and quickly whatever the numbers, as it would these operations.
+
+    Values are not looked at then: errors about them are for tests with the fixture `op_by_op`.
+    """
+    if NAME != "jax":
+        return module
+    given = {name: getattr(module, name) for name in module.__all__}
+    wrapped = {n: partial(_run, _compiled_quickly, x) for n, x in given.items() if isfunction(x)}
+    return SimpleNamespace(**{**given, **wrapped})
+
+
+def _compiled_quickly(function: Callable[..., Any]) -> Callable[..., Any]:
+    return jitted(function, quick=not _as_users)
+
+
+def _run(
+    compiler: Callable[..., Any], function: Callable[..., Any], *arguments: Any, **named: Any
+) -> Any:
     import jax
 
     given = {**{str(place): x for place, x in enumerate(arguments)}, **named}
     arrays = {key: x for key, x in given.items() if isinstance(x, jax.Array)}
-    rest = tuple((key, x) for key, x in given.items() if key not in arrays)
-    if any(isinstance(x, jax.core.Tracer) for x in arrays.values()):
+    rest = {key: x for key, x in given.items() if key not in arrays}
+    traced = any(isinstance(x, jax.core.Tracer) for x in arrays.values())
+    if _op_by_op or traced or not _is_hashable(rest):
         return function(*arguments, **named)
-    return compiled(_of_arrays(function, rest, len(arguments)))(arrays)
+    # 1, 1.0 and True are equal, and not the same argument
+    types = tuple(type(x) for x in rest.values())
+    return compiler(_of_arrays(function, tuple(rest.items()), types, len(arguments)))(arrays)
+
+
+def _is_hashable(rest: dict[str, Any]) -> bool:
+    try:
+        hash(tuple(rest.values()))
+    except TypeError:  # arrays inside, or none of JAX
+        return False
+    return True
 
 
 @cache
-def _of_arrays(function: Callable[..., Any], rest: Any, count: int) -> Callable[..., Any]:
+def _of_arrays(function: Callable[..., Any], rest: Any, _: Any, count: int) -> Callable[..., Any]:
     def run(arrays: dict[Any, Any]) -> Any:
         given = {**dict(rest), **arrays}
         arguments = [given.pop(str(place)) for place in range(count)]

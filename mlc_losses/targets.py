@@ -10,8 +10,10 @@ import numpy as np
 
 from mlc_losses._array.arguments import (
     check_integer,
-    check_multi_hot,
+    check_mask,
+    check_numbers,
     check_same_shape,
+    checked_flag,
     checked_float,
     positive_integer,
 )
@@ -98,7 +100,9 @@ def label_ids(targets: ArrayT, max_labels: int) -> ArrayT:
     """
     xp = namespace(targets=targets)
     max_labels = positive_integer("max_labels", max_labels)
-    check_multi_hot(xp, "targets", targets)
+    check_numbers(xp, "targets", targets)
+    if targets.ndim == 0:
+        raise ValueError("targets must have a label axis, got a 0-dimensional array")
     relevant, _ = relevant_and_missing(xp, targets)
     num_labels = shape_of(relevant)[-1]
     numbers = xp.where(relevant, label_indices(relevant), num_labels)
@@ -144,6 +148,7 @@ def smooth_targets(targets: ArrayT, epsilon: float, *, prior: float = 0.5) -> Ar
     epsilon = checked_float("epsilon", epsilon, low=0.0, high=1.0)
     prior = checked_float("prior", prior, low=0.0, high=1.0)
     xp = namespace(targets=targets)
+    check_numbers(xp, "targets", targets)
     if not xp.isdtype(targets.dtype, "real floating"):
         targets = as_compute_float(xp, targets)
     return (1.0 - epsilon) * targets + epsilon * prior
@@ -168,8 +173,12 @@ def check_targets(targets: Array, *, soft: bool = False) -> None:
       ...
       ValueError: targets must be 0 or 1, got 2 at index (1, 0)
     """
+    check_numbers(namespace(targets=targets), "targets", targets)
+    soft = checked_flag("soft", soft)
     if not is_concrete(targets):
-        raise TypeError("check_targets needs values: call it outside jit, before training")
+        raise TypeError(
+            "check_targets needs the values of targets: call it outside jit, before training"
+        )
     values = to_host("targets", targets)
     if soft:
         # written so that NaN is bad
@@ -213,7 +222,7 @@ def known(targets: ArrayT, ids: Sequence[int] = (-1, -100)) -> ArrayT:
       array([1.3863, 1.3863])
     """
     xp = namespace(targets=targets)
-    check_multi_hot(xp, "targets", targets)
+    check_numbers(xp, "targets", targets)
     values: Any = targets
     if xp.isdtype(values.dtype, "bool"):
         return xp.ones_like(targets)
@@ -246,15 +255,13 @@ def masked_mean(values: ArrayT, where: Array | None = None) -> ArrayT:
       np.float64(1.5)
     """
     xp = namespace(values=values, where=where)
+    check_numbers(xp, "values", values)
     values = as_compute_float(xp, values)
     if where is None:
         where = xp.ones_like(values, dtype=xp.bool)
+    advice = "; a mean with weights is sum(weights * values) / sum(weights)"
+    check_mask(xp, "where", where, "value left out", advice)
     where = accept_numpy(xp, where)
     check_same_shape("values", values, "where", where)
-    if not xp.isdtype(where.dtype, "bool"):
-        raise TypeError(
-            f"where must be bool (False = value left out), got dtype {where.dtype}; a mean with "
-            "weights is sum(weights * values) / sum(weights)"
-        )
     count = xp.sum(xp.astype(where, values.dtype))
     return xp.sum(xp.where(where, values, 0.0)) / xp.where(count > 0, count, 1.0)

@@ -20,7 +20,6 @@ from mlc_losses._array.namespace import (
     device_of,
     is_concrete,
     is_number,
-    library_of,
     namespace,
     not_an_array,
     of_ready_tensors,
@@ -39,33 +38,34 @@ def check_array(name: str, x: Any) -> None:
             raise TypeError(
                 f"{name} must be a dense tensor, got layout {x.layout}; write {name}.to_dense()"
             )
-    elif is_number(x) and not is_array_api_obj(x):
+    elif not is_array_api_obj(x):
         raise TypeError(not_an_array(name, x))
+    elif is_jax_array(x) and not isinstance(x.dtype, np.dtype):
+        raise TypeError(f"{name} must be an array of numbers, got a key of random numbers")
+
+
+def _check_dtype(xp: Any, name: str, x: Any, kinds: Any, wanted: str, advice: str = "") -> None:
+    check_array(name, x)
+    if not xp.isdtype(x.dtype, kinds):
+        raise TypeError(f"{name} must be {wanted}, got dtype {x.dtype}{advice}")
 
 
 def check_floating(xp: Any, name: str, x: Any) -> None:
-    check_array(name, x)
-    if not xp.isdtype(x.dtype, "real floating"):
-        raise TypeError(f"{name} must be floating-point, got dtype {x.dtype}")
+    _check_dtype(xp, name, x, "real floating", "floating-point")
 
 
 def check_integer(xp: Any, name: str, x: Any) -> None:
-    check_array(name, x)
-    if not xp.isdtype(x.dtype, "integral"):
-        raise TypeError(
-            f"{name} must be integers, got dtype {x.dtype}; convert them to an integer dtype "
-            "such as int32 first"
-        )
+    advice = "; convert them to an integer dtype such as int32 first"
+    _check_dtype(xp, name, x, "integral", "integers", advice)
 
 
-def check_jax(caller: str, **arrays: Any) -> None:
-    """Raises for an array that is not JAX's; None is no array."""
-    for name, x in arrays.items():
-        if x is not None and not is_jax_array(x):
-            raise TypeError(
-                f"{caller} works on JAX arrays, got {name} of {library_of(x)}; "
-                "convert it by jax.numpy.asarray"
-            )
+def check_numbers(xp: Any, name: str, x: Any) -> None:
+    """Targets, weights and counts: not complex numbers, and no objects of NumPy."""
+    _check_dtype(xp, name, x, ("bool", "integral", "real floating"), "bool, integer or float")
+
+
+def check_mask(xp: Any, name: str, x: Any, false: str, advice: str = "") -> None:
+    _check_dtype(xp, name, x, "bool", f"bool (False = {false})", advice)
 
 
 def check_same_shape(name: str, x: Array, other_name: str, other: Array) -> None:
@@ -74,12 +74,6 @@ def check_same_shape(name: str, x: Array, other_name: str, other: Array) -> None
             f"{name} and {other_name} must have the same shape, "
             f"got {shape_of(x)} and {shape_of(other)}"
         )
-
-
-def check_multi_hot(xp: Any, name: str, targets: Any) -> None:
-    check_array(name, targets)
-    if not xp.isdtype(targets.dtype, ("bool", "integral", "real floating")):
-        raise TypeError(f"{name} must be bool, integer or float, got dtype {targets.dtype}")
 
 
 def checked_labels(
@@ -99,7 +93,7 @@ def checked_labels(
         return xp, logits, targets, None
     xp = namespace(**{logits_name: logits, targets_name: targets, "where": where})
     check_floating(xp, logits_name, logits)
-    check_multi_hot(xp, targets_name, targets)
+    check_numbers(xp, targets_name, targets)
     targets = accept_numpy(xp, targets)
     check_same_shape(logits_name, logits, targets_name, targets)
     if logits.ndim == 0:
@@ -133,9 +127,7 @@ def checked_where(xp: Any, logits_name: str, logits: Any, where: Any, axis: int)
     """
     if where is None:
         return None
-    check_array("where", where)
-    if not xp.isdtype(where.dtype, "bool"):
-        raise TypeError(f"where must be bool (False = label unknown), got dtype {where.dtype}")
+    check_mask(xp, "where", where, "label unknown")
     where, shape = accept_numpy(xp, where), shape_of(logits)
     if shape_of(where) != shape:
         of_examples = list(shape)
@@ -163,10 +155,7 @@ def labels_last(xp: Any, x: Any, axis: int) -> Any:
 
 
 def _checked_axis(axis: Any, ndim: int) -> int:
-    try:
-        axis = operator.index(axis)
-    except TypeError:
-        raise TypeError(f"axis must be an integer, got {axis!r}") from None
+    axis = _static_integer("axis", axis)
     if not -ndim <= axis < ndim:
         raise ValueError(f"axis must be in {-ndim}..{ndim - 1}, got {axis}")
     return axis
@@ -181,33 +170,44 @@ def checked_float(
     high: float = math.inf,
     below: float = math.inf,
     above: float = -math.inf,
+    finite: bool = True,
 ) -> Any:
     """A hyper-parameter as a Python float inside its range; a traced one passes unchecked.
 
     NumPy's numbers become Python floats, since they would promote float32 arrays to float64. So
     would an array of one number: it takes the dtype that the logits `like` are computed in.
     """
-    if is_jax_array(value) or is_torch_array(value):
-        return value if like is None else computed_like(name, value, like)
-    if isinstance(value, np.ndarray) and value.ndim == 0:
-        value = value[()]
     if not is_number(value):
-        raise TypeError(f"{name} must be a number, got {type(value).__name__}")
+        value = _one_number(name, value)
+        if is_jax_array(value) or is_torch_array(value):
+            return value if like is None else computed_like(name, value, like)
     value = float(value)
-    inside = (value < below or below == math.inf) and (value > above or above == -math.inf)
-    if not (low <= value <= high and inside):
-        if above > -math.inf:
-            limits = f"above {above:g}"
-        elif below < math.inf:
+    inside = low <= value <= high and (value < below or below == math.inf)
+    inside = inside and (value > above or above == -math.inf)
+    endless = finite and value in (-math.inf, math.inf)
+    if endless or not inside:
+        if below < math.inf:
             limits = f"in [{low:g}, {below:g})"
         elif high < math.inf:
             limits = f"in [{low:g}, {high:g}]"
-        elif low > -math.inf:
-            limits = f"at least {low:g}"
+        elif max(low, above) > -math.inf:
+            limits = f"above {above:g}" if above > low else f"at least {low:g}"
+            limits = f"finite and {limits}" if endless else limits
         else:
-            limits = "a number"
+            limits = "a finite number" if finite else "a number"
         raise ValueError(f"{name} must be {limits}, got {value:g}")
     return value
+
+
+def _one_number(name: str, value: Any) -> Any:
+    """An array of one number, with no axes."""
+    if not (is_torch_array(value) or is_array_api_obj(value)):
+        raise TypeError(f"{name} must be a number, got {type(value).__name__}")
+    xp = namespace(**{name: value})
+    _check_dtype(xp, name, value, ("integral", "real floating"), "a number")
+    if math.prod(shape_of(value)) != 1:
+        raise ValueError(f"{name} must be one number, got an array of shape {shape_of(value)}")
+    return xp.reshape(value, ()) if value.ndim else value
 
 
 def check_static(name: str, value: Any, kind: str) -> None:
@@ -222,11 +222,7 @@ def check_static(name: str, value: Any, kind: str) -> None:
 
 def positive_integer(name: str, value: Any, high: int | None = None, *, low: int = 1) -> int:
     """A static count such as `k`, at least `low` and at most `high`."""
-    try:
-        count = operator.index(value)
-    except TypeError:
-        check_static(name, value, "integer")
-        raise TypeError(f"{name} must be an integer, got {value!r}") from None
+    count = _static_integer(name, value)
     if high is not None and high < low:
         raise ValueError(f"{name} is {count}, but there are too few labels for any {name}")
     if count < low or (high is not None and count > high):
@@ -235,12 +231,20 @@ def positive_integer(name: str, value: Any, high: int | None = None, *, low: int
     return count
 
 
+def _static_integer(name: str, value: Any) -> int:
+    try:
+        return operator.index(value)
+    except TypeError:
+        check_static(name, value, "integer")
+        raise TypeError(f"{name} must be an integer, got {value!r}") from None
+
+
 def per_label(name: str, weights: Any, like: Any) -> Any:
     """Weights `[L]` in the dtype of `like` `[..., L]`, shaped to multiply it label by label."""
     if is_number(weights):
         raise TypeError(f"{name} must be an array of shape [L], got the number {weights}")
     xp = namespace(logits=like, **{name: weights})
-    check_array(name, weights)
+    check_numbers(xp, name, weights)
     weights = accept_numpy(xp, weights)
     shards = label_shards(xp)
     if shards is not None:
@@ -262,7 +266,7 @@ def label_factors(name: str, weights: Any, like: Any, where: Any, axis: int) -> 
     if is_number(weights):
         return checked_float(name, weights, low=0.0)
     xp = namespace(logits=like, **{name: weights})
-    check_array(name, weights)
+    check_numbers(xp, name, weights)
     weights = accept_numpy(xp, weights)
     if weights.ndim == 0:
         return xp.reshape(xp.astype(weights, like.dtype), (1,) * like.ndim)
@@ -283,7 +287,9 @@ def per_example(name: str, value: Any, like: Any) -> Any:
     xp = namespace(logits=like, **{name: value})
     batch = shape_of(like)[:-1]
     if is_number(value):
-        return xp.full(batch, checked_float(name, value), dtype=like.dtype, device=device_of(like))
+        value = checked_float(name, value, finite=False)
+        return xp.full(batch, value, dtype=like.dtype, device=device_of(like))
+    check_numbers(xp, name, value)
     value = accept_numpy(xp, value)
     if shape_of(value) not in ((), batch):
         raise ValueError(
@@ -292,15 +298,21 @@ def per_example(name: str, value: Any, like: Any) -> Any:
     return xp.broadcast_to(xp.astype(value, like.dtype), batch)
 
 
-def check_matrix(name: str, x: Array) -> None:
+def check_matrix(name: str, x: Array, axes: str = "[n, L]") -> None:
     """Examples by labels, two axes: a metric over more or fewer would mean something else."""
+    check_array(name, x)
     if x.ndim != 2:
-        raise ValueError(f"{name} must have shape [n, L], got {shape_of(x)}")
+        raise ValueError(f"{name} must have shape {axes}, got {shape_of(x)}")
 
 
 def checked_option(name: str, value: Any, options: Mapping[Any, Any]) -> Any:
     """What the option `value` stands for; a wrong one is refused with the list of valid ones."""
-    if value not in options:
+    try:
+        return options[value]
+    except (KeyError, TypeError):  # not hashable is not among them either
         valid = ", ".join(repr(known) for known in options)
-        raise ValueError(f"{name} must be one of {valid}, got {value!r}")
-    return options[value]
+        raise ValueError(f"{name} must be one of {valid}, got {value!r}") from None
+
+
+def checked_flag(name: str, value: Any) -> bool:
+    return bool(checked_option(name, value, {True: True, False: False}))

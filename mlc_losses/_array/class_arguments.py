@@ -97,6 +97,8 @@ def check_class_ids(labels: Any, count: int, name: str = "labels") -> None:
     if not can_look(labels):
         return
     values = to_host(name, labels)
+    if count == 0 and values.size:
+        raise ValueError(f"{name} must be class ids, but the label axis has length 0")
     bad = (values < 0) | (values >= count)
     if bad.any():
         index = first_index(bad)

@@ -59,7 +59,23 @@ def namespace(**arrays: Any) -> Any:
         if xp is None or not (found is None or xp is found):
             return _asked_namespace(arrays)
         found = xp
-    return _asked_namespace(arrays) if found is None else found
+    if found is None:
+        return _asked_namespace(arrays)
+    if len(arrays) > 1 and is_torch_namespace(found):
+        _check_one_device(arrays)
+    return found
+
+
+def _check_one_device(tensors: dict[str, Any]) -> None:
+    """PyTorch's own error names no argument; a number on the host goes with any device."""
+    devices = {name: x.device for name, x in tensors.items() if type(x) not in PLAIN and x.ndim}
+    if len(set(devices.values())) > 1:
+        first, *others = devices
+        other = next(name for name in others if devices[name] != devices[first])
+        raise ValueError(
+            f"all tensors of a call must be on one device, got {first} on {devices[first]} and "
+            f"{other} on {devices[other]}; write {other}.to({first}.device)"
+        )
 
 
 def _asked_namespace(arrays: dict[str, Any]) -> Any:
@@ -77,6 +93,7 @@ def _asked_namespace(arrays: dict[str, Any]) -> Any:
         # what the compiler reads must not change while it reads: it would compile once more
         if not torch.compiler.is_compiling():
             NAMESPACES.update((type(x), xp) for x in given.values())
+        _check_one_device(given)
         return xp
     for name, x in given.items():
         if not is_array_api_obj(x):
@@ -164,6 +181,7 @@ def of_ready_tensors(logits: Any, targets: Any, axis: Any) -> Any:
         and logits.dtype is targets.dtype is xp.float32
         and logits.layout is targets.layout is xp.strided
         and logits.shape == targets.shape
+        and logits.device == targets.device
         and type(axis) is int
         and logits.ndim
         and (axis == -1 or axis == logits.ndim - 1)

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from mlc_losses._array.arguments import check_array
+from mlc_losses._array.arguments import check_numbers
 from mlc_losses._array.host import first_index, to_host
 from mlc_losses._array.namespace import (
     accept_numpy,
@@ -60,7 +60,7 @@ def checked_sample_weight(xp: Any, weight: Any, like: Any) -> Any:
     if weight is None:
         return None
     namespace(scores=like, sample_weight=weight)
-    check_array("sample_weight", weight)
+    check_numbers(xp, "sample_weight", weight)
     check_at_least_0("sample_weight", weight)
     weight = accept_numpy(xp, weight)
     if shape_of(weight) != shape_of(like)[:1]:

@@ -96,10 +96,10 @@ def predict_expected_f(
         raise ValueError("logits must have a label axis, got a 0-dimensional array")
     where = checked_where(xp, "logits", logits, where, -1)
     logits = labels_together(to_compute_dtype(xp, logits))
-    beta, empty = checked_float("beta", beta, low=0.0), checked_float("empty", empty, low=0, high=1)
+    beta = checked_float("beta", beta, low=0.0, finite=False)  # infinity: recall alone
+    empty = checked_float("empty", empty, low=0, high=1)
     width = shape_of(logits)[-1]
-    if is_number(scale):
-        scale = checked_float("scale", scale, above=0.0)
+    scale = checked_float("scale", scale, above=0.0)
     if max_labels is None:
         max_labels = width
     elif width:

@@ -5,7 +5,13 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from mlc_losses._array.arguments import check_floating, checked_float, per_label, positive_integer
+from mlc_losses._array.arguments import (
+    check_floating,
+    check_numbers,
+    checked_float,
+    per_label,
+    positive_integer,
+)
 from mlc_losses._array.labels import top_k
 from mlc_losses._array.namespace import (
     Array,
@@ -151,8 +157,9 @@ def _scores(scores: Any) -> Any:
 
 def _one_threshold(threshold: Any, scores: Any) -> Any:
     if is_number(threshold):
-        return checked_float("threshold", threshold)
+        return checked_float("threshold", threshold, finite=False)
     xp = namespace(scores=scores, threshold=threshold)
+    check_numbers(xp, "threshold", threshold)
     threshold = accept_numpy(xp, threshold)
     if shape_of(threshold) != ():
         raise ValueError(f"threshold must be one number, got shape {shape_of(threshold)}")

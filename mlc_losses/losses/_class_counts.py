@@ -19,11 +19,9 @@ from mlc_losses._array.value_checks import check_at_least_0
 
 def checked_counts(counts: Any, num_examples: Any = math.inf, beta: Any = None) -> tuple[Any, Any]:
     """`(xp, counts [L] as floats)`, checked, in the library of a `beta` that is an array."""
-    if is_number(counts):
-        raise TypeError(f"counts must be an array of shape [L], got the number {counts}")
+    _check_is_array(counts)
     xp = namespace(counts=counts) if beta is None else namespace(beta=beta, counts=counts)
     counts = accept_numpy(xp, counts)
-    check_array("counts", counts)
     if counts.ndim != 1:
         raise ValueError(f"counts must be an array of shape [L], got {shape_of(counts)}")
     check_counts(xp, counts, num_examples)
@@ -31,12 +29,17 @@ def checked_counts(counts: Any, num_examples: Any = math.inf, beta: Any = None) 
 
 
 def check_counts(xp: Any, counts: Any, num_examples: Any = math.inf) -> None:
-    if is_number(counts):
-        return  # for `per_label` to refuse
+    _check_is_array(counts)
     if not xp.isdtype(counts.dtype, ("integral", "real floating")):
         raise TypeError(f"counts must be integers or floats, got dtype {counts.dtype}")
     high = num_examples if is_number(num_examples) else math.inf
     check_at_least_0("counts", counts, high, "num_examples")
+
+
+def _check_is_array(counts: Any) -> None:
+    if is_number(counts):
+        raise TypeError(f"counts must be an array of shape [L], got the number {counts}")
+    check_array("counts", counts)
 
 
 def at_least_one(xp: Any, counts: Any) -> Any:

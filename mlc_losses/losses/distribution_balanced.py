@@ -6,7 +6,7 @@ from typing import Any
 
 from mlc_losses._array.arguments import checked_float, checked_labels, per_label
 from mlc_losses._array.cross_entropy import faded, faded_derivative, signed
-from mlc_losses._array.namespace import Array, ArrayT
+from mlc_losses._array.namespace import Array, ArrayT, namespace
 from mlc_losses._array.ops import broadcast_like, relevance, sigmoid, sign
 from mlc_losses._array.row_rules import LabelSum, sum_over_labels
 from mlc_losses.losses._class_counts import at_least_one, check_counts
@@ -101,6 +101,7 @@ def distribution_balanced(
     balance = checked_float("balance", balance, like=logits, low=0.0)
     num_examples = checked_float("num_examples", num_examples, like=logits, low=1.0)
     xp, logits, targets, where = checked_labels(logits, targets, where, axis)
+    namespace(logits=logits, counts=counts)
     check_counts(xp, counts, num_examples)
     counts = broadcast_like(xp, per_label("counts", counts, logits), logits)
     total = sum_over_labels(xp, _RARITY, (targets, counts), where=where)

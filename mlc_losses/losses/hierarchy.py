@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 
 from mlc_losses._array.arguments import (
+    check_array,
     check_floating,
-    check_multi_hot,
+    check_numbers,
     checked_labels,
     positive_integer,
 )
@@ -64,7 +65,7 @@ class Hierarchy:
     _above: Levels = field(init=False)
 
     def __post_init__(self) -> None:
-        num_labels = positive_integer("num_labels", self.num_labels) if self.num_labels else 0
+        num_labels = positive_integer("num_labels", self.num_labels, low=0)
         edges = _checked_edges(np.asarray(self.edges), num_labels)
         below, above = _levels(edges.tobytes(), num_labels)
         for name, value in (
@@ -101,6 +102,7 @@ class Hierarchy:
           ValueError: the shape is another, a label is not in 0..L-1, or there is a cycle.
           TypeError: edges are not integers, or their values cannot be looked at.
         """
+        check_array("edges", edges)
         return cls(to_host("edges", edges), num_labels)
 
     def closure(self, targets: ArrayT) -> ArrayT:
@@ -116,7 +118,7 @@ class Hierarchy:
           ValueError: the last axis is not L.
         """
         xp = namespace(targets=targets)
-        check_multi_hot(xp, "targets", targets)
+        check_numbers(xp, "targets", targets)
         self._check_labels(xp, "targets", targets)
         keys = targets = labels_together(targets)
         if not xp.isdtype(targets.dtype, "real floating"):
@@ -247,6 +249,8 @@ def _checked_edges(edges: np.ndarray, num_labels: int) -> np.ndarray:
     bad = (edges < 0) | (edges >= num_labels)
     if bad.any():
         place = first_index(bad)
+        if not num_labels:
+            raise ValueError("num_labels is 0, but there are edges")
         raise ValueError(
             f"edges must have labels in 0..{num_labels - 1}, got {edges[place]} at index {place}"
         )

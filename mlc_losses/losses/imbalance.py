@@ -134,7 +134,7 @@ def balanced_pos_weights(
     weights = (negatives / positives) ** power
     if max_weight is None:
         return weights
-    return xp.clip(weights, None, checked_float("max_weight", max_weight, low=0.0))
+    return xp.clip(weights, None, checked_float("max_weight", max_weight, low=0.0, finite=False))
 
 
 def ldam_margins(counts: Array, *, max_margin: float = 0.5) -> Any:

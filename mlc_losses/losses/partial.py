@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from mlc_losses._array.arguments import checked_float, checked_labels
+from mlc_losses._array.arguments import checked_flag, checked_float, checked_labels
 from mlc_losses._array.cross_entropy import by_side, faded, faded_derivative
 from mlc_losses._array.namespace import Array, ArrayT, is_number, namespace
 from mlc_losses._array.ops import decided, magnitude, relevance, sigmoid, softplus
@@ -143,7 +143,7 @@ def splc(
     margin = checked_float("margin", margin, like=logits)
     gamma = checked_float("gamma", gamma, like=logits, low=0.0)
     xp, logits, targets, where = checked_labels(logits, targets, where, axis)
-    params = gamma, margin, _logit(tau) if correct else math.inf
+    params = gamma, margin, _logit(tau) if checked_flag("correct", correct) else math.inf
     return sum_over_labels(xp, _SPLC, (logits, targets), params, where)
 
 

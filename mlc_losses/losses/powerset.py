@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from mlc_losses._array.arguments import check_floating, check_integer
+from mlc_losses._array.arguments import check_floating, check_integer, check_numbers, checked_option
 from mlc_losses._array.class_arguments import check_class_ids, of_valid, valid_ids
 from mlc_losses._array.host import constant, first_index, to_host
 from mlc_losses._array.labels import label_indices, log_softmax
@@ -120,8 +120,7 @@ class LabelPowerset:
             ``unseen`` is neither of the two.
           TypeError: the values cannot be looked at.
         """
-        if unseen not in ("raise", "nearest"):
-            raise ValueError(f"unseen must be 'raise' or 'nearest', got {unseen!r}")
+        nearest = checked_option("unseen", unseen, {"raise": False, "nearest": True})
         rows = _rows(targets)
         *batch, num_labels = shape_of(targets)
         if num_labels != self.num_labels:
@@ -132,7 +131,7 @@ class LabelPowerset:
         known = {key: i for i, key in enumerate(_keys(self.table))}
         keys = _keys(rows)
         missing = {key: i for i, key in enumerate(keys) if key not in known}
-        if missing and unseen == "raise":
+        if missing and not nearest:
             flat = np.array([key in missing for key in keys])
             index = first_index(flat.reshape(batch))
             labels = np.flatnonzero(rows[np.argmax(flat)]).tolist()
@@ -258,6 +257,7 @@ def label_powerset(set_logits: ArrayT, set_ids: Array) -> ArrayT:
 
 def _rows(targets: Any) -> np.ndarray:
     """Multi-hot targets of any library as bool NumPy `[n, L]`."""
+    check_numbers(namespace(targets=targets), "targets", targets)
     values = to_host("targets", targets)
     if values.ndim == 0:
         raise ValueError("targets must have a label axis, got a 0-dimensional array")

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from mlc_losses._array.arguments import checked_float
+from mlc_losses._array.arguments import checked_flag, checked_float
 from mlc_losses._array.host import constant
 from mlc_losses._array.labels import label_count, looked_up
 from mlc_losses._array.namespace import Array, ArrayT, default_integer, namespace, shape_of
@@ -67,7 +67,7 @@ def pairwise_hinge(
     margin = checked_float("margin", margin, like=logits, low=0.0)
     xp, scores, positive, negative = pair_arguments(logits, targets, where, axis)
     total = pair_hinge(scores, positive, negative, margin)
-    if not normalize:
+    if not checked_flag("normalize", normalize):
         return total
     pairs = label_count(positive, scores) * label_count(negative, scores)
     return total / xp.where(pairs == 0, 1.0, pairs)

@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 
 from mlc_losses._array.arguments import (
+    check_array,
     check_floating,
     check_integer,
-    check_multi_hot,
+    check_numbers,
     positive_integer,
 )
 from mlc_losses._array.host import first_index, to_host
@@ -37,6 +38,7 @@ from mlc_losses._array.namespace import (
 )
 from mlc_losses._array.ops import relevant_and_missing, softplus
 from mlc_losses._array.pair_sums import log_pair_sum
+from mlc_losses.losses._class_counts import check_counts
 
 
 def order_labels(targets: ArrayT, counts: Array, max_labels: int) -> ArrayT:
@@ -66,7 +68,8 @@ def order_labels(targets: ArrayT, counts: Array, max_labels: int) -> ArrayT:
     """
     xp = namespace(targets=targets, counts=counts)
     max_labels = positive_integer("max_labels", max_labels)
-    check_multi_hot(xp, "targets", targets)
+    check_numbers(xp, "targets", targets)
+    check_counts(xp, counts)
     counts = accept_numpy(xp, counts)
     if targets.ndim == 0 or shape_of(counts) != shape_of(targets)[-1:]:
         raise ValueError(
@@ -185,6 +188,7 @@ def label_set_sequence(step_logits: ArrayT, targets: Array, ids: Array) -> Array
       >>> label_set_sequence(steps, np.array([[1, 1]]), np.array([[0, 1]])).round(4)
       array([1.1965])
     """
+    check_array("targets", targets)
     xp, logits, ids, num_given, bad = _step_arguments(step_logits, ids, targets)
     targets, missing = relevant_and_missing(xp, accept_numpy(xp, targets))
     if missing is not None:
@@ -211,7 +215,7 @@ def _step_arguments(step_logits: Any, ids: Any, targets: Any = None) -> tuple[An
     check_integer(xp, "ids", ids)
     ids = accept_numpy(xp, ids)
     if targets is not None:
-        check_multi_hot(xp, "targets", targets)
+        check_numbers(xp, "targets", targets)
     shape = shape_of(step_logits)
     if len(shape) < 2 or shape[-1] < 1:
         raise ValueError(f"step_logits must have shape [..., T, L + 1], got {shape}")

@@ -9,14 +9,15 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from mlc_losses._array.arguments import checked_float, per_label, positive_integer
+from mlc_losses._array.arguments import checked_float, checked_option, per_label, positive_integer
 from mlc_losses._array.class_arguments import class_arguments, of_valid
 from mlc_losses._array.labels import label_sum, num_labels, top_k, top_k_any, top_k_min, top_k_sum
 from mlc_losses._array.namespace import Array, ArrayT, namespace
 from mlc_losses.losses._class_leads import at_label, difference, of_scores
 from mlc_losses.perturbed.operator import perturbed_kth_largest
 
-KINDS = ("calibrated", "off_label", "convex", "convex_beta")
+# and whether it counts the label as one of the k
+KINDS = {"calibrated": False, "off_label": False, "convex": True, "convex_beta": True}
 
 
 def top_k_hinge(
@@ -81,10 +82,8 @@ def top_k_hinge(
       ...  for kind in ("calibrated", "off_label", "convex", "convex_beta")]
       [1.5, 2.0, 2.25, 2.25]
     """
-    if kind not in KINDS:
-        raise ValueError(f"kind must be one of {', '.join(KINDS)}, got {kind!r}")
+    whole = checked_option("kind", kind, KINDS)
     xp, scores, is_label, valid = class_arguments(scores, labels, where, axis, logits_name="scores")
-    whole = kind in ("convex", "convex_beta")
     k = positive_integer("k", k, num_labels(scores) - (0 if whole else 1))
     lead = _lead_over_label(scores, is_label)
     if kind == "calibrated":

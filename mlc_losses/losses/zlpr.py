@@ -205,7 +205,8 @@ def r_drop(
       np.float64(1.1545)
     """
     alpha = checked_float("alpha", alpha, like=logits, low=0.0)
+    apart = zlpr_kl(logits, other_logits, where=where, axis=axis)
     fit = zlpr(logits, targets, where=where, axis=axis) + zlpr(
         other_logits, targets, where=where, axis=axis
     )
-    return 0.5 * (fit + alpha * zlpr_kl(logits, other_logits, where=where, axis=axis))
+    return 0.5 * (fit + alpha * apart)

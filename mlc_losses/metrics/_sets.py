@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from mlc_losses._array.arguments import (
     check_array,
     check_matrix,
-    check_multi_hot,
+    check_numbers,
     check_same_shape,
     checked_where,
 )
@@ -31,7 +31,7 @@ class Sets(NamedTuple):
 def checked_sets(predictions: Any, targets: Any, where: Any, sample_weight: Any) -> Sets:
     namespace(predictions=predictions, targets=targets, where=where)
     xp, predicted, where, weight = checked_predictions(predictions, where, sample_weight)
-    check_multi_hot(xp, "targets", targets)
+    check_numbers(xp, "targets", targets)
     check_same_shape("predictions", predictions, "targets", targets)
     relevant, missing = relevant_and_missing(xp, accept_numpy(xp, targets))
     if where is not None:

@@ -7,9 +7,9 @@ from collections.abc import Callable
 from typing import Any
 
 from mlc_losses._array.arguments import (
-    check_array,
     check_integer,
     check_matrix,
+    check_numbers,
     check_same_shape,
     checked_where,
     positive_integer,
@@ -144,7 +144,7 @@ def class_mean(
       array([0.5, nan, 1. ])
     """
     xp = namespace(values=values, labels=labels, where=where)
-    check_array("values", values)
+    check_numbers(xp, "values", values)
     check_integer(xp, "labels", labels)
     check_same_shape("values", values, "labels", labels)
     if values.ndim != 1:

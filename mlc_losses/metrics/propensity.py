@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 from mlc_losses._array.arguments import (
-    check_array,
+    check_numbers,
     checked_float,
     per_label,
     positive_integer,
@@ -53,10 +53,12 @@ def label_propensities(counts: Array, num_examples: int, *, a: float = 0.55, b: 
         raise ValueError(f"num_examples must be at least 3, got {num_examples}")
     a, b = checked_float("a", a), checked_float("b", b, above=-1.0)
     xp = namespace(counts=counts)
-    check_array("counts", counts)
+    check_numbers(xp, "counts", counts)
+    if counts.ndim != 1:
+        raise ValueError(f"counts must be an array of shape [L], got {shape_of(counts)}")
     check_at_least_0("counts", counts)
-    scale = (math.log(num_examples) - 1.0) * (b + 1.0) ** a
-    return 1.0 / (1.0 + scale * xp.exp(-a * xp.log(as_compute_float(xp, counts) + b)))
+    relative = (as_compute_float(xp, counts) + b) / (b + 1.0)
+    return 1.0 / (1.0 + (math.log(num_examples) - 1.0) * xp.exp(-a * xp.log(relative)))
 
 
 def propensity_scored_precision_at_k(
@@ -105,6 +107,9 @@ def propensity_scored_precision_at_k(
     given = checked_scores(scores, targets, where, sample_weight)
     xp, scores = given.xp, given.scores
     k = positive_integer("k", k, shape_of(scores)[-1])
+    namespace(scores=scores, propensities=propensities)
+    check_numbers(xp, "propensities", propensities)
+    check_at_least_0("propensities", propensities)
     if shape_of(propensities) == shape_of(scores):
         propensities = xp.astype(accept_numpy(xp, propensities), scores.dtype)
     else:

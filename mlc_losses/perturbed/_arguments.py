@@ -5,7 +5,12 @@ from __future__ import annotations
 import math
 from typing import Any, NamedTuple
 
-from mlc_losses._array.arguments import check_floating, checked_float, positive_integer
+from mlc_losses._array.arguments import (
+    check_floating,
+    checked_float,
+    checked_option,
+    positive_integer,
+)
 from mlc_losses._array.labels import columns, label_any, num_labels
 from mlc_losses._array.layout import require_all_labels
 from mlc_losses._array.namespace import is_number, namespace, shape_of, to_compute_dtype
@@ -52,8 +57,8 @@ def arguments(
     *batch, width = shape_of(scores)
     k = positive_integer("k", k, num_labels(scores))
     num_samples = positive_integer("num_samples", num_samples)
-    _check_method(method, key, noise, num_candidates)
-    if method == "exact":
+    exact = _is_exact(method, key, noise, num_candidates)
+    if exact:
         require_all_labels(xp, "integrates over all scores; sample instead")
     if key is not None:
         check_key(scores, key)
@@ -85,15 +90,14 @@ def arguments(
         key=key,
         noise=noise,
         num_samples=num_samples,
-        exact=method == "exact",
+        exact=exact,
         num_candidates=num_candidates,
     )
 
 
-def _check_method(method: str, key: Any, noise: Any, num_candidates: Any) -> None:
-    if method not in ("sample", "exact"):
-        raise ValueError(f"method must be 'sample' or 'exact', got {method!r}")
-    if method == "sample":
+def _is_exact(method: str, key: Any, noise: Any, num_candidates: Any) -> bool:
+    exact = checked_option("method", method, {"sample": False, "exact": True})
+    if not exact:
         if (key is None) == (noise is None):
             given = "neither" if key is None else "both"
             raise ValueError(f"give exactly one of key and noise to sample with, got {given}")
@@ -101,6 +105,7 @@ def _check_method(method: str, key: Any, noise: Any, num_candidates: Any) -> Non
             raise ValueError("num_candidates is for method='exact' alone")
     elif key is not None or noise is not None:
         raise ValueError("method='exact' draws nothing: leave out key and noise")
+    return exact
 
 
 def _sigma(xp: Any, sigma: Any, like: Any) -> Any:
@@ -109,7 +114,5 @@ def _sigma(xp: Any, sigma: Any, like: Any) -> Any:
     rows = shape_of(like)[:1]
     if is_number(sigma):
         return columns(sigma, like, 1)
-    if shape_of(sigma) != ():
-        raise ValueError(f"sigma must be one number, got an array of shape {shape_of(sigma)}")
     sigma = stop_gradient(xp.astype(sigma, like.dtype))
     return xp.broadcast_to(xp.reshape(sigma, (1, 1)), (*rows, 1))

@@ -6,11 +6,18 @@ import functools
 from importlib.util import find_spec
 from typing import Any, NamedTuple
 
-from mlc_losses._array.arguments import check_floating, check_jax, positive_integer
-from mlc_losses._array.backend import is_jax_namespace
+from mlc_losses._array.arguments import (
+    check_array,
+    check_floating,
+    check_mask,
+    check_numbers,
+    positive_integer,
+)
+from mlc_losses._array.backend import is_jax_array, is_jax_namespace
 from mlc_losses._array.class_arguments import check_class_ids
 from mlc_losses._array.labels import label_any
-from mlc_losses._array.namespace import can_look, namespace, shape_of
+from mlc_losses._array.namespace import can_look, library_of, namespace, shape_of
+from mlc_losses._array.value_checks import check_at_least_0
 from mlc_losses.targets import check_ids
 
 
@@ -25,6 +32,11 @@ class Head(NamedTuple):
     weights: Any  # [N], or None
     where: Any  # [N, L], or None
     block_size: int | None
+
+
+def check_loss(loss: Any) -> None:
+    if not callable(loss):
+        raise TypeError(f"loss must be a function such as zlpr, got {type(loss).__name__}")
 
 
 def checked_head(
@@ -43,18 +55,24 @@ def checked_head(
         check_jax(caller, **arrays)
     else:
         namespace(features=features, **arrays)
+    check_array("targets", targets)
     rows, num_labels = shape_of(features)[0], shape_of(kernel)[1]
     if block_size is not None:
         block_size = positive_integer("block_size", block_size)
-    if weights is not None and shape_of(weights) != (rows,):
-        raise ValueError(
-            f"weights must have one entry per example, {(rows,)}, got {shape_of(weights)}"
-        )
-    if where is not None and shape_of(where) != (rows, num_labels):
-        raise ValueError(
-            f"where must have one entry per example and label, {(rows, num_labels)}, "
-            f"got {shape_of(where)}"
-        )
+    if weights is not None:
+        check_numbers(xp, "weights", weights)
+        check_at_least_0("weights", weights)
+        if shape_of(weights) != (rows,):
+            raise ValueError(
+                f"weights must have one entry per example, {(rows,)}, got {shape_of(weights)}"
+            )
+    if where is not None:
+        check_mask(xp, "where", where, "label unknown")
+        if shape_of(where) != (rows, num_labels):
+            raise ValueError(
+                f"where must have one entry per example and label, {(rows, num_labels)}, "
+                f"got {shape_of(where)}"
+            )
     from_ids = _targets_are_ids(xp, targets, where, rows, num_labels)
     return Head(features, kernel, bias, targets, from_ids, weights, where, block_size)
 
@@ -85,6 +103,16 @@ def check_layer(caller: str, features: Any, kernel: Any, bias: Any) -> Any:
                 f"bias must have one entry per label, {shape_of(kernel)[1:]}, got {shape_of(bias)}"
             )
     return xp
+
+
+def check_jax(caller: str, **arrays: Any) -> None:
+    """Raises for an array that is not JAX's; None is no array."""
+    for name, x in arrays.items():
+        if x is not None and not is_jax_array(x):
+            raise TypeError(
+                f"{caller} works on JAX arrays, got {name} of {library_of(x)}; "
+                "convert it by jax.numpy.asarray"
+            )
 
 
 def check_jax_installed(caller: str) -> None:

@@ -13,11 +13,10 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
-from mlc_losses._array.arguments import check_jax
 from mlc_losses._array.batch import rows_and_more
 from mlc_losses._array.layout import Layout, NeedsWholeAxisError, use_layout
 from mlc_losses._array.namespace import shape_of
-from mlc_losses.scale._arguments import name_of
+from mlc_losses.scale._arguments import check_jax, name_of
 from mlc_losses.scale._devices import Devices
 from mlc_losses.scale._programs import Program, traced
 

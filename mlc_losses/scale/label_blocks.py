@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from mlc_losses._array.arguments import check_jax, positive_integer
-from mlc_losses.scale._arguments import check_jax_installed, checked_head
+from mlc_losses._array.arguments import positive_integer
+from mlc_losses.scale._arguments import check_jax, check_jax_installed, check_loss, checked_head
 
 
 def label_block_loss(
@@ -66,6 +66,7 @@ def label_block_loss(
       Array(0.7694, dtype=float32)
     """
     check_jax_installed("label_block_loss")
+    check_loss(loss)
     check_jax("label_block_loss", features=features, kernel=kernel, bias=bias)
     if label_block is not None:
         label_block = positive_integer("label_block", label_block)

@@ -7,7 +7,7 @@ from typing import Any
 
 from mlc_losses._array.backend import is_jax_namespace, is_torch_namespace
 from mlc_losses._array.namespace import namespace
-from mlc_losses.scale._arguments import checked_head
+from mlc_losses.scale._arguments import check_loss, checked_head
 
 
 def linear_loss(
@@ -87,6 +87,7 @@ def linear_loss(
       >>> loss.round(4), zlpr(kernel, jnp.array([[1, 0, 1], [0, 1, 0]])).mean().round(4)
       (Array(0.7694, dtype=float32), Array(0.7694, dtype=float32))
     """
+    check_loss(loss)
     head = checked_head("linear_loss", features, kernel, bias, targets, weights, where, block_size)
     return _backend_of(features).mean_by_row_blocks(loss, head, key)
 

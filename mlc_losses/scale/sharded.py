@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from mlc_losses.scale._arguments import check_jax_installed
+from mlc_losses.scale._arguments import check_jax_installed, check_loss
 
 
 def sharded(
@@ -59,6 +59,7 @@ def sharded(
       Array([0.811], dtype=float32)
     """
     check_jax_installed("sharded")
+    check_loss(loss)
     from mlc_losses.scale import _sharding
 
     return _sharding.sharded_loss(loss, mesh, labels, batch)

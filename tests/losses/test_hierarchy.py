@@ -338,7 +338,7 @@ def test_wrong_arguments_are_named() -> None:
         graph.closure(few[1])
     with pytest.raises(TypeError, match="logits must be floating-point"):
         graph.coherent(asarray(np.ones(9, dtype=int)))
-    with pytest.raises(ValueError, match="num_labels must be at least 1, got -1"):
+    with pytest.raises(ValueError, match="num_labels must be at least 0, got -1"):
         Hierarchy(np.zeros((0, 2), dtype=int), -1)
     with pytest.raises(TypeError, match=r"num_labels must be an integer, got 2\.5"):
         Hierarchy(np.zeros((0, 2), dtype=int), 2.5)  # type: ignore[arg-type]

@@ -306,7 +306,7 @@ def test_half_precision() -> None:
         ({"k": 1.5}, TypeError, ["k must be an integer"]),
         ({"num_samples": 0}, ValueError, ["num_samples must be at least 1, got 0"]),
         ({"sigma": -1.0}, ValueError, ["sigma must be at least 0, got -1"]),
-        ({"method": "score"}, ValueError, ["'sample' or 'exact', got 'score'"]),
+        ({"method": "score"}, ValueError, ["method must be one of 'sample', 'exact', got 'score'"]),
         ({"method": "exact"}, ValueError, ["leave out key and noise"]),
         ({"num_candidates": 5}, ValueError, ["num_candidates is for method='exact'"]),
         ({"key": None, "method": "exact", "num_candidates": 3}, ValueError, ["above k = 3, got 3"]),

@@ -86,7 +86,7 @@ def test_unseen_sets_raise_or_go_to_the_nearest() -> None:
     with pytest.raises(ValueError, match=message):
         POWERSET.encode(unseen)
     np.testing.assert_array_equal(to_numpy(POWERSET.encode(unseen, unseen="nearest")), [[0], [2]])
-    with pytest.raises(ValueError, match="unseen must be 'raise' or 'nearest', got 'first'"):
+    with pytest.raises(ValueError, match="unseen must be one of 'raise', 'nearest', got 'first'"):
         POWERSET.encode(unseen, unseen="first")
 
 

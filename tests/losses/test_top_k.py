@@ -323,7 +323,7 @@ def test_noised_loss_draws_from_a_key() -> None:
     [
         ("top_k_hinge", 8, {}, r"k must be in 1..7, got 8"),
         ("top_k_hinge", 9, {"kind": "convex"}, r"k must be in 1..8, got 9"),
-        ("top_k_hinge", 2, {"kind": "soft"}, r"kind must be one of calibrated, .*, got 'soft'"),
+        ("top_k_hinge", 2, {"kind": "soft"}, r"kind must be one of 'calibrated', .*, got 'soft'"),
         ("smooth_top_k_hinge", 0, {}, r"k must be in 1..8, got 0"),
         ("smooth_top_k_hinge", 2, {"tau": 0.0}, r"tau must be above 0, got 0"),
         ("smooth_top_k_hinge", 2, {"margin": -1.0}, r"margin must be at least 0, got -1"),

@@ -5,7 +5,13 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from mlc_losses._array.arguments import check_floating, check_multi_hot
+from mlc_losses._array.arguments import (
+    check_array,
+    check_floating,
+    check_mask,
+    check_matrix,
+    check_numbers,
+)
 from mlc_losses._array.batch import whole_batch
 from mlc_losses._array.labels import label_any
 from mlc_losses._array.namespace import (
@@ -20,6 +26,7 @@ from mlc_losses._array.namespace import (
 def check_rows(name: str, x: Any, other_name: str, other: Any) -> None:
     """Both `[rows, width]`, with as many rows."""
     for each, array in ((name, x), (other_name, other)):
+        check_array(each, array)
         if array.ndim != 2:
             raise ValueError(f"{each} must have two axes, rows and columns, got {shape_of(array)}")
     if shape_of(x)[0] != shape_of(other)[0]:
@@ -31,6 +38,7 @@ def check_rows(name: str, x: Any, other_name: str, other: Any) -> None:
 
 def check_width(name: str, x: Any, other_name: str, other: Any) -> None:
     """Both `[rows, width]`, as wide."""
+    check_array(name, x)
     if x.ndim != 2 or shape_of(x)[1] != shape_of(other)[1]:
         raise ValueError(
             f"{name} must be as wide as {other_name}, [rows, {shape_of(other)[1]}], "
@@ -51,7 +59,7 @@ def embeddings_and_targets(
     """
     xp = namespace(**{names[0]: embeddings, names[1]: targets}, **others)
     check_floating(xp, names[0], embeddings)
-    check_multi_hot(xp, names[1], targets)
+    check_numbers(xp, names[1], targets)
     targets = accept_numpy(xp, targets)
     check_rows(names[0], embeddings, names[1], targets)
     embeddings = nan_of_targets(to_compute_dtype(xp, embeddings), targets)
@@ -69,7 +77,7 @@ def nan_of_targets(rows: Any, targets: Any) -> Any:
 def binary(name: str, targets: Any, dtype: Any) -> Any:
     """1 where a target is above 1/2, else 0."""
     xp = namespace(**{name: targets})
-    check_multi_hot(xp, name, targets)
+    check_numbers(xp, name, targets)
     if targets.ndim != 2:
         raise ValueError(f"{name} must have two axes, rows and labels, got {shape_of(targets)}")
     if xp.isdtype(targets.dtype, "bool"):
@@ -86,16 +94,18 @@ def unit_targets(targets: Any) -> Any:
 def key_labels(key_targets: Any, key_where: Any, like: Any) -> tuple[Any, Any]:
     """Labels of the keys, and bool `[K]`, which keys are candidates; `like`: the batch's labels."""
     xp = namespace(targets=like, key_targets=key_targets, key_where=key_where)
+    check_numbers(xp, "key_targets", key_targets)
+    check_matrix("key_targets", key_targets, "[K, L]")
+    if key_where is not None:
+        check_mask(xp, "key_where", key_where, "no candidate")
+        if key_where.ndim != 1:
+            raise ValueError(f"key_where must have shape [K], got {shape_of(key_where)}")
     key_targets, key_where = accept_numpy(xp, key_targets), accept_numpy(xp, key_where)
     keys = binary("key_targets", whole_batch(key_targets), like.dtype)
     check_width("key_targets", keys, "targets", like)
     if key_where is None:
         return keys, xp.ones(shape_of(keys)[:1], dtype=xp.bool, device=device_of(keys))
     key_where = whole_batch(key_where)
-    if not xp.isdtype(key_where.dtype, "bool"):
-        raise TypeError(
-            f"key_where must be bool (False = no candidate), got dtype {key_where.dtype}"
-        )
     if shape_of(key_where) != shape_of(keys)[:1]:
         raise ValueError(
             f"key_where must have one entry per key, shape {shape_of(keys)[:1]}, "

@@ -115,8 +115,3 @@ def _as_float(mask: Any, like: Any) -> Any:
 
 
 BY_POSITIVES = {"jaccard": jaccard, "any": shared_label, "all": equal_sets}
-
-
-def check_positives(positives: str) -> None:
-    if positives not in BY_POSITIVES:
-        raise ValueError(f"positives must be one of {', '.join(BY_POSITIVES)}, got {positives!r}")

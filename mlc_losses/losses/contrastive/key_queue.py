@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from mlc_losses._array.arguments import check_floating, positive_integer
+from mlc_losses._array.arguments import check_floating, check_numbers, positive_integer
 from mlc_losses._array.namespace import (
     Array,
     accept_numpy,
@@ -104,7 +104,10 @@ def enqueue(queue: KeyQueue, embeddings: Array, targets: Array) -> KeyQueue:
       array([[3.],
              [2.]], dtype=float32)
     """
+    _check_queue(queue)
     xp = namespace(queue=queue.embeddings, embeddings=embeddings, targets=targets)
+    check_floating(xp, "embeddings", embeddings)
+    check_numbers(xp, "targets", targets)
     embeddings, targets = accept_numpy(xp, embeddings), accept_numpy(xp, targets)
     check_rows("embeddings", embeddings, "targets", targets)
     check_width("embeddings", embeddings, "the queue's embeddings", queue.embeddings)
@@ -145,6 +148,14 @@ def queue_mask(queue: KeyQueue) -> Any:
       >>> queue_mask(queue)
       array([ True, False, False])
     """
+    _check_queue(queue)
     slots = candidate_indices(queue.embeddings)
     xp = namespace(queue=queue.embeddings)
     return xp.astype(slots, queue.position.dtype) < queue.position
+
+
+def _check_queue(queue: Any) -> None:
+    if not isinstance(queue, KeyQueue):
+        raise TypeError(
+            f"queue must be what init_queue or enqueue returned, got {type(queue).__name__}"
+        )

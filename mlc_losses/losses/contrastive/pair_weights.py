@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from mlc_losses._array.arguments import checked_flag, checked_option
 from mlc_losses._array.batch import (
     batch_any,
     batch_sum,
@@ -25,7 +26,7 @@ from mlc_losses._array.namespace import (
 )
 from mlc_losses.losses.contrastive._arguments import binary, check_width, key_labels, unit_targets
 from mlc_losses.losses.contrastive._label_weights import (
-    check_positives,
+    BY_POSITIVES,
     equal_sets,
     jaccard,
     overlap,
@@ -145,7 +146,8 @@ def valid_anchors(
       >>> valid_anchors(np.array([[1, 1, 0], [1, 0, 0], [0, 0, 1], [0, 0, 0]]))
       array([ True,  True, False, False])
     """
-    check_positives(positives)
+    checked_option("positives", positives, BY_POSITIVES)
+    prototypes = checked_flag("prototypes", prototypes)
     xp = namespace(targets=targets, key_targets=key_targets, key_where=key_where)
     own = _labels("targets", targets)
     numbers = row_indices(own)
@@ -154,6 +156,8 @@ def valid_anchors(
         keys, present = key_labels(key_targets, key_where, own)
         # a key without labels is never a positive
         others = xp.concat([others, xp.where(present[:, None], keys, 0.0)])
+    elif key_where is not None:
+        raise ValueError("key_where needs key_targets")
     if prototypes:
         if positives == "all":
             raise ValueError('positives must be "jaccard" or "any" with prototypes, got "all"')

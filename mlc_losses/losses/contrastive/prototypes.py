@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from mlc_losses._array.arguments import checked_float
+from mlc_losses._array.arguments import check_floating, checked_flag, checked_float
 from mlc_losses._array.batch import row_indices, rows_and_more, whole_batch
 from mlc_losses._array.labels import label_sum
 from mlc_losses._array.namespace import Array, ArrayT, accept_numpy, shape_of
@@ -221,13 +221,14 @@ def mscrg(
         Candidates(xp.concat([batch, points])),
         overlap(xp.concat([whole_batch(labels), units]), alpha),
         temperature,
-        attract_only=regularize,
+        attract_only=checked_flag("regularize", regularize),
     )
 
 
 def _arguments(embeddings: Any, prototypes: Any, targets: Any) -> tuple[Any, Any, Any, Any]:
     """`(xp, embeddings, prototypes, labels)`, checked, both points normalised."""
     xp, x, labels = embeddings_and_targets(embeddings, targets, prototypes=prototypes)
+    check_floating(xp, "prototypes", prototypes)
     check_width("prototypes", prototypes, "embeddings", embeddings)
     if shape_of(prototypes)[0] != shape_of(targets)[1]:
         raise ValueError(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from mlc_losses._array.arguments import check_floating, checked_float
+from mlc_losses._array.arguments import check_floating, check_numbers, checked_float, checked_option
 from mlc_losses._array.batch import row_indices, whole_batch
 from mlc_losses._array.namespace import (
     Array,
@@ -18,6 +18,7 @@ from mlc_losses._array.namespace import (
     shape_of,
     to_compute_dtype,
 )
+from mlc_losses._array.value_checks import check_at_least_0
 from mlc_losses.losses.contrastive._arguments import (
     check_rows,
     check_width,
@@ -28,7 +29,6 @@ from mlc_losses.losses.contrastive._arguments import (
 from mlc_losses.losses.contrastive._label_weights import (
     BY_POSITIVES,
     Weights,
-    check_positives,
     overlap,
 )
 from mlc_losses.losses.contrastive._similarity import (
@@ -92,6 +92,12 @@ def contrastive(
         embeddings=embeddings, weights=weights, candidates=candidates, denominator=denominator
     )
     check_floating(xp, "embeddings", embeddings)
+    check_numbers(xp, "weights", weights)
+    if candidates is not None:
+        check_floating(xp, "candidates", candidates)
+    if denominator is not None:
+        check_numbers(xp, "denominator", denominator)
+        check_at_least_0("denominator", denominator)
     weights, candidates, denominator = (
         accept_numpy(xp, x) for x in (weights, candidates, denominator)
     )
@@ -177,9 +183,9 @@ def supcon(
       >>> supcon(z, np.array([[1, 0], [1, 1], [0, 1]]), temperature=0.5).round(4)
       array([0.1839, 0.713 , 0.2633])
     """
-    check_positives(positives)
+    by_positives = checked_option("positives", positives, BY_POSITIVES)
     given = (keys, key_targets, key_where)
-    return _among_examples(embeddings, targets, given, BY_POSITIVES[positives], temperature)
+    return _among_examples(embeddings, targets, given, by_positives, temperature)
 
 
 def mulsupcon(
@@ -254,14 +260,15 @@ def _among_examples(
         raise ValueError("keys and key_targets must be given together")
     if keys is None and key_where is not None:
         raise ValueError("key_where needs keys and key_targets")
-    keys, key_targets = accept_numpy(xp, keys), accept_numpy(xp, key_targets)
     x = unit_vectors(x)
     anchors = Anchors(x, labels, row_indices(x))
     others, other_labels, present = whole_batch(x), whole_batch(labels), None
     if keys is not None:
         check_rows("keys", keys, "key_targets", key_targets)
         check_width("keys", keys, "embeddings", embeddings)
+        check_floating(xp, "keys", keys)
         more, among = key_labels(key_targets, key_where, labels)
+        keys, key_targets = accept_numpy(xp, keys), accept_numpy(xp, key_targets)
         # whatever stands in an empty slot
         keys = nan_of_targets(xp.astype(whole_batch(keys), x.dtype), whole_batch(key_targets))
         keys = xp.where(among[:, None], keys, 0.0)

@@ -24,11 +24,10 @@ _PLAIN = (torch.Tensor, torch.nn.Parameter)
 
 
 def apply_rule(rule: RowRule, params: Any, where: Any, arrays: Any) -> tuple[Any, ...]:
-    transformed = is_transformed()
     of_tensors = params and any(isinstance(p, torch.Tensor) for p in params)
-    if of_tensors or (transformed and is_forward_twice()):
-        return rule.values(xp, params, where, *arrays)  # differentiated op by op
-    if transformed:
+    if of_tensors or is_differentiated_by_operation():
+        return rule.values(xp, params, where, *arrays)
+    if is_transformed():
         return _TransformedRule.apply(rule, params, where, *arrays)
     if arrays[0].requires_grad or any(x.requires_grad for x in arrays):
         return _Rule.apply(rule, params, where, *arrays)
@@ -42,11 +41,16 @@ def is_transformed() -> bool:
     )
 
 
-def is_forward_twice() -> bool:
-    """Whether forward mode is differentiated by forward mode: PyTorch loses the second derivative
-    of a `jvp` of one's own there, without an error."""
-    if torch.compiler.is_compiling() or not torch._C._are_functorch_transforms_active():
+def is_differentiated_by_operation() -> bool:
+    """Whether a Function of one's own would have wrong derivatives, without an error.
+
+    The compiler loses derivatives under `torch.func`. Where forward mode is differentiated by
+    forward mode, PyTorch loses the second derivative of a `jvp`.
+    """
+    if not torch._C._are_functorch_transforms_active():
         return False
+    if torch.compiler.is_compiling():
+        return True
     stack = torch._C._functorch.get_interpreter_stack()
     return sum(level.key() == TransformType.Jvp for level in stack) > 1
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from mlc_losses._array.arguments import check_floating, checked_float, checked_labels, per_example
-from mlc_losses._array.namespace import Array, ArrayT
+from mlc_losses._array.namespace import Array, ArrayT, accept_numpy, namespace
 from mlc_losses._array.ops import sigmoid, sign
 from mlc_losses._array.pair_sums import two_sided_logsumexp
 from mlc_losses._array.row_rules import LabelSum, sum_over_labels
@@ -205,7 +205,9 @@ def r_drop(
       np.float64(1.1545)
     """
     alpha = checked_float("alpha", alpha, like=logits, low=0.0)
+    xp = namespace(logits=logits, other_logits=other_logits)
     apart = zlpr_kl(logits, other_logits, where=where, axis=axis)
+    other_logits = accept_numpy(xp, other_logits)
     fit = zlpr(logits, targets, where=where, axis=axis) + zlpr(
         other_logits, targets, where=where, axis=axis
     )

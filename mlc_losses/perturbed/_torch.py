@@ -11,14 +11,14 @@ from typing import Any
 import torch
 
 from mlc_losses._array.labels import label_sum
-from mlc_losses._array.torch_rules import is_forward_twice, is_transformed
+from mlc_losses._array.torch_rules import is_differentiated_by_operation, is_transformed
 from mlc_losses.perturbed._exact import expected_sum
 
 
 def exact_mean(scores: Any, sigma: Any, ranks: Any, num_candidates: Any) -> tuple[Any, Any]:
     """Value `[R]`, differentiable by the scores, and the bound on what was left out."""
     given = scores, sigma, ranks, num_candidates
-    if is_forward_twice():
+    if is_differentiated_by_operation():
         value, _, bound = expected_sum(scores, ranks, sigma, num_candidates)
     elif is_transformed():
         value, _, bound = _TransformedExactMean.apply(*given)

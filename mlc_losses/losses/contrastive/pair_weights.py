@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from mlc_losses._array.arguments import checked_flag, checked_option
+from mlc_losses._array.arguments import check_numbers, checked_flag, checked_option
 from mlc_losses._array.batch import (
     batch_any,
     batch_sum,
@@ -176,6 +176,7 @@ def valid_anchors(
 
 def _labels(name: str, targets: Any) -> Any:
     xp = namespace(**{name: targets})
+    check_numbers(xp, name, targets)
     dtype = default_float(xp)
     if is_floating(targets):
         dtype = to_compute_dtype(xp, targets).dtype
@@ -184,12 +185,13 @@ def _labels(name: str, targets: Any) -> Any:
 
 def _label_sets(targets: Any, other: Any) -> tuple[Any, Any, Any]:
     """Labels of the anchors, of the candidates, and which pairs are allowed."""
-    other = accept_numpy(namespace(targets=targets, other=other), other)
+    xp = namespace(targets=targets, other=other)
     own = _labels("targets", targets)
     if other is None:
         others, numbers = whole_batch(own), row_indices(own)
     else:
-        others, numbers = binary("other", other, own.dtype), no_indices(own)
+        check_numbers(xp, "other", other)
+        others, numbers = binary("other", accept_numpy(xp, other), own.dtype), no_indices(own)
         check_width("other", others, "targets", own)
     return own, others, allowed_pairs(numbers, Candidates(others))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
 import numpy as np
@@ -75,6 +76,204 @@ def binary_with(name: str, *weights: float) -> Any:
 def test_misuse_is_named(call: Any, error: type[Exception], words: str) -> None:
     with pytest.raises(error, match=words):
         call(asarray(X), asarray(Y))
+
+
+LABELS, COUNTS = np.array([0]), np.array([5, 1, 2])
+
+
+def arrays_of(function: Any) -> dict[str, Any]:
+    """A call of it by the names of its arguments, those without a default."""
+    known = {
+        "targets": Y, "labels": LABELS, "set_ids": LABELS, "counts": COUNTS, "weights": X[:, :1],
+        "embeddings": X, "anchors": X, "positives": X, "prototypes": np.eye(3), "k": 1,
+        "margins": X[0], "num_examples": 10, "predictions": Y, "propensities": X[0] ** 2,
+        "step_logits": X[:, None, :], "ids": np.array([[-1]]), "expected": 1.0, "fraction": 0.5,
+        "threshold": 0.0, "probabilities": X**2 / 10, "num_classes": 3, "values": X[0, :1],
+        "num_labels": 3, "max_labels": 3, "epsilon": 0.1, "recall": 0.5,
+        "hierarchy": ml.Hierarchy(np.zeros((0, 2), int), 3),
+    }  # fmt: skip
+    given = inspect.signature(function).parameters.values()
+    wanted = [p.name for p in given if p.default is p.empty]
+    call = {name: known.get(name, X) for name in wanted}
+    if function is ml.label_set_sequence:
+        call["targets"] = Y[:, :2]
+    return {k: asarray(v) if isinstance(v, np.ndarray) else v for k, v in call.items()}
+
+
+# those of `scale/` and the queue have tests of their own
+ELSEWHERE = {
+    *("init_queue", "enqueue", "queue_mask", "sharded", "label_block_loss", "linear_loss"),
+    "predict_linear_top_k",
+}
+FUNCTIONS = {
+    name: function
+    for module in (ml, ml.metrics)
+    for name in module.__all__
+    if name not in ELSEWHERE and inspect.isfunction(function := getattr(module, name))
+}
+OPTIONAL = (
+    *("where", "sample_weight", "pos_weight", "label_weights", "class_weights"),
+    *("candidates", "denominator", "keys", "key_targets", "key_where"),
+)
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_what_is_no_array_is_named(name: str) -> None:
+    """Of each array that a public function takes, before anything is computed."""
+    function, call = FUNCTIONS[name], arrays_of(FUNCTIONS[name])
+    takes = inspect.signature(function).parameters
+    wrong: list[tuple[str, Any]] = []
+    for key, x in call.items():
+        if hasattr(x, "dtype"):
+            wrong += [(key, None), (key, [1.0]), (key, "abc"), (key, asarray(to_numpy(x) * 1j))]
+    wrong += [(key, other) for key in OPTIONAL if key in takes for other in ([1.0], "abc")]
+    wrong += [(key, asarray([1j])) for key in OPTIONAL[:-3] if key in takes]
+    call |= {"method": "exact"} if "noise" in takes else {}
+    keys = {"keys": asarray(X), "key_targets": asarray(Y)}
+    for key, other in wrong:
+        pairs = {k: x for k, x in keys.items() if k in takes} if key in OPTIONAL[-3:] else {}
+        with pytest.raises(TypeError, match=rf"^{key} must be"):
+            function(**{**call, **pairs, key: other})
+
+
+def named(x: Any) -> str:
+    return getattr(x, "__name__", x)
+
+
+NOT_ONE_NUMBER = [
+    (ml.focal, "gamma"),
+    (ml.asymmetric, "margin"),
+    (ml.circle, "gamma"),
+    (ml.supcon, "temperature"),
+    (ml.inverse_frequency_weights, "power"),
+    (ml.smooth_targets, "epsilon"),
+    (ml.predict_expected_f, "scale"),
+]
+
+
+@pytest.mark.parametrize(
+    ("function", "name"), NOT_ONE_NUMBER, ids=lambda x: getattr(x, "__name__", x)
+)
+def test_what_is_no_number_is_named(function: Any, name: str) -> None:
+    call = arrays_of(function)
+    wrong: list[tuple[Any, type[Exception], str]] = [
+        ("x", TypeError, "must be a number, got str"),
+        (asarray([1.0, 2.0]), ValueError, r"must be one number, got an array of shape \(2,\)"),
+        (asarray(np.array(1j)), TypeError, "must be a number, got dtype .*complex"),
+        (np.inf, ValueError, "must be (finite|in )"),
+        (np.nan, ValueError, "must be .*, got nan"),
+    ]
+    for value, error, words in wrong:
+        with pytest.raises(error, match=f"^{name} {words}"):
+            function(**{**call, name: value})
+    # of one number, with an axis, it is that number
+    value = call.get(name, 0.5)
+    one, other = (function(**{**call, name: x}) for x in (value, asarray([value])))
+    assert one.shape == other.shape
+    np.testing.assert_allclose(to_numpy(other), to_numpy(one), rtol=1e-6)
+
+
+OPTIONS = [
+    (ml.top_k_hinge, "kind"),
+    (ml.large_loss, "mode"),
+    (ml.supcon, "positives"),
+    (ml.perturbed_kth_largest, "method"),
+    (ml.average_k_pseudo_labels, "rule"),
+    (ml.tune_thresholds, "metric"),
+    (ml.metrics.f1_score, "average"),
+    (ml.pairwise_hinge, "normalize"),
+    (ml.splc, "correct"),
+    (ml.mscrg, "regularize"),
+    (ml.valid_anchors, "prototypes"),
+    (ml.check_targets, "soft"),
+]
+
+
+@pytest.mark.parametrize(("function", "name"), OPTIONS, ids=named)
+def test_what_is_no_option_is_named(function: Any, name: str) -> None:
+    call = arrays_of(function)
+    for wrong in ("no", [True], asarray([1.0, 2.0])):
+        with pytest.raises(ValueError, match=f"^{name} must be one of .*, got"):
+            function(**{**call, name: wrong})
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "words"),
+    [
+        (lambda s, y: ml.queue_mask((s, y)), TypeError, "queue must be what init_queue or .*tuple"),
+        (lambda s, y: ml.enqueue(s, s, y), TypeError, "queue must be what init_queue or enqueue"),
+        (lambda s, y: ml.linear_loss("zlpr", s, s, None, y), TypeError, "loss must be a function"),
+        (
+            lambda s, y: ml.linear_loss(ml.zlpr, s.T, s, None, y[0, :][:, None], weights=-s[0, :]),
+            ValueError,
+            "weights must be finite and at least 0, got -1",
+        ),
+        (
+            lambda s, y: ml.contrastive(s, s[:, :1], denominator=-s[0, :1]),
+            ValueError,
+            "denominator must be finite and at least 0, got -1",
+        ),
+        (
+            lambda s, y: ml.softmax_cross_entropy(s[:, :0], y[:, 0]),
+            ValueError,
+            "labels must be class ids, but the label axis has length 0",
+        ),
+        (lambda s, y: ml.label_ids(y[0, 0], 2), ValueError, "targets must have a label axis"),
+        (
+            lambda s, y: ml.r_drop(s, s[:, :2], y),
+            ValueError,
+            r"logits and other_logits must have the same shape, got \(1, 3\) and \(1, 2\)",
+        ),
+        (
+            lambda s, y: ml.valid_anchors(y, key_where=y[:, 0] > 0),
+            ValueError,
+            "key_where needs key_targets",
+        ),
+        (
+            lambda s, y: ml.metrics.label_propensities(y, 10),
+            ValueError,
+            r"counts must be an array of shape \[L\], got \(1, 3\)",
+        ),
+        (
+            lambda s, y: ml.order_labels(y, -s[0, :], 2),
+            ValueError,
+            r"counts must be finite and at least 0, got -1 at index \(0,\)",
+        ),
+    ],
+)  # fmt: skip
+def test_other_misuse_is_named(call: Any, error: type[Exception], words: str) -> None:
+    with pytest.raises(error, match=words):
+        call(asarray(X), asarray(Y))
+
+
+@only_torch
+@every_loss
+def test_tensors_on_two_devices_are_named(case: Case) -> None:
+    arrays, keywords = case.draw(27)
+    *logits, targets = (here(x) for x in arrays)
+    words = r"on one device, got \w+ on cpu and (\w+) on meta; write \1\.to\("
+    with pytest.raises(ValueError, match=words):
+        case.loss(*logits, targets.to("meta"), **all_here(keywords))
+
+
+@pytest.mark.skipif(NAME not in ("numpy", "jax"), reason="NumPy's dtypes")
+def test_objects_of_numpy_are_refused() -> None:
+    wrong = np.ones(3).astype(object), np.ones(3).astype(str)
+    for weights in wrong:
+        with pytest.raises(TypeError, match="pos_weight must be bool, integer or float, got dtype"):
+            ml.binary_cross_entropy(asarray(X), asarray(Y), pos_weight=weights)
+        with pytest.raises(TypeError, match="targets must be bool, integer or float, got dtype"):
+            ml.zlpr(asarray(X), weights[None])
+        with pytest.raises(TypeError, match="values must be bool, integer or float, got dtype"):
+            ml.masked_mean(weights)
+
+
+@only_jax
+def test_a_key_of_random_numbers_is_no_array() -> None:
+    import jax
+
+    with pytest.raises(TypeError, match="targets must be an array of numbers, got a key of random"):
+        ml.zlpr(asarray(X), jax.random.key(0))
 
 
 @only_torch

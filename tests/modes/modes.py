@@ -28,6 +28,10 @@ MODES = {
     "test_torch_func": Mode(
         "PyTorch", "`torch.func.grad`, `vmap`, `jvp`",
         "as in eager code, also the gradient under `vmap`"),
+    "test_torch_func_compiled": Mode(
+        "PyTorch", "`torch.func.grad` inside `torch.compile`",
+        "as in eager code on finite logits, second derivatives too; not for losses with a "
+        "`Hierarchy` or `LabelPowerset`"),
     "test_second_derivatives_on_torch": Mode(
         "PyTorch", "`torch.func.hessian`, double backward",
         "as reverse mode twice; forward mode twice too"),

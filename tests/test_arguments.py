@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import mlc_losses as ml
+from tests.losses.names import LOSSES
 from tests.losses.test_losses import all_here, every_case, every_loss, here
 from tests.support.backends import NAME, asarray, to_numpy, xp
 from tests.support.case import Case
@@ -134,6 +135,30 @@ def test_what_is_no_array_is_named(name: str) -> None:
         pairs = {k: x for k, x in keys.items() if k in takes} if key in OPTIONAL[-3:] else {}
         with pytest.raises(TypeError, match=rf"^{key} must be"):
             function(**{**call, **pairs, key: other})
+
+
+# of points, and of label sets as sequences or classes
+WITHOUT_WHERE = {
+    *("contrastive", "supcon", "mulsupcon", "prototype_contrastive", "msc", "mscrg", "n_pair"),
+    *("lifted_structure", "label_powerset", "label_sequence", "label_set_sequence"),
+}
+# of a batch `[n, L]` as a whole, or with a `Hierarchy`
+WITHOUT_AXIS = {
+    *("soft_f1", "sigmoid_f1", "tversky", "smooth_average_precision", "auc_margin", "role"),
+    *("expected_positive", "large_loss", "average_k_two_head", "max_constraint"),
+}
+
+
+def test_every_loss_of_labels_takes_where_and_axis() -> None:
+    def lack(argument: str, names: Any, module: Any = ml) -> set[str]:
+        signatures = {name: inspect.signature(getattr(module, name)) for name in names}
+        return {name for name, found in signatures.items() if argument not in found.parameters}
+
+    assert lack("where", LOSSES) == WITHOUT_WHERE
+    assert lack("axis", LOSSES) == WITHOUT_WHERE | WITHOUT_AXIS
+    assert not lack("where", ["tune_thresholds", "conformal_threshold", "fit_temperature"])
+    assert lack("where", ml.metrics.__all__, ml.metrics) == {"label_propensities"}
+    assert lack("sample_weight", ml.metrics.__all__, ml.metrics) == {"label_propensities"}
 
 
 def named(x: Any) -> str:

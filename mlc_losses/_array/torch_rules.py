@@ -24,10 +24,14 @@ _PLAIN = (torch.Tensor, torch.nn.Parameter)
 
 
 def apply_rule(rule: RowRule, params: Any, where: Any, arrays: Any) -> tuple[Any, ...]:
-    of_tensors = params and any(isinstance(p, torch.Tensor) for p in params)
-    if of_tensors or is_differentiated_by_operation():
+    transformed = is_transformed()
+    constant = not (transformed or torch.compiler.is_compiling())
+    variable = params and any(
+        isinstance(p, torch.Tensor) and not (constant and not p.requires_grad) for p in params
+    )
+    if variable or is_differentiated_by_operation():
         return rule.values(xp, params, where, *arrays)
-    if is_transformed():
+    if transformed:
         return _TransformedRule.apply(rule, params, where, *arrays)
     if arrays[0].requires_grad or any(x.requires_grad for x in arrays):
         return _Rule.apply(rule, params, where, *arrays)

@@ -238,6 +238,11 @@ def test_low_temperature_in_half_precision() -> None:
     assert np.isfinite(gradient(total, narrow).astype(float)).all()
 
 
+def test_squares_that_overflow_are_not_looked_at_without_regularization() -> None:
+    far, near = asarray(np.eye(2) * 1e20, "float32"), asarray(np.eye(2), "float32")
+    assert to_numpy(ml.n_pair(far, near)).tolist() == [0.0, 0.0]
+
+
 def test_sizes_that_overflow_when_squared() -> None:
     x, _, y = batch()
     loss = compiled(ml.supcon)
@@ -288,6 +293,12 @@ def test_queue_keeps_the_last_rows_first_in_first_out() -> None:
         # in the ring the oldest row stands where the next one goes
         oldest = int(queue.position) % 5 if mask.all() else 0
         np.testing.assert_array_equal(np.roll(held, -oldest, axis=0)[: mask.sum()], seen[-5:])
+
+
+def test_the_example_of_a_queue_enqueues_after_the_loss() -> None:
+    """Before it an anchor would meet its own copy, as a positive."""
+    assert "losses = supcon(" in (text := ml.init_queue.__doc__ or "")
+    assert text.index("losses = supcon(") < text.index("queue = enqueue(queue")
 
 
 def test_queue_without_a_model_array_is_numpy() -> None:

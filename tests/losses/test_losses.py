@@ -482,14 +482,17 @@ def test_huge_finite_logits(case: Case) -> None:
         pytest.skip("no logits")
     arrays, keywords = case.draw(23)
     rng = np.random.default_rng(1)
-    huge = np.finfo(float).max * rng.choice([-1.0, -0.7, 0.7, 1.0], arrays[0].shape)
-    logits = np.where(rng.random(huge.shape) < 0.7, huge, arrays[0])
-    with np.errstate(over="ignore", invalid="ignore"):
-        assert not np.isnan(to_numpy(call(case, (logits, *arrays[1:]), keywords))).any()
-    if HAS_GRADIENTS and case.bounded_derivative:
-        weights = some_weights(case, arrays)
-        derivatives = loss_gradient(case, (logits, *arrays[1:]), keywords, weights)
-        assert np.isfinite(derivatives).all()
+    shares = rng.choice([-1.0, -0.7, 0.7, 1.0], arrays[0].shape)
+    is_huge = rng.random(shares.shape) < 0.7
+    for dtype in ("float64", "float32"):
+        logits = np.where(is_huge, np.finfo(dtype).max * shares, arrays[0])
+        huge = (logits, *arrays[1:])
+        with np.errstate(over="ignore", invalid="ignore"):
+            assert not np.isnan(to_numpy(call(case, huge, keywords, dtype=dtype))).any()
+        if HAS_GRADIENTS and case.bounded_derivative:
+            weights = some_weights(case, arrays)
+            derivatives = loss_gradient(case, huge, keywords, weights, dtype=dtype)
+            assert np.isfinite(derivatives).all()
 
 
 @every_case

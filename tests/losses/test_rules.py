@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -111,6 +112,20 @@ def test_zlpr_by_soft_targets_and_threshold() -> None:
                 sides.append(oracle(*arrays[:index], moved, *arrays[index + 1 :]))
             expected[place] = (sides[0] - sides[1]) / 2e-6
         np.testing.assert_allclose(derivatives, expected, rtol=1e-6)
+
+
+@only_torch
+def test_a_constant_tensor_as_parameter_keeps_the_formula() -> None:
+    """Of an infinite logit the operations, one by one, have no derivative."""
+    import torch
+
+    def derivatives(gamma: Any) -> Any:
+        logits = torch.tensor([[np.inf, -np.inf, 1.0], [-np.inf, np.inf, 0.0]], requires_grad=True)
+        targets = torch.tensor([[1.0, 0.0, 1.0], [1.0, 0.0, 0.0]])
+        loss = ml.focal(logits, targets, gamma=gamma).sum()
+        return torch.autograd.grad(loss, logits)[0]
+
+    np.testing.assert_allclose(derivatives(torch.tensor(0.5)), derivatives(0.5), rtol=1e-6)
 
 
 # small losses ------------------------------------------------------------------------------------
@@ -315,3 +330,38 @@ def test_jax_needs_one_array_beside_arguments_and_result(case: Case) -> None:
         program = jax.jit(jax.value_and_grad(total)).lower(*given).compile()
     temporaries = program.memory_analysis().temp_size_in_bytes
     assert temporaries <= given[0].nbytes * 1.05
+
+
+# steps that follow one another -------------------------------------------------------------------
+
+
+def steps_off_the_cpu(jaxpr: Any) -> int:
+    """How many steps of loops follow one another, where each platform has a branch on the last."""
+    total = 0
+    for equation in jaxpr.eqns:
+        parameters = equation.params
+        if equation.primitive.name == "cond":
+            inner = steps_off_the_cpu(parameters["branches"][-1].jaxpr)
+        else:
+            inside = (getattr(x, "jaxpr", x) for x in parameters.values())
+            inner = sum(steps_off_the_cpu(x) for x in inside if hasattr(x, "eqns"))
+        if equation.primitive.name == "scan":
+            inner = parameters["length"] * max(inner, 1)
+        assert equation.primitive.name != "while", "how many steps it has is not known"
+        total += inner
+    return total
+
+
+@only_jax
+@pytest.mark.parametrize(
+    "loss", [partial(ml.smooth_top_k_hinge, k=20), ml.calibrated_ranking], ids=["smooth", "ranking"]
+)
+def test_no_loop_over_all_labels_off_the_cpu(loss: Any) -> None:
+    """A GPU takes some microseconds for each step; traced alone."""
+    import jax
+
+    shape = (256, 10_000)
+    targets = ((256,), "int32") if isinstance(loss, partial) else (shape, "bool")
+    step = jax.make_jaxpr(jax.value_and_grad(lambda s, y: loss(s, y).sum()))
+    given = (jax.ShapeDtypeStruct(shape, "float32"), jax.ShapeDtypeStruct(*targets))
+    assert 0 < steps_off_the_cpu(step(*given).jaxpr) < 1000

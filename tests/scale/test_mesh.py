@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from tests.support import backends
@@ -9,7 +11,15 @@ from tests.support import backends
 if backends.NAME != "jax":
     pytest.skip("meshes are JAX's", allow_module_level=True)
 
-from tests.support.programs import run_on_devices
+from tests.scale.mesh_program import GATHERS
+from tests.support.programs import ROOT, run_on_devices
+
+
+def test_the_page_names_what_gathers() -> None:
+    page = (ROOT / "docs" / "backends.md").read_text(encoding="utf-8")
+    rows = [line for line in page.splitlines() if line.startswith("| the ")]
+    named = {name for line in rows if "logits `[" in line for name in re.findall(r"`(\w+)`", line)}
+    assert named == GATHERS
 
 
 @pytest.mark.devices

@@ -17,7 +17,7 @@ from mlc_losses._array.arguments import (
 )
 from mlc_losses._array.batch import batch_any, batch_size, batch_sum
 from mlc_losses._array.class_arguments import class_arguments, of_valid
-from mlc_losses._array.cross_entropy import two_weight_nll
+from mlc_losses._array.cross_entropy import is_0, two_weight_nll
 from mlc_losses._array.kth_of_batch import kth_largest, largest_mask, rank_of
 from mlc_losses._array.labels import label_any, log_softmax, num_labels
 from mlc_losses._array.namespace import (
@@ -252,7 +252,9 @@ def average_k_two_head(
     if where is not None:
         other, negative = xp.where(where, other, 0.0), xp.where(where, negative, 0.0)
     loss = softplus(log_pair_sum(scores, is_label))
-    return of_valid(loss + head_weight * two_weight_nll(xp, other, positive, negative), valid)
+    if not is_0(head_weight):  # 0 times infinity
+        loss = loss + head_weight * two_weight_nll(xp, other, positive, negative)
+    return of_valid(loss, valid)
 
 
 def _pseudo_labels(scores: Any, is_label: Any, where: Any, k: Any, rule: str) -> Any:

@@ -14,7 +14,7 @@ from mlc_losses._array.cross_entropy import (
     sigmoids_and_nll,
     signed,
 )
-from mlc_losses._array.namespace import Array, ArrayT
+from mlc_losses._array.namespace import Array, ArrayT, is_number
 from mlc_losses._array.ops import decided, power_from_0, sigmoid
 from mlc_losses._array.row_rules import LabelSum, LabelSumAndDerivative, sum_over_labels
 
@@ -78,9 +78,14 @@ def _share(name: str, value: Any) -> Any:
     return None if value is None else checked_float(name, value, low=0.0, high=1.0)
 
 
-def _balanced(relevant: Any, alpha: Any, x: Any) -> Any:
-    """Times alpha for the positives and 1 - alpha for the negatives."""
-    return x if alpha is None else x * (1.0 - alpha + relevant * (2.0 * alpha - 1.0))
+def _balanced(xp: Any, relevant: Any, alpha: Any, x: Any) -> Any:
+    """Times alpha for the positives and 1 - alpha for the negatives; 0 times infinity is 0."""
+    if alpha is None:
+        return x
+    weight = 1.0 - alpha + relevant * (2.0 * alpha - 1.0)
+    if not (is_number(alpha) and 0.0 < alpha < 1.0):
+        x = xp.where((weight == 0) & xp.isinf(x), 0.0, x)
+    return x * weight
 
 
 def poly(
@@ -143,7 +148,7 @@ def _poly(xp: Any, params: Any, logits: Any, targets: Any) -> Any:
     relevant, _, wrong = signed(xp, logits, targets)
     p, _, nll = sigmoids_and_nll(xp, wrong)
     fade = 1.0 if is_0(gamma) else power_from_0(p, gamma)
-    focal = _balanced(relevant, alpha, fade * nll)
+    focal = _balanced(xp, relevant, alpha, fade * nll)
     return focal if is_0(epsilon) else focal + epsilon * fade * p
 
 
@@ -153,7 +158,7 @@ def _poly_by_logits(xp: Any, params: Any, logits: Any, targets: Any) -> Any:
     p, q, nll = sigmoids_and_nll(xp, wrong)
     fade = 1.0 if is_0(gamma) else power_from_0(p, gamma)
     derivative = fade * p if is_0(gamma) else fade * (gamma * q * nll + p)
-    derivative = _balanced(relevant, alpha, derivative)
+    derivative = _balanced(xp, relevant, alpha, derivative)
     if not is_0(epsilon):
         derivative = derivative + epsilon * (gamma + 1.0) * fade * p * q
     return sign * derivative
@@ -169,10 +174,10 @@ def _finite_poly(xp: Any, params: Any, derivative: Any, logits: Any, targets: An
     by_logits = None
     if derivative is not None:
         by_logits = p if fade is None else (q * value).mul_(gamma).add_(p).mul_(fade)
-        by_logits = _balanced(relevant, alpha, by_logits)
+        by_logits = _balanced(xp, relevant, alpha, by_logits)
     if fade is not None:
         value.mul_(fade)
-    value = _balanced(relevant, alpha, value)
+    value = _balanced(xp, relevant, alpha, value)
     if not is_0(epsilon):
         added = p if fade is None else fade * p
         value = value.add_(added, alpha=epsilon)

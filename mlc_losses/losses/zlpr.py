@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from mlc_losses._array.arguments import check_floating, checked_float, checked_labels, per_example
+from mlc_losses._array.cross_entropy import is_0
 from mlc_losses._array.namespace import Array, ArrayT, accept_numpy, namespace
 from mlc_losses._array.ops import sigmoid, sign
 from mlc_losses._array.pair_sums import two_sided_logsumexp
@@ -211,4 +212,5 @@ def r_drop(
     fit = zlpr(logits, targets, where=where, axis=axis) + zlpr(
         other_logits, targets, where=where, axis=axis
     )
-    return 0.5 * (fit + alpha * apart)
+    # 0 times infinity
+    return 0.5 * (fit if is_0(alpha) else fit + alpha * apart)

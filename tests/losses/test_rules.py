@@ -81,6 +81,30 @@ def test_a_weight_of_0_keeps_an_infinite_term_out_of_all_gradients() -> None:
     np.testing.assert_allclose(derivatives, [[0.0, 0.0, -1 / (1 + np.e)]], rtol=1e-14)
 
 
+INFINITE = np.array([[-np.inf, 1.0, np.inf]])
+OF_WEIGHT_0: dict[str, tuple[Callable[..., Any], list[int]]] = {
+    "positives of focal": (partial(ml.focal, alpha=0.0), [1, 0, 1]),
+    "negatives of focal": (partial(ml.focal, alpha=1.0), [0, 1, 0]),
+    "positives of poly": (partial(ml.poly, alpha=0.0, epsilon=0.0), [1, 0, 1]),
+    "one head of two": (
+        lambda s, y: ml.average_k_two_head(0.0 * xp.zeros_like(s), s, y[:, 0], 1, head_weight=0.0),
+        [0, 0, 0],
+    ),
+    "one part of r_drop": (
+        lambda s, y: ml.r_drop(xp.where(xp.isinf(s), 0.0, s), -s, y, alpha=0.0),
+        [1, 0, 0],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", OF_WEIGHT_0)
+def test_a_hyper_parameter_of_0_removes_an_infinite_term(name: str) -> None:
+    loss, targets = OF_WEIGHT_0[name]
+    with np.errstate(invalid="ignore"):
+        value = to_numpy(compiled(loss)(asarray(INFINITE), asarray([targets])))
+    assert np.isfinite(value).all()
+
+
 @with_gradients
 def test_zlpr_by_soft_targets_and_threshold() -> None:
     rng = np.random.default_rng(0)

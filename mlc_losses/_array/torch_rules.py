@@ -24,18 +24,21 @@ _PLAIN = (torch.Tensor, torch.nn.Parameter)
 
 
 def apply_rule(rule: RowRule, params: Any, where: Any, arrays: Any) -> tuple[Any, ...]:
-    transformed = is_transformed()
-    constant = not (transformed or torch.compiler.is_compiling())
-    variable = params and any(
-        isinstance(p, torch.Tensor) and not (constant and not p.requires_grad) for p in params
-    )
-    if variable or is_differentiated_by_operation():
+    of_tensors = params and any(isinstance(p, torch.Tensor) for p in params)
+    if (of_tensors and not _are_constants(params)) or is_differentiated_by_operation():
         return rule.values(xp, params, where, *arrays)
-    if transformed:
+    if is_transformed():
         return _TransformedRule.apply(rule, params, where, *arrays)
     if arrays[0].requires_grad or any(x.requires_grad for x in arrays):
         return _Rule.apply(rule, params, where, *arrays)
     return _values(rule, params, where, arrays, _fit_for_blocks(where, *arrays))[0]
+
+
+def _are_constants(params: Any) -> bool:
+    """Whether no derivative by one of them can be asked for."""
+    if torch.compiler.is_compiling() or is_transformed():
+        return False
+    return not any(isinstance(p, torch.Tensor) and p.requires_grad for p in params)
 
 
 def is_transformed() -> bool:

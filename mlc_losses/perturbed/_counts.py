@@ -12,7 +12,6 @@ import math
 from functools import partial
 from typing import Any
 
-from mlc_losses._array.labels import columns
 from mlc_losses._array.loops import scan
 from mlc_losses._array.namespace import namespace, shape_of
 from mlc_losses._array.ops import normal_cdf_and_density
@@ -24,47 +23,42 @@ _KEPT = 2**22
 
 
 def counts_and_derivatives(offsets: Any, others: Any, nodes: Any, weights: Any) -> tuple[Any, Any]:
-    """How many of the perturbed candidates `[R, M]` are above each node `[R, Q]`.
+    """How many of the perturbed candidates `[M, R]` are above each node `[Q, R]`.
 
-    `others` `[k, R, Q]` are the probabilities of the counts 0..k-1 of the classes that are no
-    candidates. Returns the same of all classes; and `[R, M]`, the derivatives of the weighted sum
+    `others` `[k, Q, R]` are the probabilities of the counts 0..k-1 of the classes that are no
+    candidates. Returns the same of all classes; and `[M, R]`, the derivatives of the weighted sum
     over the nodes of the probability that k or more are above.
 
     States after a candidate are kept for one block of candidates at a time: memory is of the order
     of √M states.
     """
     xp = namespace(offsets=offsets)
-    num_rows, num_candidates = shape_of(offsets)
-    k, _, num_nodes = shape_of(others)
-    length = max(math.isqrt(num_candidates), _KEPT // max(k * num_rows * num_nodes, 1), 1)
+    num_candidates, num_rows = shape_of(offsets)
+    length = max(math.isqrt(num_candidates), _KEPT // max(math.prod(shape_of(others)), 1), 1)
     length = min(length, num_candidates)
     blocks = _blocks(xp, offsets, length)
-    before = xp.permute_dims(others, (0, 2, 1))
-    certain = xp.ones_like(before)
-    nodes, weights = xp.permute_dims(nodes, (1, 0)), xp.permute_dims(weights, (1, 0))
+    certain = xp.ones_like(others)
     derivatives_of = partial(_block_derivatives, nodes, weights)
     if shape_of(blocks)[0] == 1:
-        below, derivatives = derivatives_of(before, (blocks[0, ...], certain))
+        below, derivatives = derivatives_of(others, (blocks[0, ...], certain))
     else:
         _, after = scan(partial(_skip_block, nodes), certain, (blocks,), reverse=True)
-        below, derivatives = scan(derivatives_of, before, (blocks, after))
-    derivatives = xp.reshape(derivatives, (shape_of(blocks)[0] * length, num_rows))[
-        :num_candidates, :
-    ]
-    return xp.permute_dims(below, (0, 2, 1)), xp.permute_dims(derivatives, (1, 0))
+        below, derivatives = scan(derivatives_of, others, (blocks, after))
+    derivatives = xp.reshape(derivatives, (shape_of(blocks)[0] * length, num_rows))
+    return below, derivatives[:num_candidates, :]
 
 
 def _blocks(xp: Any, offsets: Any, length: int) -> Any:
     """`[blocks, length, R]`; the last one is filled up by candidates that are never above."""
-    num_rows, num_candidates = shape_of(offsets)
+    num_candidates, num_rows = shape_of(offsets)
     num_blocks = -(-num_candidates // length)
     missing = num_blocks * length - num_candidates
-    padding = columns(-xp.inf, offsets, missing)
-    padded = xp.permute_dims(xp.concat([offsets, padding], axis=-1), (1, 0))
-    return xp.reshape(padded, (num_blocks, length, num_rows))
+    # made of the offsets, so that they are split over devices as these are
+    never = xp.broadcast_to(xp.full_like(offsets[:1, :], -xp.inf), (missing, num_rows))
+    return xp.reshape(xp.concat([offsets, never], axis=0), (num_blocks, length, num_rows))
 
 
-def _chances(offsets: Any, nodes: Any) -> tuple[Any, Any]:
+def chances(offsets: Any, nodes: Any) -> tuple[Any, Any]:
     """That candidates `[M, R]` are above the nodes, and its derivatives, `[M, Q, R]`."""
     distance = offsets[:, None, :] - nodes[None, ...]
     return normal_cdf_and_density(namespace(x=distance).clip(distance, -FAR, FAR))
@@ -73,9 +67,9 @@ def _chances(offsets: Any, nodes: Any) -> tuple[Any, Any]:
 def _block_derivatives(nodes: Any, weights: Any, before: Any, slices: Any) -> tuple[Any, Any]:
     """The counts with the candidates of a block, and their derivatives."""
     offsets, after = slices
-    above, density = _chances(offsets, nodes)
-    _, falls = scan(_keep_fall, after, (above,), reverse=True)
-    return scan(_derivative, before, (above, weights[None, ...] * density, falls))
+    above, density = chances(offsets, nodes)
+    _, falls = scan(keep_fall, after, (above,), reverse=True)
+    return scan(derivative, before, (above, weights[None, ...] * density, falls))
 
 
 def _skip_block(nodes: Any, after: Any, slices: Any) -> tuple[Any, Any]:
@@ -85,22 +79,17 @@ def _skip_block(nodes: Any, after: Any, slices: Any) -> tuple[Any, Any]:
 
 
 def _add_after(nodes: Any, after: Any, slices: Any) -> tuple[Any, None]:
-    above = _chances(slices[0][None, :], nodes)[0]
-    return after - above * _falls(after), None
+    return keep_fall(after, (chances(slices[0][None, :], nodes)[0][0, ...],))[0], None
 
 
-def _keep_fall(after: Any, slices: Any) -> tuple[Any, Any]:
-    falls = _falls(after)
+def keep_fall(after: Any, slices: Any) -> tuple[Any, Any]:
+    """The probabilities that n and the candidates from here on stay below k; and how they fall."""
+    xp = namespace(x=after)
+    falls = after - xp.concat([after[1:, ...], xp.zeros_like(after[:1, ...])], axis=0)
     return after - slices[0][None, ...] * falls, falls
 
 
-def _falls(after: Any) -> Any:
-    """`after` has the probabilities that n and the candidates from here on stay below k."""
-    xp = namespace(x=after)
-    return after - xp.concat([after[1:, ...], xp.zeros_like(after[:1, ...])], axis=0)
-
-
-def _derivative(before: Any, slices: Any) -> tuple[Any, Any]:
+def derivative(before: Any, slices: Any) -> tuple[Any, Any]:
     """The counts with one candidate more, and its derivative."""
     xp = namespace(x=before)
     above, density, falls = slices

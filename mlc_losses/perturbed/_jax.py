@@ -1,4 +1,4 @@
-"""The operator on JAX: sampled, in blocks of rows and samples, or exact; imported only when used.
+"""The sampled operator on JAX, in blocks of rows and samples; imported only when used.
 
 Which labels were picked is saved for the gradient, not the noise. The loop over samples is inside
 the loop over blocks of rows, so that memory grows with neither.
@@ -19,13 +19,11 @@ from mlc_losses._array.jax_rows import rows_alike
 from mlc_losses._array.kth_label import add_at, k_largest, values_at
 from mlc_losses._array.labels import (
     label_indices,
-    label_sum,
     labels_together,
     num_labels,
     top_k_sum,
 )
 from mlc_losses._array.layout import Layout, use_layout
-from mlc_losses.perturbed._exact import Exact, expected_sum
 from mlc_losses.perturbed._hashed_noise import normal_row
 
 # entries of one block of perturbed scores: small enough to stay in a cache
@@ -161,34 +159,3 @@ def _map_blocks(function: Callable[..., Any], arrays: Any, length: int, block: i
     if length <= block:
         return jax.vmap(function)(arrays)
     return jax.lax.map(function, arrays, batch_size=block)
-
-
-@partial(jax.custom_jvp, nondiff_argnums=(0, 1))
-def _exact_mean(
-    ranks: tuple[int, ...], num_candidates: int | None, scores: Any, sigma: Any
-) -> tuple[Any, Any]:
-    result = expected_sum(scores, ranks, sigma, num_candidates)
-    return result.value, result.bound
-
-
-@_exact_mean.defjvp
-def _exact_jvp(
-    ranks: tuple[int, ...], num_candidates: int | None, primals: Any, tangents: Any
-) -> Any:
-    result = expected_sum(primals[0], ranks, primals[1], num_candidates)
-    derivative = label_sum(result.derivatives * tangents[0])
-    return (result.value, result.bound), (derivative, jnp.zeros_like(result.bound))
-
-
-@partial(jax.jit, static_argnums=(0, 1))
-def exact_mean(
-    ranks: tuple[int, ...], num_candidates: int | None, scores: Any, sigma: Any
-) -> tuple[Any, Any]:
-    return _exact_mean(ranks, num_candidates, labels_together(scores), sigma)
-
-
-@partial(jax.jit, static_argnums=(0, 1))
-def exact_result(
-    ranks: tuple[int, ...], num_candidates: int | None, scores: Any, sigma: Any
-) -> Exact:
-    return expected_sum(labels_together(scores), ranks, sigma, num_candidates)

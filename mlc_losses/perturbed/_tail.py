@@ -5,7 +5,7 @@ The number of them above a threshold has the generating function
     Π (1 + p_j u) = exp(S_1 u - S_2 u² / 2 + S_3 u³ / 3 - ...),   u = z - 1,   S_m = Σ p_j^m,
 
 so a few power sums stand for any number of classes. They are smooth in the threshold: in float32
-they are computed at every third node only.
+they are computed at every third node only. Rows are last, but among all classes.
 """
 
 from __future__ import annotations
@@ -16,18 +16,16 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 
 from mlc_losses._array.host import constant
-from mlc_losses._array.labels import label_max, label_sum
+from mlc_losses._array.labels import label_sum
 from mlc_losses._array.loops import scan
 from mlc_losses._array.namespace import device_of, namespace, shape_of
-from mlc_losses._array.ops import materialized, matmul, normal_cdf_and_density
+from mlc_losses._array.ops import materialized, normal_cdf_and_density
 from mlc_losses.perturbed._counts import FAR
 
 # logarithms of power sums are taken of at least this, which is negligible for a probability
 _FLOOR = 1e-9
 # an error that says that the power series is of no use
 _USELESS = 1e6
-
-
 # so far below the last candidate a class takes part, in units of σ
 _REACH = 8.0
 # a derivative below it is 0
@@ -48,37 +46,35 @@ class Precision(Protocol):
 class Tail(NamedTuple):
     """What the classes that are no candidates do at the nodes."""
 
-    counts: Any  # [k, R, Q], probabilities that 0..k-1 of them are above
-    error: Any  # [R, Q], bound on the error of any of them by leaving out higher powers
+    counts: Any  # [k, Q, R], probabilities that 0..k-1 of them are above
+    error: Any  # [Q, R], bound on the error of any of them by leaving out higher powers
 
 
 def tail_counts(
-    offsets: Any, last: Any, num_candidates: int, nodes: Any, k: int, precision: Precision
+    offsets: Any, last: Any, num_candidates: Any, nodes: Any, k: int, precision: Precision
 ) -> Tail:
-    """From the offsets `[R, L]` of all classes; `last` `[R, 1]` is that of the last candidate."""
+    """From the offsets `[R, L]` of all classes; `last` `[R]` is that of the last candidate."""
     xp = namespace(offsets=offsets)
     powers, stride = precision.powers, precision.stride
     # the candidates are capped to the last of them, and taken away again
-    capped = xp.where(offsets > last, last, offsets)
+    capped = xp.where(offsets > last[:, None], last[:, None], offsets)
+    largest = _chance(last[None, :], nodes)
 
     def power_sums(carry: Any, slices: Any) -> tuple[Any, Any]:
-        threshold = slices[0][:, None]
-        above = materialized(_chance(capped, threshold))
-        candidate = _chance(last, threshold)[:, 0]
+        threshold, candidate = slices
+        above = materialized(_chance(capped, threshold[:, None]))
         power, less, sums = above, candidate, []
         for _ in range(powers):
             sums.append(label_sum(power) - num_candidates * less)
             power, less = power * above, less * candidate
         return carry, xp.stack(sums, axis=0)
 
-    coarse = xp.permute_dims(nodes[:, ::stride], (1, 0))
-    _, at_nodes = scan(power_sums, last, (coarse,))
-    sums = xp.permute_dims(at_nodes, (1, 2, 0))
+    _, sums = scan(power_sums, last, (nodes[::stride, :], largest[::stride, :]))
     sums = xp.where(sums < _FLOOR, _FLOOR, sums)
     if stride > 1:
-        matrix = constant(_interpolation(shape_of(nodes)[-1], stride), nodes)
-        sums = xp.exp(matmul(xp.log(sums), xp.astype(matrix, nodes.dtype)))
-    return Tail(_counts(sums, k), _error(sums[-1, ...], _chance(last, nodes), powers))
+        sums = xp.exp(_product(_interpolation(shape_of(nodes)[0], stride), xp.log(sums)))
+    error = _error(sums[:, -1, :], largest, powers)
+    return Tail(_counts(xp.permute_dims(sums, (1, 0, 2)), k), error)
 
 
 def _chance(offsets: Any, threshold: Any) -> Any:
@@ -90,17 +86,18 @@ def _chance(offsets: Any, threshold: Any) -> Any:
 def _counts(sums: Any, k: int) -> Any:
     """The first k coefficients in z of the exponential of `Σ (-1)^(m+1) S_m (z - 1)^m / m`.
 
-    sums are S_1, S_2, ... `[powers, R, Q]`. For an exponent `Σ a_n z^n` the coefficients are
+    sums are S_1, S_2, ... `[powers, Q, R]`. For an exponent `Σ a_n z^n` the coefficients are
     `c_n = Σ_i (i / n) a_i c_(n-i)`, from `c_0 = e^(a_0)` on.
     """
     xp = namespace(x=sums)
     powers = shape_of(sums)[0]
-    exponent = []
+    # of a_0, and of each i a_i
+    matrix = np.zeros((powers + 1, powers))
     for n in range(powers + 1):
-        signs = [(m, -math.comb(m, n) * (-1) ** n / m) for m in range(max(n, 1), powers + 1)]
-        exponent.append(sum(sign * sums[m - 1, ...] for m, sign in signs))
-    first = xp.exp(exponent[0])
-    derivatives = xp.stack([i * exponent[i] for i in range(1, powers + 1)], axis=0)
+        for m in range(max(n, 1), powers + 1):
+            matrix[n, m - 1] = -max(n, 1) * math.comb(m, n) * (-1) ** n / m
+    exponent = _product(matrix, sums)
+    first, derivatives = xp.exp(exponent[:1, ...]), exponent[1:, ...]
 
     def next_count(latest: Any, slices: Any) -> tuple[Any, Any]:
         """From the latest `powers` coefficients, the last one first."""
@@ -108,11 +105,11 @@ def _counts(sums: Any, k: int) -> Any:
         return xp.concat([count[None, ...], latest[:-1, ...]], axis=0), count
 
     if k == 1:
-        return first[None, ...]
-    latest = xp.concat([first[None, ...], xp.zeros_like(derivatives)[1:, ...]], axis=0)
+        return first
+    latest = xp.concat([first, xp.zeros_like(derivatives)[1:, ...]], axis=0)
     shares = 1.0 / xp.arange(1, k, dtype=sums.dtype, device=device_of(sums))
     _, rest = scan(next_count, latest, (shares,))
-    return xp.concat([first[None, ...], rest], axis=0)
+    return xp.concat([first, rest], axis=0)
 
 
 def _error(highest: Any, largest: Any, powers: int) -> Any:
@@ -135,73 +132,77 @@ def tail_derivatives(
     candidate. Further down a derivative is nothing.
     """
     xp = namespace(offsets=offsets)
-    middle = (nodes[:, :1] + nodes[:, -1:]) / 2
+    middle = (nodes[0, :] + nodes[-1, :]) / 2
     top = xp.clip(last - middle, -FAR, FAR)
     unit_points = np.cos(np.pi * (np.arange(precision.points) + 0.5) / precision.points)
-    points = top + _REACH / 2 * (
-        xp.astype(constant(unit_points, nodes), nodes.dtype)[None, :] - 1.0
-    )
-    derivatives = _derivatives_at(points + middle, nodes, weights, below, precision)
+    points = top[None, :] + small_constant(_REACH / 2 * (unit_points - 1.0), nodes)[:, None]
+    derivatives = _derivatives_at(points + middle[None, :], nodes, weights, below, precision)
     beside = xp.log(xp.where(derivatives > _NOTHING, derivatives, _NOTHING)) + 0.5 * points * points
-    fit = constant(_chebyshev_fit(unit_points), nodes)
-    coefficients = matmul(beside, xp.astype(fit, nodes.dtype))
-    distance = xp.clip(offsets - middle, -FAR, FAR)
-    x = xp.clip(1.0 + (distance - top) * (2.0 / _REACH), -1.0, 1.0)
+    coefficients = _product(_chebyshev_fit(unit_points), beside)
+    distance = xp.clip(offsets - middle[:, None], -FAR, FAR)
+    x = xp.clip(1.0 + (distance - top[:, None]) * (2.0 / _REACH), -1.0, 1.0)
     logarithm = _chebyshev_sum(coefficients, x)
     return xp.exp(logarithm - 0.5 * distance * distance)
 
 
 def _derivatives_at(points: Any, nodes: Any, weights: Any, below: Any, precision: Precision) -> Any:
-    """The derivatives of classes at these offsets `[R, P]`.
+    """The derivatives of classes at these offsets `[P, R]`.
 
     Without class j the generating function is divided by `1 + p_j u`, a series in `p_j`.
     """
     xp = namespace(points=points)
-    k = shape_of(below)[0]
-    # [z^(k-1)] of the generating function of all classes times (-u)^m
-    series = []
-    for m in range(precision.powers):
-        terms = [
-            math.comb(m, i) * (-1) ** i * below[k - 1 - i, ...] for i in range(min(m, k - 1) + 1)
-        ]
-        series.append(weights * sum(terms[1:], terms[0]))
-    distance = xp.clip(points[:, :, None] - nodes[:, None, :], -FAR, FAR)
+    k, powers = shape_of(below)[0], precision.powers
+    used = min(powers, k)
+    # [z^(k-1)] of the generating function of all classes times (-u)^m, from its last coefficients
+    matrix = np.zeros((powers, used))
+    for m in range(powers):
+        for i in range(min(m + 1, used)):
+            matrix[m, used - 1 - i] = math.comb(m, i) * (-1) ** i
+    series = weights[None, ...] * _product(matrix, below[k - used :, ...])
+    distance = xp.clip(points[:, None, :] - nodes[None, ...], -FAR, FAR)
     above, density = normal_cdf_and_density(distance)
     total: Any = 0.0
-    for m in reversed(range(len(series))):
-        total = total * above + series[m][:, None, :]
-    return xp.sum(total * density, axis=-1)
+    for m in reversed(range(powers)):
+        total = total * above + series[m, None, ...]
+    return xp.sum(total * density, axis=1)
+
+
+def _product(matrix: np.ndarray, x: Any) -> Any:
+    """`[M, N]` times x `[N, ...]`, where M and N are small: a sum, which XLA fuses with others."""
+    xp = namespace(x=x)
+    factors = xp.reshape(small_constant(matrix, x), (*matrix.shape, *[1] * (x.ndim - 1)))
+    return xp.sum(factors * x[None, ...], axis=1)
+
+
+def small_constant(values: np.ndarray, like: Any) -> Any:
+    """In the dtype of `like`."""
+    return namespace(like=like).astype(constant(values, like), like.dtype)
 
 
 def _chebyshev_fit(points: np.ndarray) -> np.ndarray:
     """`[P, P]`, from values at the P points of Chebyshev to the coefficients of the polynomial."""
     degrees = np.arange(len(points))
-    fit = 2.0 / len(points) * np.cos(np.arccos(points)[:, None] * degrees)
-    fit[:, 0] /= 2.0
+    fit = 2.0 / len(points) * np.cos(degrees[:, None] * np.arccos(points))
+    fit[0, :] /= 2.0
     return fit
 
 
 def _chebyshev_sum(coefficients: Any, x: Any) -> Any:
-    """`Σ c_n T_n(x)` of `c` `[R, P]` at x `[R, L]`, by Clenshaw's recursion."""
+    """`Σ c_n T_n(x)` of `c` `[P, R]` at x `[R, L]`, by Clenshaw's recursion."""
     latest, before = 0.0, 0.0
-    for n in reversed(range(1, shape_of(coefficients)[-1])):
-        latest, before = coefficients[:, n, None] + 2.0 * x * latest - before, latest
-    return coefficients[:, :1] + x * latest - before
-
-
-def last_of(candidates: Any) -> Any:
-    """The smallest, `[R, 1]`."""
-    return -label_max(-candidates)[:, None]
+    for n in reversed(range(1, shape_of(coefficients)[0])):
+        latest, before = coefficients[n, :, None] + 2.0 * x * latest - before, latest
+    return coefficients[0, :, None] + x * latest - before
 
 
 def _interpolation(num_nodes: int, stride: int) -> np.ndarray:
-    """`[coarse, num_nodes]`: through the four coarse nodes around each node, a cubic."""
+    """`[num_nodes, coarse]`: through the four coarse nodes around each node, a cubic."""
     coarse = np.arange(0, num_nodes, stride)
-    matrix = np.zeros((len(coarse), num_nodes))
+    matrix = np.zeros((num_nodes, len(coarse)))
     for node in range(num_nodes):
         first = min(max(node // stride - 1, 0), len(coarse) - 4)
         used = range(first, first + 4)
         for i in used:
             others = [coarse[j] for j in used if j != i]
-            matrix[i, node] = np.prod([(node - x) / (coarse[i] - x) for x in others])
+            matrix[node, i] = np.prod([(node - x) / (coarse[i] - x) for x in others])
     return matrix

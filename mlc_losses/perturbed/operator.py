@@ -290,9 +290,9 @@ def _sampled_on_jax(xp: Any, call: Call) -> tuple[Any, Any]:
 def _exact_mean(xp: Any, call: Call) -> Any:
     """Value `[R]`."""
     if is_jax_namespace(xp):
-        from mlc_losses.perturbed import _jax
+        from mlc_losses.perturbed import _jax_exact
 
-        value, bound = _jax.exact_mean(call.ranks, call.num_candidates, call.scores, call.sigma)
+        value, bound = _jax_exact.mean(call.ranks, call.num_candidates, call.scores, call.sigma)
     elif is_torch_namespace(xp):
         from mlc_losses.perturbed import _torch
 
@@ -306,9 +306,9 @@ def _exact_mean(xp: Any, call: Call) -> Any:
 def _exact_mask(xp: Any, call: Call) -> Any:
     """Probability of each class `[R, L]`."""
     if is_jax_namespace(xp):
-        from mlc_losses.perturbed import _jax
+        from mlc_losses.perturbed import _jax_exact
 
-        result = _jax.exact_result(call.ranks, call.num_candidates, call.scores, call.sigma)
+        result = _jax_exact.result(call.ranks, call.num_candidates, call.scores, call.sigma)
     else:
         result = expected_sum(call.scores, call.ranks, call.sigma, call.num_candidates)
     _warn(xp, call, result.bound)

@@ -49,25 +49,22 @@ def _from_enough(scores: Any, k: int, sigma: Any, sizes: tuple[int, ...]) -> Exa
     num_blocks = -(-sizes[-1] // length)
     first = k_largest(scores, sizes[0], only_last=False)
     center = first.values[:, k - 1]
-    largest = [
-        lambda: first,
-        *(partial(k_largest, scores, n, only_last=False) for n in sizes[1:-1]),
-    ]
-    branches = [
-        partial(_filled_up, scores, num_blocks * length, get)
-        for get in (*largest, partial(_every_class, scores))
-    ]
+    getters: list[Callable[[], Any]] = [lambda: first]
+    getters += [partial(k_largest, scores, size, only_last=False) for size in sizes[1:-1]]
+    getters.append(partial(_every_class, scores))
+    branches = [partial(_filled_up, scores, num_blocks * length, get) for get in getters]
     windows = np.stack([window_ends(k, size, accuracy(scores).tail) for size in sizes])
 
     def attempt(turn: Any) -> Exact:
         values, indices = lax.switch(turn, branches)
         number = jnp.asarray(sizes, jnp.int32)[turn]
         candidates = _Blocks(
-            scores=_blocks(values, length),
-            indices=_blocks(indices, length),
+            scores=values,
+            indices=indices,
             last=lax.dynamic_index_in_dim(values, number - 1, axis=1, keepdims=False),
             number=number.astype(scores.dtype),
             window=jnp.asarray(windows, scores.dtype)[turn],
+            length=length,
             all_scores=scores,
             are_all=turn == len(sizes) - 1,
             used=(number + length - 1) // length,
@@ -99,23 +96,27 @@ def _filled_up(scores: Any, width: int, get: Callable[[], Any]) -> tuple[Any, An
     return varying_like(filled, scores)
 
 
-def _blocks(x: Any, length: int) -> Any:
-    return x.T.reshape(-1, length, x.shape[0])
-
-
 @dataclass(frozen=True)
 class _Blocks(Candidates):
-    """Scores and indices `[blocks, length, R]`, of which the first `used` blocks are candidates."""
+    """Scores and indices `[R, blocks * length]`; candidates are in the first `used` blocks."""
 
+    length: int
     all_scores: Any  # [R, L]
     are_all: Any  # whether all classes are candidates
     used: Any
     count: Any  # their number; None if each number to try fills its blocks
 
+    def block(self, x: Any, number: Any) -> Any:
+        """Of `scores` or `indices`, `[R, length]`."""
+        return lax.dynamic_slice_in_dim(x, number * self.length, self.length, axis=1)
+
+    def chances(self, units: Units, block: Any, thresholds: Any) -> tuple[Any, Any]:
+        """`chances` of the candidates of a block."""
+        return chances(units.of_rows_last(self.block(self.scores, block).T), thresholds)
+
     def expected_count(self, units: Units, thresholds: Any) -> Any:
         def add(block: Any, total: Any) -> Any:
-            above, _ = chances(units.of_rows_last(_at(self.scores, block)), thresholds)
-            return total + above.sum(axis=0)
+            return total + self.chances(units, block, thresholds)[0].sum(axis=0)
 
         return lax.fori_loop(0, self.used, add, jnp.zeros_like(thresholds))
 
@@ -129,7 +130,7 @@ class _Blocks(Candidates):
         One loop goes backward over the blocks, which gives the state after each of them, and then
         forward.
         """
-        num_blocks, length, _ = self.scores.shape
+        length = self.length
 
         def one_block(turn: Any, state: Any) -> Any:
             below, after, own = state
@@ -138,7 +139,7 @@ class _Blocks(Candidates):
             size: Any = length
             if self.count is not None:
                 size = jnp.clip(self.count - block * length, 0, length)
-            above, density = chances(units.of_rows_last(_at(self.scores, block)), grid.nodes)
+            above, density = self.chances(units, block, grid.nodes)
             before, falls = _steps(
                 keep_fall, _at(after, block + 1), (above,), size, _copies(others, length), True
             )
@@ -146,9 +147,9 @@ class _Blocks(Candidates):
             size = jnp.where(left > 0, 0, size)
             below, found = _steps(derivative, below, arrays, size, jnp.zeros_like(above[:, 0]))
             after = lax.dynamic_update_index_in_dim(after, before, block, 0)
-            return below, after, by_rows(_put, own, _at(self.indices, block).T, found.T)
+            return below, after, by_rows(_put, own, self.block(self.indices, block), found.T)
 
-        after = _copies(jnp.ones_like(others), num_blocks + 1)
+        after = _copies(jnp.ones_like(others), self.scores.shape[1] // length + 1)
         state = varying_like((others, after, jnp.full_like(self.all_scores, -1.0)), others)
         below, _, own = lax.fori_loop(0, 2 * self.used - 1, one_block, state)
         return below, own

@@ -499,6 +499,36 @@ def test_lowers_for_accelerators(subject: Subject) -> None:
 
 
 @only_jax
+@pytest.mark.modes
+def test_few_dependent_steps() -> None:
+    """On an accelerator a loop over all labels would take longest."""
+    import jax
+    import jax.numpy as jnp
+
+    from tests.modes.dependent_steps import dependent_steps
+
+    def steps(function: Callable[..., Any], *shapes: Any) -> int:
+        return dependent_steps(jax.jit(function).trace(*shapes).lower(lowering_platforms=("cuda",)))
+
+    def gradient(loss: Callable[..., Any]) -> Callable[..., Any]:
+        return jax.value_and_grad(lambda scores, *rest: loss(scores, *rest).sum())
+
+    def sums(x: Any) -> Any:
+        def of_row(row: Any) -> Any:
+            return jax.lax.fori_loop(0, 3, lambda i, total: total + row[i], 0.0)
+
+        return jax.lax.map(of_row, x)
+
+    assert steps(sums, jax.ShapeDtypeStruct((7, 3), jnp.float32)) == 21
+    scores = jax.ShapeDtypeStruct((256, 10_000), jnp.float32)
+    labels = jax.ShapeDtypeStruct((256,), jnp.int32)
+    targets = jax.ShapeDtypeStruct((256, 10_000), jnp.bool_)
+    smooth = gradient(lambda scores, labels: ml.smooth_top_k_hinge(scores, labels, 5))
+    assert steps(smooth, scores, labels) <= 300
+    assert steps(gradient(ml.calibrated_ranking), scores, targets) <= 300
+
+
+@only_jax
 def test_only_free_reads() -> None:
     """An array on another device, or a traced one, is not looked at unasked."""
     import jax

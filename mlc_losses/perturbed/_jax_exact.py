@@ -20,7 +20,7 @@ import numpy as np
 from jax import lax
 
 from mlc_losses._array.jax_axes import varying_like
-from mlc_losses._array.jax_rows import by_rows
+from mlc_losses._array.jax_rows import by_rows, split_like
 from mlc_losses._array.kth_label import k_largest
 from mlc_losses._array.labels import columns, label_indices, label_sum, labels_together
 from mlc_losses.perturbed._counts import chances, derivative, keep_fall
@@ -82,7 +82,7 @@ def _from_enough(scores: Any, k: int, sigma: Any, sizes: tuple[int, ...]) -> Exa
 
 
 def _every_class(scores: Any) -> tuple[Any, Any]:
-    return scores, jnp.broadcast_to(label_indices(scores), scores.shape)
+    return scores, split_like(jnp.broadcast_to(label_indices(scores), scores.shape), scores)
 
 
 def _filled_up(scores: Any, width: int, get: Callable[[], Any]) -> tuple[Any, Any]:

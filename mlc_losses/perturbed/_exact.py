@@ -13,7 +13,6 @@ Everything is measured in units of σ from the k-th largest score.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -25,8 +24,9 @@ from mlc_losses._array.labels import label_max, top_k
 from mlc_losses._array.loops import choose, map_rows, repeat
 from mlc_losses._array.namespace import device_of, namespace, shape_of
 from mlc_losses._array.ops import entries_at, stop_gradient
-from mlc_losses.perturbed._counts import FAR, chances, counts_and_derivatives
+from mlc_losses.perturbed._counts import chances, counts_and_derivatives
 from mlc_losses.perturbed._tail import Tail, small_constant, tail_counts, tail_derivatives
+from mlc_losses.perturbed._window import window_ends
 
 # a smaller σ is 0: all differences of scores are then large
 _NO_NOISE = 1e-20
@@ -273,17 +273,6 @@ def _bound(below: Any, tail: Tail, weights: Any) -> Any:
     return xp.sum(weights * tail.error * chance, axis=0) + beyond
 
 
-def window_ends(k: int, num_candidates: int, tail: float) -> np.ndarray:
-    """`[2, 2]`: where the window ends at the latest; the expected counts with which it may end.
-
-    At the lower end the expected count is to be no less than the first, at the upper no more than
-    the second, both with the sign of the search.
-    """
-    few, many = _expected_counts(k, num_candidates, tail)
-    low, high = _quantile(tail / k), -_quantile(tail / (num_candidates - k + 1))
-    return np.array([[low, high], [many, -few]])
-
-
 def _window(units: Units, candidates: Candidates, precision: Accuracy) -> tuple[Any, Any]:
     """`[R]` twice: the k-th largest is below or above with no more than the tail probability.
 
@@ -305,50 +294,3 @@ def _window(units: Units, candidates: Candidates, precision: Accuracy) -> tuple[
     state = ends + xp.zeros_like(units.origin)[None, :], sign * (ends[1:, :] - ends[:1, :])
     safe, _ = repeat(halve, state, precision.halvings)
     return safe[0, :], safe[1, :]
-
-
-def _quantile(chance: float) -> float:
-    """Below which a standard normal number is with that chance, at most 1/2.
-
-    PyTorch's compiler traces it: it cannot trace that of Python's `statistics`, which is written in
-    C, and warns of a function with a cache.
-    """
-    low, high = -FAR, 0.0
-    for _ in range(60):
-        middle = (low + high) / 2
-        if math.erfc(-middle * math.sqrt(0.5)) < 2.0 * chance:
-            low = middle
-        else:
-            high = middle
-    return (low + high) / 2
-
-
-def _expected_counts(k: int, num_candidates: int, tail: float) -> tuple[float, float]:
-    """Expected counts with which k or more, or fewer than k, have no more than that probability."""
-    few, many = _expected_counts_above(k, tail)
-    # the same of the candidates below, of which fewer than this is k or more above
-    few_below, many_below = _expected_counts_above(num_candidates - k + 1, tail)
-    return max(few, num_candidates - many_below), min(many, num_candidates - few_below)
-
-
-def _expected_counts_above(count: int, tail: float) -> tuple[float, float]:
-    few = _expected_count(count, tail, good=1e-300, bad=float(count))
-    many = _expected_count(count - 1, tail, good=2.0 * count + 2000.0, bad=float(count - 1))
-    return few, many
-
-
-def _expected_count(count: int, tail: float, good: float, bad: float) -> float:
-    """The expected count nearest to `bad` for which `count` is improbable enough, by bisection."""
-    for _ in range(100):
-        middle = (good + bad) / 2
-        if _chernoff(count, middle) <= math.log(tail):
-            good = middle
-        else:
-            bad = middle
-    return good
-
-
-def _chernoff(count: int, expected: float) -> float:
-    """Chernoff's bound on the logarithm of the probability of a count on the far side."""
-    chance = count - expected
-    return chance + count * math.log(expected / count) if count else chance

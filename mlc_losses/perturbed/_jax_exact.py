@@ -36,9 +36,9 @@ from mlc_losses.perturbed._exact import (
     is_enough,
     no_others,
     sum_over_ranks,
-    window_ends,
 )
 from mlc_losses.perturbed._tail import Tail
+from mlc_losses.perturbed._window import window_ends
 
 
 def _from_enough(scores: Any, k: int, sigma: Any, sizes: tuple[int, ...]) -> Exact:

@@ -477,6 +477,28 @@ class TestJax:
         rows = asarray(SCORES)
         close(jax.jit(jax.vmap(exact[3]))(rows), to_numpy(exact[3](asarray(ROWS)))[:4])
 
+    def test_derivatives_with_many_classes(self) -> None:
+        """How many are candidates is seen as the program runs; under `vmap`, row by row."""
+        import jax
+        from jax import numpy as jnp
+
+        rng = np.random.default_rng(7)
+        rows = jnp.asarray(np.stack([rng.normal(size=160) * 3, np.zeros(160)]))
+        weights = jnp.asarray(rng.normal(size=160))
+        along = jnp.asarray(rng.normal(size=160))
+
+        def weighted(row: Any) -> Any:
+            return jax.grad(exact[3])(row) @ weights
+
+        mapped = jax.jit(jax.vmap(lambda row: (jax.grad(exact[3])(row), weighted(row))))
+        derivatives, _ = mapped(rows)
+        for row, found in zip(to_numpy(rows), to_numpy(derivatives), strict=True):
+            close(asarray(found), oracles.probabilities(row, 3, 1.0), 1e-6)
+        second = jax.jit(jax.grad(weighted))(rows[0]) @ along
+        moved = mapped(jnp.stack([rows[0] + 1e-2 * along, rows[0] - 1e-2 * along]))[1]
+        close(second, float(moved[0] - moved[1]) / 2e-2, 1e-4)
+        assert abs(float(second)) > 1e-3
+
     def test_derivatives_that_exist(self) -> None:
         import jax
         from jax import numpy as jnp

@@ -5,8 +5,9 @@
     python -m examples.studies.run_all --finished
 
 The first runs all comparisons at full size, which takes hours, and goes on where it was cut off:
-each of them keeps its finished runs in `runs/`. The second takes of one comparison what is finished
-there. The third needs neither data nor runs: it takes the records beside the pages.
+each of them keeps its finished runs in `runs/`, and in the end in `docs/results/finished_runs/`,
+from where they are read on another machine. The second takes of one comparison what is finished.
+The third needs neither data nor runs: it takes the records beside the pages.
 
 Of each comparison it writes the records, `docs/results/<name>.json`, and from these alone the
 tables of its page; with data the figures too. Last the verdicts, `docs/results/index.md` and in
@@ -42,7 +43,7 @@ from examples.studies.claims.rule import Judged, judge
 from examples.studies.claims.runs import EXTREME_LABELS, RUNS
 from examples.studies.common.pages import replace_between
 from examples.studies.common.records import one_per_line, without
-from examples.studies.common.store import Runs
+from examples.studies.common.store import Runs, pack, unpack
 from examples.studies.common.tables import titled
 from examples.studies.compare_losses import report as comparison_report
 from examples.studies.compare_losses import study as compare_losses
@@ -255,7 +256,9 @@ COMPARISONS = {
 
 def brought_up(name: str, place: Place) -> None:
     """Run the comparison, or take what is finished, and write its records beside its page."""
-    comparison = COMPARISONS[name]
+    comparison, folder_of_runs = COMPARISONS[name], place.runs / name
+    table = place.docs / "finished_runs" / f"{name}.jsonl.gz"
+    unpack(table, folder_of_runs)
     with TemporaryDirectory() as folder:
         made = Path(folder) / "records.json"
         try:
@@ -267,6 +270,7 @@ def brought_up(name: str, place: Place) -> None:
         if made.exists():
             records = without(json.loads(made.read_text()), comparison.dropped)
             write_whole(place.docs / f"{name}.json", one_per_line(records))
+    pack(folder_of_runs, table)
 
 
 def kept_records(name: str, docs: Path) -> Any:

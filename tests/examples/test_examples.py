@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -29,7 +30,7 @@ from typer.testing import CliRunner  # noqa: E402
 
 from examples import data as data_sets  # noqa: E402
 from examples import files, train  # noqa: E402
-from examples.studies.common.store import Runs  # noqa: E402
+from examples.studies.common.store import Runs, pack, unpack  # noqa: E402
 
 ROOT = Path(__file__).parents[2]
 SMALL = ["--epochs", "2", "--hidden", "16"]
@@ -343,6 +344,22 @@ def test_resumed_results_belong_to_their_settings(tmp_path):
     assert runs.get("kept", {"shape": (1, 2)}, lambda: 2.0) == 1.0
     assert Runs(tmp_path, finished=True).get("kept", {"shape": (3, 2)}, lambda: 3.0) is None
     assert runs.get("kept", {"shape": (3, 2)}, lambda: 3.0) == 3.0
+
+
+def test_a_table_of_finished_runs_makes_their_files_again(tmp_path):
+    first, second, table = tmp_path / "first", tmp_path / "second", tmp_path / "runs.jsonl.gz"
+    Runs(first).get("old", {"seed": 0}, lambda: [1.0, 0.1])
+    Runs(first / "full").get("old", {"seed": 0}, lambda: 2.0)
+    pack(first, table)
+    Runs(second).get("old", {"seed": 1}, lambda: 3.0)
+    unpack(table, second)
+    assert Runs(second, finished=True).get("old", {"seed": 1}, lambda: None) == 3.0  # newer
+    assert Runs(second / "full", finished=True).get("old", {"seed": 0}, lambda: None) == 2.0
+    packed = table.read_bytes()
+    shutil.rmtree(second)
+    unpack(table, second)
+    pack(second, table)
+    assert table.read_bytes() == packed
 
 
 @pytest.mark.parametrize(

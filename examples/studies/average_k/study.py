@@ -25,7 +25,7 @@ import jax.numpy as jnp
 import numpy as np
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeElapsedColumn
+from rich.progress import Progress
 from typer import Option
 
 from examples.model import Settings, forward
@@ -40,6 +40,7 @@ from examples.studies.average_k.methods import (
 from examples.studies.average_k.report import curves_figure, tables
 from examples.studies.average_k.scores import SIZES, evaluate, validation_accuracy
 from examples.studies.common import one_label
+from examples.studies.common.command import BAR
 from examples.studies.common.pages import marks
 from examples.studies.common.publish import publish
 from examples.studies.common.stopping import LEAST_STEPS, MOST_ROUNDS, PATIENCE
@@ -52,7 +53,6 @@ LONG_K, LONG_RATES = 5, (1e-2, 3e-2)
 VALIDATION = 0.2
 COMPONENTS = 128
 MARKS = marks("examples/studies/average_k")
-BAR = ("{task.description}", BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 console = Console()
 

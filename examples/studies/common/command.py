@@ -5,9 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from rich.progress import BarColumn, MofNCompleteColumn, TimeElapsedColumn
+from rich.progress import BarColumn, MofNCompleteColumn, TimeElapsedColumn, TimeRemainingColumn
 
-BAR = ("{task.description}", BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+# what is finished, the time it took, and an estimate of the time left
+BAR = (
+    "{task.description}",
+    BarColumn(),
+    MofNCompleteColumn(),
+    TimeElapsedColumn(),
+    TimeRemainingColumn(),
+)
 
 
 def sources(names: Sequence[str], data_dir: Path | None, default: Sequence[str]) -> list[str]:

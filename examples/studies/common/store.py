@@ -1,7 +1,12 @@
-"""Finished runs, kept in a folder so that a study that was cut off goes on where it was."""
+"""Finished runs: a file for each, so that a study that was cut off goes on where it was.
+
+The files of a study that is finished become one compressed table, which the repository keeps. On
+any machine they are made from it again, and one more seed, method or data set costs only itself.
+"""
 
 from __future__ import annotations
 
+import gzip
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -32,3 +37,21 @@ class Runs(NamedTuple):
         result = compute()
         write_whole(path, to_json({"key": key, "result": result}))
         return result
+
+
+def unpack(table: Path, folder: Path) -> None:
+    """Make the files of the runs in `table`; those in `folder` already are newer, and stay."""
+    if not table.exists():
+        return
+    for line in gzip.decompress(table.read_bytes()).splitlines():
+        name, run = json.loads(line)
+        if not (folder / name).exists():
+            write_whole(folder / name, to_json(run))
+
+
+def pack(folder: Path, table: Path) -> None:
+    """Write the runs in `folder` as JSON lines, compressed: the same bytes for the same runs."""
+    files = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*.json")}
+    lines = [json.dumps([name, json.loads(files[name].read_text())]) for name in sorted(files)]
+    if lines:
+        write_whole(table, gzip.compress("\n".join(lines).encode(), mtime=0))

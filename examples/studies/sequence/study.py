@@ -12,6 +12,7 @@ its learning rate from one list, and the round to stop at, by validation. Result
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -23,6 +24,7 @@ import jax.numpy as jnp
 import numpy as np
 import typer
 from rich.console import Console
+from rich.progress import Progress
 from typer import Option
 
 import mlc_losses
@@ -31,7 +33,7 @@ from examples.model import Params, Settings, drop_out, init_params
 from examples.report import LOWER_IS_BETTER
 from examples.studies.common.choice import decision_score
 from examples.studies.common.choices import choice_table
-from examples.studies.common.command import sources
+from examples.studies.common.command import BAR, sources
 from examples.studies.common.pages import marks
 from examples.studies.common.publish import publish
 from examples.studies.common.stopping import (
@@ -278,20 +280,23 @@ def main(
     settings = Settings(epochs=rounds, hidden=hidden, batch_size=64, weight_decay=0.1)
     kept = Runs(runs, finished)
     records: list[tuple[str, str, list[dict[str, float]]]] = []
-    for rows in [load_data(source) for source in sources(data or [], data_dir, DATA)]:
-        key = settings._asdict() | {
-            "rates": list(WIDE_RATES),
-            "shape": list(rows.train_features.shape),
-        }
-        for method in METHODS:
+    all_data = [load_data(source) for source in sources(data or [], data_dir, DATA)]
+    with Progress(*BAR, console=console) as progress:
+        task = progress.add_task("", total=len(all_data) * len(METHODS) * seeds)
+        for rows, method in itertools.product(all_data, METHODS):
+            key = settings._asdict() | {
+                "rates": list(WIDE_RATES),
+                "shape": list(rows.train_features.shape),
+            }
             found = []
             for seed in range(seeds):
                 parts = split(rows, settings.validation, seed)
                 compute: Callable[[], Any] = partial(measure, parts, method, seed, settings)
                 name = f"{rows.name}-{method}-{seed}"
+                progress.update(task, description=name)
                 if (result := kept.get(name, key, compute)) is not None:
                     found.append(result)
-                    console.print(name)
+                progress.advance(task)
             if found:
                 records.append((rows.name, method, found))
     if not records:

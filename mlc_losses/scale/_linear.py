@@ -245,14 +245,15 @@ def _add_products(parameters: Parameters, block: _Block, by_logits: Any, derivat
     if factor == jnp.float16:  # has no exponents for what has been divided by N
         factor = jnp.dtype(jnp.float32)
     rows = block.features.shape[0]
-    by_features = block.features.astype(factor)
+    # formed first: XLA multiplies by the transpose of an array more slowly
+    transposed = lax.optimization_barrier(block.features.astype(factor).T)
 
     def add_chunk(chunk: Chunk, state: Any) -> Any:
         features, kernel, bias = state
         part = jnp.where(chunk.fresh[None, :], chunk.of(by_logits), 0.0)
         narrow, by_kernel = part.astype(factor), chunk.of(parameters.kernel).astype(factor)
         features = features + jnp.matmul(narrow, by_kernel.T, preferred_element_type=features.dtype)
-        product = jnp.matmul(by_features.T, narrow, preferred_element_type=kernel.dtype)
+        product = jnp.matmul(transposed, narrow, preferred_element_type=kernel.dtype)
         kernel = chunk.replaced(kernel, chunk.of(kernel) + product)
         if bias is not None:
             bias = chunk.replaced(bias, chunk.of(bias) + part.sum(axis=0).astype(bias.dtype))

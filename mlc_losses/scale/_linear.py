@@ -118,9 +118,10 @@ def _may_have_gradient(x: Any) -> bool:
 def _weighted_sum(plan: Plan, parameters: Parameters, data: Data) -> Any:
     def add_block(index: Any, state: Any) -> Any:
         total, logits = state
-        block = _block(plan, parameters, data, index, logits)
-        values = block.loss(block.logits, parameters.closed_over)
-        return total + _value(block.coefficients, values), block.logits
+        block = _block(plan, parameters, data, index)
+        logits = _logits(parameters, block.features, logits)
+        values = block.loss(logits, parameters.closed_over)
+        return total + _value(block.coefficients, values), logits
 
     start = jnp.zeros((), data.coefficients.dtype), _no_logits(plan, parameters, data)
     return lax.fori_loop(0, plan.blocks, add_block, start)[0]
@@ -131,8 +132,8 @@ def _forward(plan: Plan, parameters: Parameters, data: Data) -> tuple[Any, Any]:
 
     def add_block(index: Any, state: Any) -> Any:
         total, derivatives, logits = state
-        block = _block(plan, parameters, data, index, logits)
-        values, pull_back = jax.vjp(block.loss, block.logits, parameters.closed_over)
+        block = _block(plan, parameters, data, index)
+        values, pull_back = jax.vjp(block.loss, logits, parameters.closed_over)
         by_logits, by_closed_over = pull_back(_after(values, block.coefficients))
         # written once, for the three products that read it
         by_logits = lax.optimization_barrier(
@@ -141,14 +142,15 @@ def _forward(plan: Plan, parameters: Parameters, data: Data) -> tuple[Any, Any]:
         more = jax.tree.map(
             lambda old, new: old + new.astype(old.dtype), derivatives.closed_over, by_closed_over
         )
-        derivatives = _add_products(
-            parameters, block, by_logits, derivatives._replace(closed_over=more)
-        )
-        # next time the same memory is for logits; so the derivative is written in their place
-        return total + _value(block.coefficients, values), derivatives, by_logits
+        derivatives = derivatives._replace(closed_over=more)
+        following = None if plan.blocks == 1 else _block(plan, parameters, data, index + 1).features
+        derivatives, logits = _add_products(parameters, block, by_logits, derivatives, following)
+        return total + _value(block.coefficients, values), derivatives, logits
 
     zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, wide(x.dtype)), parameters)
-    start = jnp.zeros((), dtype), zeros, _no_logits(plan, parameters, data)
+    first = _block(plan, parameters, data, 0).features
+    logits = _logits(parameters, first, _no_logits(plan, parameters, data))
+    start = jnp.zeros((), dtype), zeros, logits
     total, derivatives, _ = lax.fori_loop(0, plan.blocks, add_block, start)
     # half precision is rounded to at the very end, when all factors are known
     likes = jax.tree.map(lambda x: jnp.zeros((), x.dtype), parameters)
@@ -161,7 +163,7 @@ def _after(values: Any, x: Any) -> Any:
     The derivative is then computed when nothing reads the logits any more. XLA copies them for it
     otherwise, and a barrier is gone when it decides that.
     """
-    return jnp.where((values == values) | (values != values), x, 0.0)
+    return jnp.where((values == values) | (values != values), x, 0)
 
 
 def _no_logits(plan: Plan, parameters: Parameters, data: Data) -> Any:
@@ -185,13 +187,12 @@ _compiled_sum = jax.jit(_weighted_sum, static_argnums=0)
 class _Block(NamedTuple):
     start: Any
     features: Any
-    logits: Any
     coefficients: Any
     loss: Callable[..., Any]
 
 
-def _block(plan: Plan, parameters: Parameters, data: Data, index: Any, logits: Any) -> _Block:
-    """Rows of the data with their logits; a row that an earlier block had has coefficient 0."""
+def _block(plan: Plan, parameters: Parameters, data: Data, index: Any) -> _Block:
+    """Rows of the data; a row that an earlier block had has coefficient 0."""
     num_rows = parameters.features.shape[0]
     start = jnp.minimum(index * plan.rows, num_rows - plan.rows)
 
@@ -212,8 +213,7 @@ def _block(plan: Plan, parameters: Parameters, data: Data, index: Any, logits: A
         arrays = [next(inside if t else fixed) for t in plan.traced]
         return plan.loss(arrays, logits, targets, where, key)
 
-    logits = _logits(parameters, features, logits)
-    return _Block(start, features, logits, coefficients, loss)
+    return _Block(start, features, coefficients, loss)
 
 
 def _logits(parameters: Parameters, features: Any, logits: Any) -> Any:
@@ -223,23 +223,29 @@ def _logits(parameters: Parameters, features: Any, logits: Any) -> Any:
     """
 
     def add_chunk(chunk: Chunk, logits: Any) -> Any:
-        kernel = chunk.of(parameters.kernel)
-        part = jnp.matmul(features, kernel, preferred_element_type=logits.dtype)
-        if parameters.bias is not None:
-            part = part + chunk.of(parameters.bias).astype(logits.dtype)[None, :]
-        return chunk.replaced(logits, part)
+        return chunk.replaced(logits, _part_of_logits(parameters, features, chunk, logits.dtype))
 
     return by_chunks(add_chunk, parameters.kernel, logits)
+
+
+def _part_of_logits(parameters: Parameters, features: Any, chunk: Chunk, dtype: Any) -> Any:
+    part = jnp.matmul(features, chunk.of(parameters.kernel), preferred_element_type=dtype)
+    if parameters.bias is None:
+        return part
+    return part + chunk.of(parameters.bias).astype(dtype)[None, :]
 
 
 def _value(coefficients: Any, values: Any) -> Any:
     return jnp.where(coefficients == 0, 0.0, coefficients * values).sum()
 
 
-def _add_products(parameters: Parameters, block: _Block, by_logits: Any, derivatives: Any) -> Any:
+def _add_products(
+    parameters: Parameters, block: _Block, by_logits: Any, derivatives: Any, following: Any
+) -> tuple[Any, Any]:
     """The derivatives, with those that a block's `[rows, L]` brings, a few labels at a time.
 
-    As a whole the kernel's would be a second array of its size.
+    As a whole the kernel's would be a second array of its size. The logits of the following
+    features are written over `by_logits` in the same pass, so that the kernel is read once.
     """
     factor = parameters.kernel.dtype
     if factor == jnp.float16:  # has no exponents for what has been divided by N
@@ -249,21 +255,25 @@ def _add_products(parameters: Parameters, block: _Block, by_logits: Any, derivat
     transposed = lax.optimization_barrier(block.features.astype(factor).T)
 
     def add_chunk(chunk: Chunk, state: Any) -> Any:
-        features, kernel, bias = state
-        part = jnp.where(chunk.fresh[None, :], chunk.of(by_logits), 0.0)
+        features, kernel, bias, logits = state
+        part = jnp.where(chunk.fresh[None, :], chunk.of(logits), 0.0)
         narrow, by_kernel = part.astype(factor), chunk.of(parameters.kernel).astype(factor)
         features = features + jnp.matmul(narrow, by_kernel.T, preferred_element_type=features.dtype)
         product = jnp.matmul(transposed, narrow, preferred_element_type=kernel.dtype)
         kernel = chunk.replaced(kernel, chunk.of(kernel) + product)
         if bias is not None:
             bias = chunk.replaced(bias, chunk.of(bias) + part.sum(axis=0).astype(bias.dtype))
-        return features, kernel, bias
+        if following is not None:
+            more = _part_of_logits(parameters, following, chunk, logits.dtype)
+            # XLA would copy the array if it could write before the products have read it
+            logits = chunk._replace(start=_after(product[0, 0], chunk.start)).replaced(logits, more)
+        return features, kernel, bias, logits
 
     own = lax.dynamic_slice_in_dim(derivatives.features, block.start, rows)
-    start = own, derivatives.kernel, derivatives.bias
-    own, kernel, bias = by_chunks(add_chunk, parameters.kernel, start)
+    start = own, derivatives.kernel, derivatives.bias, by_logits
+    own, kernel, bias, logits = by_chunks(add_chunk, parameters.kernel, start)
     features = lax.dynamic_update_slice_in_dim(derivatives.features, own, block.start, 0)
-    return derivatives._replace(features=features, kernel=kernel, bias=bias)
+    return derivatives._replace(features=features, kernel=kernel, bias=bias), logits
 
 
 def wide(dtype: Any) -> Any:

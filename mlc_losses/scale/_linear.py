@@ -19,7 +19,6 @@ from mlc_losses.scale._rows import (
     ACCELERATOR_BYTES,
     CPU_BYTES,
     cut,
-    labels_within,
     rows_within,
     values_of_block,
 )
@@ -85,10 +84,10 @@ def coefficients_of(head: Head, dtype: Any) -> Any:
 
 
 def rows_within_budget(num_labels: int) -> int:
-    return rows_within(_budget(), num_labels)
+    return rows_within(budget(), num_labels)
 
 
-def _budget() -> int:
+def budget() -> int:
     return CPU_BYTES if jax.default_backend() == "cpu" else ACCELERATOR_BYTES
 
 
@@ -279,37 +278,3 @@ def _add_products(
 def wide(dtype: Any) -> Any:
     """What is added up in: no half precision."""
     return jnp.dtype(_rows.wide(jnp, dtype))
-
-
-@partial(jax.jit, static_argnames=("k", "label_block"))
-def top_k_by_blocks(
-    features: Any, kernel: Any, bias: Any, k: int, label_block: int | None
-) -> tuple[Any, Any]:
-    """Ids and scores `[N, k]`: what has been found stands before a new block, and wins ties."""
-    num_rows, num_labels = features.shape[0], kernel.shape[1]
-    size = label_block or labels_within(_budget(), num_rows)
-    size = min(max(size, k), num_labels)
-
-    def block(start: Any, length: int) -> tuple[Any, Any]:
-        part = lax.dynamic_slice_in_dim(kernel, start, length, axis=1)
-        scores = jnp.matmul(features, part, preferred_element_type=wide(kernel.dtype))
-        if bias is not None:
-            offset = lax.dynamic_slice_in_dim(bias, start, length)
-            scores = scores + offset.astype(scores.dtype)[None, :]
-        ids = (start + jnp.arange(length)).astype(jnp.int32)
-        return jnp.broadcast_to(ids[None, :], scores.shape), scores
-
-    def best(ids: Any, scores: Any) -> tuple[Any, Any]:
-        scores, places = lax.top_k(scores, k)
-        return jnp.take_along_axis(ids, places, axis=1), scores
-
-    def merged(found: Any, more: Any) -> tuple[Any, Any]:
-        return best(*(jnp.concat(pair, axis=1) for pair in zip(found, more, strict=True)))
-
-    found = best(*block(0, size))
-    whole = num_labels // size
-    found = lax.fori_loop(
-        1, whole, lambda index, found: merged(found, block(index * size, size)), found
-    )
-    rest = num_labels - whole * size
-    return merged(found, block(whole * size, rest)) if rest else found

@@ -45,9 +45,9 @@ def predict_linear_top_k(
     if label_block is not None:
         label_block = positive_integer("label_block", label_block)
     if is_jax_namespace(xp):
-        from mlc_losses.scale import _linear
+        from mlc_losses.scale import _linear_top_k
 
-        return _linear.top_k_by_blocks(features, kernel, bias, k, label_block)
+        return _linear_top_k.top_k_by_blocks(features, kernel, bias, k, label_block)
     from mlc_losses.scale import _plain_top_k
 
     return _plain_top_k.top_k_by_blocks(features, kernel, bias, k, label_block)

@@ -234,7 +234,7 @@ def test_no_labels_at_all_is_zero(case: Case) -> None:
     assert_close(call(case, arrays, keywords), expected, rtol=0)
 
 
-@every_loss
+@long_on_jax(FIRST)
 def test_label_axis_may_be_anywhere(case: Case) -> None:
     if not case.takes_axis:
         pytest.skip("no axis")
@@ -246,7 +246,7 @@ def test_label_axis_may_be_anywhere(case: Case) -> None:
     assert_close(actual, expected, rtol=1e-15)
 
 
-@every_loss
+@long_on_jax(FIRST)
 def test_targets_of_any_dtype(case: Case) -> None:
     arrays, keywords = case.draw(4)
     if not case.takes_targets:
@@ -337,7 +337,7 @@ def test_nan_target_gives_nan(case: Case) -> None:
         assert actual.tolist() == [i == 2 for i in range(6)]
 
 
-@every_loss
+@long_on_jax(FIRST)
 def test_mask_of_whole_examples(case: Case) -> None:
     """`[N, 1]` is the same mask for every label, and what it hides is neither checked nor used."""
     if not case.takes_where:
@@ -591,7 +591,7 @@ def test_forward_mode_and_second_derivatives(case: Case) -> None:
 
 
 @only_jax
-@every_loss
+@long_on_jax(FIRST)
 def test_without_x64(case: Case) -> None:
     """JAX as it comes out of the box: 32 bits."""
     import jax

@@ -24,6 +24,7 @@ from tests.support.backends import (
     to_numpy,
     xp,
 )
+from tests.support.slow import slow_to_compile
 
 ml = in_programs(mlc_losses)
 
@@ -129,6 +130,7 @@ def _total(function: Any, x: Any, *rest: Any) -> Any:
     return xp.sum(function(x, *rest))
 
 
+@slow_to_compile
 @pytest.mark.parametrize(("dtype", "atol"), [("float64", 1e-6), ("float32", 1e-3)])
 def test_exact_with_many_classes(dtype: str, atol: float) -> None:
     """Few of them are candidates; with all tied, the bound makes all of them candidates."""
@@ -477,6 +479,7 @@ class TestJax:
         rows = asarray(SCORES)
         close(jax.jit(jax.vmap(exact[3]))(rows), to_numpy(exact[3](asarray(ROWS)))[:4])
 
+    @slow_to_compile
     def test_derivatives_with_many_classes(self) -> None:
         """How many are candidates is seen as the program runs; under `vmap`, row by row."""
         import jax

@@ -13,6 +13,7 @@ import mlc_losses as ml
 from tests.losses.cases import CASES
 from tests.support.backends import HAS_GRADIENTS, NAME, asarray, compiled, gradient, to_numpy, xp
 from tests.support.case import Case
+from tests.support.slow import slow_to_compile
 
 with_gradients = pytest.mark.skipif(not HAS_GRADIENTS, reason=f"{NAME} has no gradients")
 only_torch = pytest.mark.skipif(NAME != "torch", reason="PyTorch's memory")
@@ -184,6 +185,7 @@ LARGE = {case.loss.__name__: case for case in reversed(CASES) if case.loss.__nam
 every_large = pytest.mark.parametrize("case", LARGE.values(), ids=list(LARGE))
 
 
+@slow_to_compile
 @with_gradients
 @every_large
 def test_many_labels_as_few(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -218,6 +220,7 @@ def test_many_labels_as_few(case: Case, monkeypatch: pytest.MonkeyPatch) -> None
     np.testing.assert_allclose(derivatives[one], few, rtol=1e-12, atol=1e-15)
 
 
+@slow_to_compile
 @pytest.mark.skipif(NAME != "jax", reason="runs of labels are XLA's")
 @pytest.mark.parametrize("dtype", ["bool", "int32"])
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.id)

@@ -22,6 +22,7 @@ from tests.support.backends import (
     to_numpy,
     xp,
 )
+from tests.support.slow import slow_to_compile
 
 ml = in_programs(mlc_losses)
 
@@ -347,6 +348,7 @@ def test_margins_are_one_per_class() -> None:
 # second derivatives, and many classes at once ----------------------------------------------------
 
 
+@slow_to_compile
 @pytest.mark.skipif(NAME != "jax", reason="JAX's transformations")
 @pytest.mark.parametrize(("num_labels", "k"), [(5, 3), (7, 1), (7, 6), (9, 4)])
 def test_smooth_second_derivatives_in_float32(num_labels: int, k: int) -> None:
@@ -366,6 +368,7 @@ def test_smooth_second_derivatives_in_float32(num_labels: int, k: int) -> None:
     np.testing.assert_allclose(narrow, wide, rtol=1e-4, atol=1e-6)
 
 
+@slow_to_compile
 @pytest.mark.parametrize(("num_labels", "k"), [(300, 2), (300, 140), (261, 150), (129, 128)])
 def test_smooth_gradient_of_many_classes(num_labels: int, k: int) -> None:
     """Against differences of the float64 value, which is exact in long integers."""

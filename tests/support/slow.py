@@ -5,10 +5,17 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
+from tests.support.backends import NAME
 from tests.support.depth import DEPTH
+
+
+def slow_to_compile(test: Any) -> Any:
+    """A test of which JAX compiles long: there the session `modes` takes it."""
+    return pytest.mark.modes(test) if NAME == "jax" else test
 
 
 @pytest.hookimpl(wrapper=True)

@@ -322,7 +322,7 @@ EIGHT_DEVICES = """
     import jax
     import numpy as np
     from jax.sharding import AxisType, NamedSharding, PartitionSpec
-    import mlc_losses
+    import mlc_losses as ml
 
     rng = np.random.default_rng(0)
     logits = rng.normal(size=(32, 50)).astype(np.float32)
@@ -359,7 +359,7 @@ EIGHT_DEVICES = """
 @pytest.mark.devices
 def test_the_batch_is_global_over_eight_devices():
     flags = f"{users_flags()} --xla_force_host_platform_device_count=8"
-    root = str(Path(ml.__file__).parent.parent)
+    root = str(Path(mlc_losses.__file__).parent.parent)
     done = subprocess.run(
         [sys.executable, "-c", textwrap.dedent(EIGHT_DEVICES)],
         env={**os.environ, "XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu", "PYTHONPATH": root},

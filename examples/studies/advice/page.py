@@ -6,7 +6,7 @@ known:
 - `mean`, the mean over seeds, and `percent`, the same in percent;
 - `gain: study | ours | rival | metric | data set`, the difference in points over seeds;
 - `rank: study | method`, the mean rank, of one metric or data set where a third part names it;
-- `ratio`, of two means, with the parts of `gain`;
+- `times`, how many times as long, with the parts of `gain`;
 - `count`, how many methods a study has, and `seeds`;
 - `sets: study | metric`, how many data sets a study has, and `average: study | method | metric`,
   the mean over them;
@@ -126,7 +126,7 @@ VALUES: dict[str, Callable[..., float]] = {
     "mean": numbers.mean,
     "gain": lambda *names: float(np.mean(numbers.gains(*names))),
     "rank": numbers.rank,
-    "ratio": numbers.ratio,
+    "times": numbers.times,
     "average": numbers.over_sets,
 }
 SHOWN: dict[str, Callable[..., str]] = {
@@ -134,7 +134,7 @@ SHOWN: dict[str, Callable[..., str]] = {
     "percent": lambda *names: f"{100 * numbers.mean(*names):.1f} %",
     "gain": _gain,
     "rank": lambda *names: f"{numbers.rank(*names):.1f}",
-    "ratio": lambda *names: f"{numbers.ratio(*names):.0f}",
+    "times": lambda *names: f"{numbers.times(*names):.0f}",
     "count": lambda *names: str(len(numbers.methods(*names))),
     "seeds": _seeds,
     "sets": lambda *names: str(len(numbers.data_sets(*names))),

@@ -21,6 +21,7 @@ from tests.support.backends import (
     to_numpy,
     xp,
 )
+from tests.support.slow import slow_to_compile
 
 ml = in_programs(mlc_losses)
 
@@ -202,6 +203,7 @@ def test_hinge_with_ties_and_pairs_at_the_margin(name: str) -> None:
         np.testing.assert_allclose(derivatives, inside, rtol=1e-15)
 
 
+@slow_to_compile
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("name", HINGES)
 @pytest.mark.parametrize("offset", [0.0, 1000.0])

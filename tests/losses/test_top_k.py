@@ -159,6 +159,7 @@ def test_golden_hinges_and_softmax(golden: dict[str, Fields]) -> None:
 # the smooth loss ---------------------------------------------------------------------------------
 
 
+@slow_to_compile
 @pytest.mark.parametrize("tau", [0.01, 0.1, 1.0, 100.0])
 @pytest.mark.parametrize("k", [1, 2, 5, 7, 8])
 def test_smooth_loss_is_exact_for_every_k_and_tau(k: int, tau: float) -> None:
@@ -242,6 +243,7 @@ EVERY = {
 every_loss = pytest.mark.parametrize("name", EVERY)
 
 
+@slow_to_compile
 @every_loss
 def test_too_few_rivals_left(name: str) -> None:
     """Of fewer classes than guesses every one is guessed; convex_beta is a sum, without them."""
@@ -266,6 +268,7 @@ def test_label_at_infinity(name: str) -> None:
         assert (derivatives[1] == 0).all()
 
 
+@slow_to_compile
 @every_loss
 def test_nan_anywhere_is_nan(name: str) -> None:
     """The lowest score too, that no selection would take."""

@@ -11,7 +11,7 @@ from jax import lax
 
 # bytes of a part of the kernel: on a CPU it is to stay in a core's own cache while the products
 # with it are computed and added up
-_CPU_BYTES = 2**18
+_CPU_BYTES = 2**19
 _ACCELERATOR_BYTES = 2**26
 _LEAST_LABELS = 128
 

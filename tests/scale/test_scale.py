@@ -240,7 +240,7 @@ def test_no_logits_of_the_whole_batch() -> None:
 @pytest.mark.parametrize("loss", [zlpr, mlc_losses.binary_cross_entropy])
 def test_the_gradient_of_a_block_is_in_the_place_of_its_logits(loss: Any) -> None:
     """One array `[block_size, L]`, bool targets and partial sums: less than two arrays."""
-    n, dim, labels, rows = 64, 8, 40_000, 16  # a part of the kernel is small beside a block
+    n, dim, labels, rows = 64, 64, 20_000, 16  # a part of the kernel is small beside a block
     shapes = [(n, dim), (dim, labels), (labels,)]
     layer = [jax.ShapeDtypeStruct(shape, jnp.float32) for shape in shapes]
     ids = jax.ShapeDtypeStruct((n, 3), jnp.int32)
@@ -255,7 +255,7 @@ def test_the_gradient_of_a_block_is_in_the_place_of_its_logits(loss: Any) -> Non
 def test_the_kernel_in_several_parts(with_bias: bool) -> None:
     """The last of which begins with labels of the one before."""
     rng = np.random.default_rng(2)
-    n, dim, labels = 5, 600, 300
+    n, dim, labels = 5, 1200, 300
     features = jnp.asarray(rng.normal(size=(n, dim)))
     kernel = jnp.asarray(rng.normal(size=(dim, labels)) / dim**0.5)
     bias = jnp.asarray(rng.normal(size=labels)) if with_bias else None

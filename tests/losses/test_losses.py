@@ -211,7 +211,7 @@ def test_value_at_hard_places(case: Case, size: float) -> None:
         assert_close(call(case, arrays, keywords, dtype="float32"), narrow, rtol=2e-5, atol=2e-6)
 
 
-@every_loss
+@long_on_jax(FIRST)
 @pytest.mark.parametrize("batch", [(), (0,), (2, 3)])
 def test_any_batch_shape(case: Case, batch: tuple[int, ...]) -> None:
     if case.across_batch:

@@ -254,6 +254,7 @@ def test_too_few_rivals_left(name: str) -> None:
     assert derivatives is None or np.isfinite(derivatives).all()
 
 
+@slow_to_compile
 @every_loss
 def test_label_at_infinity(name: str) -> None:
     """At -inf the loss is inf and pulls the label up; at inf it is 0, beside rivals at inf too."""

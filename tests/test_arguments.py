@@ -176,9 +176,7 @@ NOT_ONE_NUMBER = [
 ]
 
 
-@pytest.mark.parametrize(
-    ("function", "name"), NOT_ONE_NUMBER, ids=lambda x: getattr(x, "__name__", x)
-)
+@pytest.mark.parametrize(("function", "name"), NOT_ONE_NUMBER, ids=named)
 def test_what_is_no_number_is_named(function: Any, name: str) -> None:
     call = arrays_of(function)
     wrong: list[tuple[Any, type[Exception], str]] = [

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from mlc_losses._array.namespace import as_dtype, device_of, is_number
+from mlc_losses._array.namespace import as_dtype, device_of, is_0, is_number
 from mlc_losses._array.ops import (
     broadcast_like,
     decided,
@@ -166,11 +166,6 @@ def sigmoids_and_nll(xp: Any, wrong: Any) -> tuple[Any, Any, Any]:
     smaller, is_wrong = small * larger, wrong >= 0
     p, q = xp.where(is_wrong, larger, smaller), xp.where(is_wrong, smaller, larger)
     return p, q, xp.where(is_wrong, wrong, 0.0) + xp.log1p(small)
-
-
-def is_0(x: Any) -> bool:
-    """Whether it is the number 0, and not an array that may be."""
-    return is_number(x) and x == 0.0
 
 
 def faded(wrong: Any, gamma: Any) -> Any:

@@ -17,6 +17,7 @@ from mlc_losses._array.namespace import (
     default_float,
     default_integer,
     device_of,
+    is_0,
     is_number,
     namespace,
     shape_of,
@@ -45,7 +46,7 @@ def kth_largest(x: Any, rank: Any) -> Any:
     """
     xp = namespace(x=x)
     x = stop_gradient(x)
-    if is_number(rank) and rank == 0:
+    if is_0(rank):
         return xp.asarray(math.inf, dtype=x.dtype, device=device_of(x))
     if is_jax_namespace(xp):
         found = _kth_largest_by_bits(x, rank)

@@ -144,6 +144,11 @@ def is_number(x: Any) -> bool:
     return isinstance(x, (float, int, Real, np.bool_))  # of Python's own it is known sooner
 
 
+def is_0(x: Any) -> bool:
+    """Whether it is the number 0, and not an array that may be: what it multiplies is left out."""
+    return is_number(x) and x == 0.0
+
+
 def is_concrete(x: Any) -> bool:
     """Whether `x` has values to look at when asked to: it is not traced, fake, `meta` or wrapped.
 

@@ -17,7 +17,7 @@ from mlc_losses._array.arguments import (
 )
 from mlc_losses._array.batch import batch_any, batch_size, batch_sum
 from mlc_losses._array.class_arguments import class_arguments, of_valid
-from mlc_losses._array.cross_entropy import is_0, two_weight_nll
+from mlc_losses._array.cross_entropy import two_weight_nll
 from mlc_losses._array.kth_of_batch import kth_largest, largest_mask, rank_of
 from mlc_losses._array.labels import label_any, log_softmax, num_labels
 from mlc_losses._array.namespace import (
@@ -26,6 +26,7 @@ from mlc_losses._array.namespace import (
     accept_numpy,
     as_dtype,
     default_integer,
+    is_0,
     is_number,
     namespace,
     shape_of,

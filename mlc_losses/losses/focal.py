@@ -10,11 +10,10 @@ from mlc_losses._array.cross_entropy import (
     by_side,
     faded,
     faded_derivative,
-    is_0,
     sigmoids_and_nll,
     signed,
 )
-from mlc_losses._array.namespace import Array, ArrayT, is_number
+from mlc_losses._array.namespace import Array, ArrayT, is_0, is_number
 from mlc_losses._array.ops import decided, power_from_0, sigmoid
 from mlc_losses._array.row_rules import LabelSum, LabelSumAndDerivative, sum_over_labels
 

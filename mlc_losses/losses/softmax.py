@@ -10,7 +10,7 @@ from mlc_losses._array.class_arguments import class_scores, of_valid
 from mlc_losses._array.class_cross_entropy import class_cross_entropy
 from mlc_losses._array.labels import at_class, label_count, label_sum, of_class
 from mlc_losses._array.log_sum_exp import log_sum_exp, sum_below
-from mlc_losses._array.namespace import Array, ArrayT, is_floating, is_number
+from mlc_losses._array.namespace import Array, ArrayT, is_0, is_floating
 from mlc_losses._array.ops import decided, sigmoid_power, softplus
 from mlc_losses._array.value_checks import check_at_least_0
 from mlc_losses.losses._class_odds import class_lead, log_odds_against
@@ -94,17 +94,17 @@ def _of_class_ids(
     if class_weights is not None:
         factor = of_class(xp.reshape(_class_weights(class_weights, logits), (-1,)), labels)
         ours = factor * _unless_0(xp, factor, loss)
-    if not _is_0(smoothing) and class_weights is None:
+    if not is_0(smoothing) and class_weights is None:
         lead = class_lead(xp, logits, labels, where)
         ours = loss + smoothing * xp.where(loss == math.inf, 0.0, lead)
-    elif not _is_0(smoothing):
+    elif not is_0(smoothing):
         shares = _class_weights(class_weights, logits) * _even_shares(xp, logits, where)
         spread, _ = _cross_entropy(xp, logits, shares, where)
         if where is not None:
             spread = xp.where(at_class(where, labels), spread, 0.0)
         ours = (1.0 - smoothing) * ours + smoothing * spread
     loss = ours
-    if not _is_0(z_loss):
+    if not is_0(z_loss):
         there = total > 0 if where is None else (total > 0) & at_class(where, labels)
         square = _square(xp, shift + xp.log(xp.where(there, total, 1.0)))
         loss = loss + z_loss * xp.where(there, square, 0.0)
@@ -123,12 +123,12 @@ def _of_distribution(
     xp, logits, targets, where = checked_labels(logits, targets, where, axis, targets_name="labels")
     if where is not None:
         targets = xp.where(where, targets, 0.0)
-    if not _is_0(smoothing):
+    if not is_0(smoothing):
         targets = (1.0 - smoothing) * targets + smoothing * _even_shares(xp, logits, where)
     if class_weights is not None:
         targets = _class_weights(class_weights, logits) * targets
     loss, log_total = _cross_entropy(xp, logits, targets, where)
-    return loss if _is_0(z_loss) else loss + z_loss * _square(xp, log_total)
+    return loss if is_0(z_loss) else loss + z_loss * _square(xp, log_total)
 
 
 def _cross_entropy(xp: Any, logits: Any, targets: Any, where: Any) -> tuple[Any, Any]:
@@ -149,10 +149,6 @@ def _class_weights(weights: Any, logits: Any) -> Any:
     shaped = per_label("class_weights", weights, logits)
     check_at_least_0("class_weights", weights)
     return shaped
-
-
-def _is_0(value: Any) -> bool:
-    return is_number(value) and value == 0.0
 
 
 def _unless_0(xp: Any, factor: Any, loss: Any) -> Any:

@@ -15,7 +15,7 @@ from typing import Any
 
 from mlc_losses._array.arguments import checked_float
 from mlc_losses._array.labels import label_sum
-from mlc_losses._array.namespace import is_number, namespace, shape_of
+from mlc_losses._array.namespace import is_0, is_number, namespace, shape_of
 from mlc_losses.losses.contrastive._similarity import (
     candidate_counts,
     candidate_indices,
@@ -55,7 +55,7 @@ def overlap(others: Any, alpha: Any) -> Weights:
     sizes = label_sum(others)[None, :]
 
     def weights(own: Any, allowed: Any) -> Any:
-        if is_number(alpha) and alpha == 0:
+        if is_0(alpha):
             return label_normalised(_as_float(allowed, own), own, others)
         xp = namespace(own=own)
         shared = products(own, others)

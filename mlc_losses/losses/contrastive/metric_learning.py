@@ -12,7 +12,7 @@ from mlc_losses._array.namespace import (
     Array,
     ArrayT,
     accept_numpy,
-    is_number,
+    is_0,
     namespace,
     shape_of,
     to_compute_dtype,
@@ -82,7 +82,7 @@ def n_pair(anchors: ArrayT, positives: ArrayT, *, regularization: float = 0.0) -
 
     others = whole_batch(p)
     loss = soft_target_loss(Anchors(a, own, no_indices(a)), Candidates(others), weights, 1.0)
-    if is_number(regularization) and regularization == 0:
+    if is_0(regularization):
         return loss  # 0 times squares that overflow would be NaN
     return loss + regularization * (xp.sum(a * a, axis=-1) + xp.sum(p * p, axis=-1))
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from typing import Any
 
 from mlc_losses._array.backend import is_jax_namespace, is_numpy_namespace, is_torch_namespace
@@ -94,18 +93,6 @@ def row_indices(x: Any) -> Any:
     if shards is None:
         return numbers
     return numbers + xp.astype(xp.asarray(shards.offset(shape_of(x)[0])), numbers.dtype)
-
-
-def own_rows(make: Callable[[int], Any], num_rows: int) -> Any:
-    """Of what `make` makes for so many rows of JAX, the whole batch's, those that are here."""
-    import jax
-
-    shards = batch_shards(jax.numpy)
-    if shards is None:
-        return make(num_rows)
-    return jax.lax.dynamic_slice_in_dim(
-        make(shards.global_size(num_rows)), shards.offset(num_rows), num_rows
-    )
 
 
 def group_sums(values: Any, groups: Any, num_groups: int) -> Any:

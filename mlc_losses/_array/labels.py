@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from mlc_losses._array.backend import is_jax_namespace, is_torch_namespace
 from mlc_losses._array.layout import label_shards, require_all_labels
 from mlc_losses._array.namespace import default_integer, device_of, namespace, shape_of
-from mlc_losses._array.ops import stop_gradient
+from mlc_losses._array.ops import entries_at, stop_gradient
 
 
 class TopK(NamedTuple):
@@ -282,3 +282,30 @@ def first_positions(ids: Any, num_labels: int) -> Any:
         for column in reversed(range(length)):
             first = xp.where(ids[..., column, None] == numbers, column, first)
     return first[..., :num_labels]
+
+
+def label_order(*keys: Any) -> Any:
+    """Ids by ascending key `[..., L]`; of equal keys by the next one, then by id."""
+    xp = namespace(keys=keys[0])
+    if is_jax_namespace(xp):
+        from mlc_losses._array import jax_rows
+
+        return jax_rows.by_rows(lambda *rows: xp.lexsort(rows[::-1]), *keys)
+    order = None
+    for key in reversed(keys):
+        key = xp.astype(key, xp.int8) if xp.isdtype(key.dtype, "bool") else key
+        then = xp.argsort(key if order is None else entries_at(key, order), axis=-1, stable=True)
+        order = then if order is None else entries_at(order, then)
+    return order
+
+
+def out_of_order(x: Any, order: Any) -> Any:
+    """`x`, given in the order of the ids, back at the places of the ids."""
+    xp = namespace(x=x)
+    if is_jax_namespace(xp):
+        from mlc_losses._array import jax_rows
+
+        return jax_rows.by_rows(lambda x, order: xp.zeros_like(x).at[order].set(x), x, order)
+    if is_torch_namespace(xp):
+        return xp.zeros_like(x).scatter(-1, order, x)
+    return entries_at(x, xp.argsort(order, axis=-1))

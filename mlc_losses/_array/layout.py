@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any, NamedTuple, NoReturn, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from mlc_losses._array.backend import is_jax_namespace, is_torch_namespace
 
@@ -124,19 +124,3 @@ def require_custom_gradient(xp: Any, reason: str) -> None:
     shards = label_shards(xp)
     if shards is not None and not shards.allows_custom_gradient:
         raise NeedsWholeAxisError(reason)
-
-
-class OneBlock:
-    """The batch of a loss that is given its rows block by block: every collective is refused."""
-
-    def __getattr__(self, name: str) -> NoReturn:
-        raise ValueError(
-            "the loss looks across the batch, but is given its rows block by block; it needs the "
-            "logits of all examples at once"
-        )
-
-    def offset(self, width: int) -> int:
-        return 0
-
-    def global_size(self, width: int) -> int:
-        return width

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cache, wraps
+from functools import cache, partial, wraps
 from typing import Any
 
-from mlc_losses._array.backend import is_jax_namespace, is_torch_namespace
+from mlc_losses._array.backend import is_jax_namespace, is_torch_array, is_torch_namespace
 from mlc_losses._array.layout import Layout, current_layout, use_layout
 from mlc_losses._array.namespace import can_look, namespace, shape_of
 
@@ -63,24 +63,6 @@ def choose(condition: Any, yes: Callable[[], Any], no: Callable[[], Any]) -> Any
     return yes() if can_look(condition) and bool(condition) else no()
 
 
-def quick_or_exact(
-    xp: Any,
-    quick: Callable[..., Any],
-    exact: Callable[..., Any],
-    params: Any,
-    arrays: tuple[Any, ...],
-) -> Any:
-    """`exact(xp, params, *arrays)`, in a rule.
-
-    On a CPU on JAX that of `quick`, if it says of its results that they can be trusted.
-    """
-    if not is_jax_namespace(xp):
-        return exact(xp, params, *arrays)
-    from mlc_losses._array import jax_runs
-
-    return jax_runs.quick_or_exact(quick, exact, params, arrays)
-
-
 def one_program(function: Callable[..., Any], static: int = 0) -> Callable[..., Any]:
     """`function` of arrays, a module's own; on JAX compiled once for shapes, in eager code too.
 
@@ -108,31 +90,55 @@ def _jitted(function: Callable[..., Any], static: int) -> Callable[..., Any]:
     return jax.jit(of_layout, static_argnums=tuple(range(static + 1)))
 
 
-def map_rows(function: Callable[..., Any], arrays: tuple[Any, ...], rows: int) -> tuple[Any, ...]:
+def for_platform(function: Callable[..., Any], on_cpu: Any, elsewhere: Any, *arrays: Any) -> Any:
+    """`function(size, *arrays)`, with one of two sizes: for a CPU, and for all else."""
+    last = arrays[-1]
+    if is_jax_namespace(namespace(x=last)):
+        import jax
+
+        functions = {"cpu": partial(function, on_cpu), "default": partial(function, elsewhere)}
+        return jax.lax.platform_dependent(*arrays, **functions)
+    is_cpu = not is_torch_array(last) or last.is_cpu
+    return function(on_cpu if is_cpu else elsewhere, *arrays)
+
+
+def map_rows(
+    function: Callable[..., Any], arrays: tuple[Any, ...], rows: int, rows_on_device: int = 0
+) -> tuple[Any, ...]:
     """`function` of arrays with a common first axis, on no more than so many rows at a time.
 
-    It returns a tuple of arrays with that first axis.
+    It returns a tuple of arrays with that first axis. `rows_on_device`, if not 0, is for what XLA
+    fuses on accelerators, and so never writes to memory.
     """
     num_rows = shape_of(arrays[0])[0]
     if num_rows <= rows:
         return tuple(function(*arrays))
     xp = namespace(x=arrays[0])
-    num_blocks = -(-num_rows // rows)
-    rows = -(-num_rows // num_blocks)
     if not is_jax_namespace(xp):
+        rows = -(-num_rows // -(-num_rows // rows))
         starts = range(0, num_rows, rows)
         parts = [function(*(x[i : min(i + rows, num_rows), ...] for x in arrays)) for i in starts]
         return tuple(xp.concat(list(part), axis=0) for part in zip(*parts, strict=True))
+    if not rows_on_device:
+        return _jax_map_rows(function, rows, *arrays)
+    return tuple(for_platform(partial(_jax_map_rows, function), rows, rows_on_device, *arrays))
+
+
+def _jax_map_rows(function: Callable[..., Any], rows: int, *arrays: Any) -> tuple[Any, ...]:
     import jax
 
     from mlc_losses._array.jax_rows import rows_together
+
+    num_rows = arrays[0].shape[0]
+    num_blocks = -(-num_rows // rows)
+    rows = -(-num_rows // num_blocks)
 
     def blocks(x: Any) -> Any:
         x = rows_together(x)
         # the last row again, where the last block is not full
         missing = num_blocks * rows - num_rows
-        x = xp.concat([x, xp.broadcast_to(x[-1:], (missing, *x.shape[1:]))])
-        return x.reshape(num_blocks, rows, *x.shape[1:])
+        last = jax.numpy.broadcast_to(x[-1:], (missing, *x.shape[1:]))
+        return jax.numpy.concat([x, last]).reshape(num_blocks, rows, *x.shape[1:])
 
     results = jax.lax.map(lambda x: tuple(function(*x)), tuple(map(blocks, arrays)))
     return tuple(x.reshape(num_blocks * rows, *x.shape[2:])[:num_rows] for x in results)

@@ -22,6 +22,7 @@ from mlc_losses._array.layout import (
     label_shards,
     use_layout,
 )
+from mlc_losses._array.ops import stop_gradient
 
 
 class RowRule(ABC):
@@ -198,26 +199,56 @@ def sum_of_terms(xp: Any, term: Callable[..., Any], arrays: tuple[Any, ...]) -> 
 
 
 def sums_of_terms(
-    xp: Any, terms: Callable[..., tuple[Any, ...]], arrays: tuple[Any, ...]
+    xp: Any, terms: Callable[..., tuple[Any, ...]], arrays: tuple[Any, ...], runs: int = 4
 ) -> tuple[Any, ...]:
     """The sums of the one or two terms that `terms(*arrays)` returns.
 
-    Where the backend would write the terms to memory before it adds them up, not even that.
+    Where the backend would write the terms to memory before it adds them up, not even that; then
+    the labels are cut into `runs`, 4, or 8 where the terms are small.
     """
     if is_jax_namespace(xp):
         from mlc_losses._array import jax_runs
 
-        return jax_runs.sums_of_terms(terms, arrays)
+        return jax_runs.sums_of_terms(terms, arrays, runs)
     return tuple(label_sum(x) for x in terms(*arrays))
+
+
+def maxima_of_terms(
+    xp: Any, terms: Callable[..., tuple[Any, ...]], arrays: tuple[Any, ...], runs: int = 4
+) -> tuple[Any, ...]:
+    """The largest of each of them, -inf for none."""
+    if is_jax_namespace(xp):
+        from mlc_losses._array import jax_runs
+
+        return jax_runs.maxima_of_terms(terms, arrays, runs)
+    return tuple(label_max(x) for x in terms(*arrays))
 
 
 def row_max(xp: Any, x: Any) -> Any:
     """The largest entry over the labels, -inf for none: what a rule may subtract."""
-    if is_jax_namespace(xp):
-        from mlc_losses._array import jax_runs
+    if not is_jax_namespace(xp):
+        return label_max(x)
+    return maxima_of_terms(xp, lambda x: (x,), (stop_gradient(x),))[0]
 
-        return jax_runs.row_max(x)
-    return label_max(x)
+
+def quick_or_exact(
+    xp: Any,
+    quick: Callable[..., Any],
+    exact: Callable[..., Any],
+    params: Any,
+    arrays: tuple[Any, ...],
+    in_place: bool = False,
+) -> Any:
+    """`exact(xp, params, *arrays)`.
+
+    On a CPU on JAX that of `quick`, if it says of its results that they can be trusted. `in_place`
+    is for results of the size of the arguments.
+    """
+    if not is_jax_namespace(xp):
+        return exact(xp, params, *arrays)
+    from mlc_losses._array import jax_runs
+
+    return jax_runs.quick_or_exact(quick, exact, params, arrays, in_place)
 
 
 def masked_arrays(xp: Any, where: Any, arrays: Any) -> Any:

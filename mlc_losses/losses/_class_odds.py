@@ -13,17 +13,17 @@ from mlc_losses._array.labels import (
     label_sum,
     replaced_at_class,
 )
-from mlc_losses._array.log_sum_exp import over
-from mlc_losses._array.loops import quick_or_exact
 from mlc_losses._array.ops import scaled
 from mlc_losses._array.row_rules import (
     RowRule,
     apply_rule,
     is_finite,
+    quick_or_exact,
     row_max,
     sum_of_terms,
     sums_of_terms,
 )
+from mlc_losses.losses._log_sum_exp import over
 
 # of a sum that is 1 and more: what is left of it without the 1 has then all but 4 of its bits
 _ENOUGH = 1 / 16

@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from mlc_losses._array.batch import batch_sum, row_indices, whole_batch
-from mlc_losses._array.blocks import Add, add_by_blocks, zeros_of
 from mlc_losses._array.labels import label_indices, label_sum
 from mlc_losses._array.layout import Layout, batch_shards, run_with_layout
 from mlc_losses._array.namespace import is_number, namespace, shape_of
 from mlc_losses._array.ops import sigmoid
 from mlc_losses._array.row_rules import RowRule, apply_rule
+from mlc_losses.losses._blocks import Add, add_by_blocks, zeros_of
 from mlc_losses.losses._smooth_ranks_by_label import goes_by_label, missed, missed_by_scores
 
 # of 1 / temperature: a steeper step is one for all numbers that differ by more than rounding

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from mlc_losses._array.arguments import checked_float, checked_labels
-from mlc_losses._array.cross_entropy import cross_entropy, nll, nll_by_logits
 from mlc_losses._array.labels import label_count, num_labels
 from mlc_losses._array.namespace import Array, ArrayT
 from mlc_losses._array.ops import relevance
 from mlc_losses._array.row_rules import LabelSum, sum_over_labels
+from mlc_losses.losses._cross_entropy import cross_entropy, nll, nll_by_logits
 
 
 def assume_negative(

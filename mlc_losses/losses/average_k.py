@@ -17,7 +17,6 @@ from mlc_losses._array.arguments import (
 )
 from mlc_losses._array.batch import batch_any, batch_size, batch_sum
 from mlc_losses._array.class_arguments import class_arguments, of_valid
-from mlc_losses._array.cross_entropy import two_weight_nll
 from mlc_losses._array.kth_of_batch import kth_largest, largest_mask, rank_of
 from mlc_losses._array.labels import label_any, log_softmax, num_labels
 from mlc_losses._array.namespace import (
@@ -33,7 +32,8 @@ from mlc_losses._array.namespace import (
     to_compute_dtype,
 )
 from mlc_losses._array.ops import softplus, stop_gradient
-from mlc_losses._array.pair_sums import log_pair_sum
+from mlc_losses.losses._cross_entropy import two_weight_nll
+from mlc_losses.losses._pair_sums import log_pair_sum
 
 
 def average_k_threshold(scores: ArrayT, k: float) -> ArrayT:

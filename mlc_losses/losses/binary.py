@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from mlc_losses._array.arguments import checked_labels, label_factors
-from mlc_losses._array.cross_entropy import (
-    cross_entropy,
-)
 from mlc_losses._array.labels import label_count, num_labels
 from mlc_losses._array.namespace import Array, ArrayT
 from mlc_losses._array.value_checks import check_known_at_least_0
+from mlc_losses.losses._cross_entropy import (
+    cross_entropy,
+)
 
 
 def binary_cross_entropy(

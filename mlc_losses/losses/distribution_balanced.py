@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from mlc_losses._array.arguments import checked_float, checked_labels, per_label
-from mlc_losses._array.cross_entropy import faded, faded_derivative, signed
 from mlc_losses._array.namespace import Array, ArrayT, namespace
 from mlc_losses._array.ops import broadcast_like, relevance, sigmoid, sign
 from mlc_losses._array.row_rules import LabelSum, sum_over_labels
 from mlc_losses.losses._class_counts import at_least_one, check_counts
+from mlc_losses.losses._cross_entropy import faded, faded_derivative, signed
 
 # a ratio that decides any sigmoid, and that 0 can still be multiplied with
 _DECIDED = 1e30

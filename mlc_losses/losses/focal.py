@@ -5,7 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from mlc_losses._array.arguments import checked_float, checked_labels
-from mlc_losses._array.cross_entropy import (
+from mlc_losses._array.namespace import Array, ArrayT, is_0, is_number
+from mlc_losses._array.ops import decided, power_from_0, sigmoid
+from mlc_losses._array.row_rules import LabelSum, LabelSumAndDerivative, sum_over_labels
+from mlc_losses.losses._cross_entropy import (
     blended,
     by_side,
     faded,
@@ -13,9 +16,6 @@ from mlc_losses._array.cross_entropy import (
     sigmoids_and_nll,
     signed,
 )
-from mlc_losses._array.namespace import Array, ArrayT, is_0, is_number
-from mlc_losses._array.ops import decided, power_from_0, sigmoid
-from mlc_losses._array.row_rules import LabelSum, LabelSumAndDerivative, sum_over_labels
 
 
 def focal(

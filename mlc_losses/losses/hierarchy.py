@@ -16,13 +16,13 @@ from mlc_losses._array.arguments import (
     checked_labels,
     positive_integer,
 )
-from mlc_losses._array.cross_entropy import cross_entropy
 from mlc_losses._array.host import first_index, to_host
 from mlc_losses._array.labels import labels_together
 from mlc_losses._array.layout import require_all_labels
-from mlc_losses._array.levels import Levels, any_of, first_largest, levels_of
 from mlc_losses._array.namespace import Array, ArrayT, default_float, namespace, shape_of
 from mlc_losses._array.ops import entries_at, relevant_and_missing
+from mlc_losses.losses._cross_entropy import cross_entropy
+from mlc_losses.losses._levels import Levels, any_of, first_largest, levels_of
 
 
 @dataclass(frozen=True, eq=False, repr=False)

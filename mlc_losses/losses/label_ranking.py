@@ -10,8 +10,8 @@ from mlc_losses._array.batch import batch_sum
 from mlc_losses._array.labels import label_count, label_sum
 from mlc_losses._array.namespace import Array, ArrayT
 from mlc_losses._array.ops import sigmoid
-from mlc_losses._array.pairs import pair_arguments
 from mlc_losses._array.row_rules import RowRule, apply_rule_over_batch
+from mlc_losses.losses._pair_arguments import pair_arguments
 from mlc_losses.losses._smooth_ranks import missed_precision
 
 

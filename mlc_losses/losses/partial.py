@@ -6,10 +6,10 @@ import math
 from typing import Any
 
 from mlc_losses._array.arguments import checked_flag, checked_float, checked_labels
-from mlc_losses._array.cross_entropy import by_side, faded, faded_derivative
 from mlc_losses._array.namespace import Array, ArrayT, is_number, namespace
 from mlc_losses._array.ops import decided, magnitude, relevance, sigmoid, softplus
 from mlc_losses._array.row_rules import LabelSum, sum_over_labels
+from mlc_losses.losses._cross_entropy import by_side, faded, faded_derivative
 
 
 def entropy_maximization(

@@ -22,7 +22,7 @@ from mlc_losses._array.namespace import (
     to_compute_dtype,
 )
 from mlc_losses._array.ops import matmul, softplus
-from mlc_losses._array.pair_sums import log_pair_sum
+from mlc_losses.losses._pair_sums import log_pair_sum
 
 
 @dataclass(frozen=True, eq=False, repr=False)

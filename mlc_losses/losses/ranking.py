@@ -9,12 +9,13 @@ import math
 from typing import Any
 
 from mlc_losses._array.arguments import checked_labels, per_example
-from mlc_losses._array.cross_entropy import cross_entropy
 from mlc_losses._array.labels import label_count, label_max, label_sum
 from mlc_losses._array.namespace import Array, ArrayT
 from mlc_losses._array.ops import relevance, softplus, stop_gradient
-from mlc_losses._array.pair_sums import log_pair_sum, pair_logistic
-from mlc_losses._array.pairs import pair_arguments
+from mlc_losses.losses._cross_entropy import cross_entropy
+from mlc_losses.losses._pair_arguments import pair_arguments
+from mlc_losses.losses._pair_logistic import pair_logistic
+from mlc_losses.losses._pair_sums import log_pair_sum
 
 
 def lsep(logits: ArrayT, targets: Array, *, where: Array | None = None, axis: int = -1) -> ArrayT:

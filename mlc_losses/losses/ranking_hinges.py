@@ -10,7 +10,8 @@ from mlc_losses._array.arguments import checked_flag, checked_float
 from mlc_losses._array.host import constant
 from mlc_losses._array.labels import label_count, looked_up
 from mlc_losses._array.namespace import Array, ArrayT, default_integer, namespace, shape_of
-from mlc_losses._array.pairs import pair_arguments, pair_hinge
+from mlc_losses.losses._pair_arguments import pair_arguments
+from mlc_losses.losses._pair_hinge import pair_hinge
 
 
 def pairwise_hinge(

@@ -10,8 +10,8 @@ from mlc_losses._array.batch import batch_max, batch_sum
 from mlc_losses._array.labels import label_any, label_count, label_max, label_sum
 from mlc_losses._array.namespace import Array, ArrayT, namespace
 from mlc_losses._array.ops import relevance, sigmoid, softplus, stop_gradient
-from mlc_losses._array.pair_sums import log_pair_sum, log_pair_sum_over_batch
-from mlc_losses._array.pairs import pair_arguments
+from mlc_losses.losses._pair_arguments import pair_arguments
+from mlc_losses.losses._pair_sums import log_pair_sum, log_pair_sum_over_batch
 
 
 def distributional_ranking(

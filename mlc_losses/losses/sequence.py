@@ -37,8 +37,8 @@ from mlc_losses._array.namespace import (
     to_compute_dtype,
 )
 from mlc_losses._array.ops import relevant_and_missing, softplus
-from mlc_losses._array.pair_sums import log_pair_sum
 from mlc_losses.losses._class_counts import check_counts
+from mlc_losses.losses._pair_sums import log_pair_sum
 
 
 def order_labels(targets: ArrayT, counts: Array, max_labels: int) -> ArrayT:

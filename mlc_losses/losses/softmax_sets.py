@@ -7,10 +7,10 @@ from typing import Any
 
 from mlc_losses._array.arguments import checked_labels
 from mlc_losses._array.labels import label_count
-from mlc_losses._array.log_sum_exp import log_sum_exp, over
 from mlc_losses._array.namespace import Array, ArrayT
 from mlc_losses._array.ops import relevance
 from mlc_losses._array.row_rules import LabelSum, sum_over_labels
+from mlc_losses.losses._log_sum_exp import log_sum_exp, over
 
 
 def multilabel_softmax(

@@ -7,8 +7,8 @@ from typing import Any
 from mlc_losses._array.arguments import check_floating, checked_float, checked_labels, per_example
 from mlc_losses._array.namespace import Array, ArrayT, accept_numpy, is_0, namespace
 from mlc_losses._array.ops import sigmoid, sign
-from mlc_losses._array.pair_sums import two_sided_logsumexp
 from mlc_losses._array.row_rules import LabelSum, sum_over_labels
+from mlc_losses.losses._pair_sums import two_sided_logsumexp
 
 
 def zlpr(

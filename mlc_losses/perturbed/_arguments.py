@@ -14,8 +14,8 @@ from mlc_losses._array.arguments import (
 from mlc_losses._array.labels import columns, label_any, num_labels
 from mlc_losses._array.layout import require_all_labels
 from mlc_losses._array.namespace import is_number, namespace, shape_of, to_compute_dtype
-from mlc_losses._array.noise import check_key
 from mlc_losses._array.ops import stop_gradient
+from mlc_losses.perturbed._noise import check_key
 
 
 class Call(NamedTuple):

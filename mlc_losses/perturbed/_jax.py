@@ -23,7 +23,7 @@ from mlc_losses._array.labels import (
     num_labels,
     top_k_sum,
 )
-from mlc_losses._array.layout import Layout, use_layout
+from mlc_losses._array.layout import Layout, batch_shards, use_layout
 from mlc_losses.perturbed._hashed_noise import normal_row
 
 # entries of one block of perturbed scores: small enough to stay in a cache
@@ -41,6 +41,16 @@ class Plan(NamedTuple):
     num_labels: int
     from_noise: bool  # the source is noise [R, B, L], not seeds [R, ceil(B / 2), 2]
     layout: Layout  # where labels are in parts, num_labels is that of the part
+
+
+def seeds(key: Any, num_rows: int, num_draws: int) -> Any:
+    """Seeds `[num_rows, num_draws, 2]` of the noise of the rows that are here."""
+    shards = batch_shards(jnp)
+    num_examples = num_rows if shards is None else shards.global_size(num_rows)
+    found = jax.random.bits(key, (num_examples, num_draws, 2), dtype=jnp.uint32)
+    if shards is None:
+        return found
+    return lax.dynamic_slice_in_dim(found, shards.offset(num_rows), num_rows)
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0,))

@@ -11,10 +11,10 @@ from mlc_losses._array.kth_label import add_at, values_at
 from mlc_losses._array.labels import top_k_sum
 from mlc_losses._array.layout import current_layout, require_custom_gradient
 from mlc_losses._array.namespace import can_look, namespace, shape_of
-from mlc_losses._array.noise import antithetic, jax_seeds
 from mlc_losses._array.ops import stop_gradient
 from mlc_losses.perturbed._arguments import Call
 from mlc_losses.perturbed._exact import accuracy, expected_sum
+from mlc_losses.perturbed._noise import antithetic
 from mlc_losses.perturbed._sample import mean_picks
 
 
@@ -66,7 +66,7 @@ def _sampled_on_jax(xp: Any, call: Call) -> tuple[Any, Any]:
 
     rows, num_labels = shape_of(call.scores)
     if call.noise is None:
-        source = jax_seeds(call.key, rows, (call.num_samples + 1) // 2)
+        source = _jax.seeds(call.key, rows, (call.num_samples + 1) // 2)
     else:
         source = xp.permute_dims(call.noise, (0, 2, 1))
     plan = _jax.Plan(

@@ -11,13 +11,13 @@ import jax.numpy as jnp
 from jax import lax
 
 from mlc_losses._array.labels import scatter_true
-from mlc_losses._array.layout import Layout, NeedsWholeAxisError, OneBlock, use_layout
+from mlc_losses._array.layout import Layout, NeedsWholeAxisError, use_layout
 from mlc_losses.scale._arguments import Head, name_of
 from mlc_losses.scale._block_check import Traced, check
 from mlc_losses.scale._blocks import Blocks, Request, neutral
 from mlc_losses.scale._linear import coefficients_of, rows_within_budget, wide
 from mlc_losses.scale._programs import Program, traced
-from mlc_losses.scale._rows import cut
+from mlc_losses.scale._rows import OneBlock, cut
 
 _LABELS = 2**16
 

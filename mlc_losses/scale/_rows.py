@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 from mlc_losses._array.labels import scatter_true
-from mlc_losses._array.layout import Layout, OneBlock, is_compiled_by_torch, use_layout
+from mlc_losses._array.layout import Layout, is_compiled_by_torch, use_layout
 from mlc_losses._array.namespace import (
     as_dtype,
     default_integer,
@@ -53,6 +53,22 @@ def cut(length: int, size: int) -> tuple[int, int]:
 def wide(xp: Any, dtype: Any) -> Any:
     """What is added up in: no half precision."""
     return xp.float32 if is_half(xp, dtype) else dtype
+
+
+class OneBlock:
+    """The batch of a loss that is given its rows block by block: every collective is refused."""
+
+    def __getattr__(self, name: str) -> NoReturn:
+        raise ValueError(
+            "the loss looks across the batch, but is given its rows block by block; it needs the "
+            "logits of all examples at once"
+        )
+
+    def offset(self, width: int) -> int:
+        return 0
+
+    def global_size(self, width: int) -> int:
+        return width
 
 
 def values_of_block(

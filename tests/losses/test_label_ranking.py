@@ -10,8 +10,7 @@ import pytest
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 import mlc_losses as ml
-from mlc_losses._array import blocks
-from mlc_losses.losses import _smooth_ranks_by_label
+from mlc_losses.losses import _blocks, _smooth_ranks_by_label
 from tests.losses import oracles_label_ranking as oracles
 from tests.support.backends import HAS_GRADIENTS, NAME, asarray, compiled, gradient, to_numpy, xp
 
@@ -83,7 +82,7 @@ def test_blocks_are_the_oracle(
         monkeypatch.setattr(_smooth_ranks_by_label, "_FEWEST_EXAMPLES", 1)
         monkeypatch.setattr(_smooth_ranks_by_label, "_BLOCK_SIZE", 40)
     else:
-        monkeypatch.setattr(blocks, "_BLOCK_SIZE", block)
+        monkeypatch.setattr(_blocks, "_BLOCK_SIZE", block)
     s, y, where = batch(1)
     loss = partial(ml.smooth_average_precision, temperature=temperature)
 
@@ -149,7 +148,7 @@ def test_a_temperature_may_be_an_array() -> None:
 def test_blocks_under_transforms(monkeypatch: pytest.MonkeyPatch) -> None:
     import torch
 
-    monkeypatch.setattr(blocks, "_BLOCK_SIZE", 5 * 23 * 4)
+    monkeypatch.setattr(_blocks, "_BLOCK_SIZE", 5 * 23 * 4)
     s, y, _ = (asarray(x) for x in batch(2))
 
     def total(s: Any) -> Any:
@@ -174,7 +173,7 @@ def test_blocks_under_transforms(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_blocks_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
     import torch
 
-    monkeypatch.setattr(blocks, "_BLOCK_SIZE", 5 * 23 * 4)
+    monkeypatch.setattr(_blocks, "_BLOCK_SIZE", 5 * 23 * 4)
     s, y, _ = (asarray(x) for x in batch(2))
 
     def total(s: Any) -> Any:

@@ -6,7 +6,6 @@ from typing import Any
 
 from mlc_losses._array.arguments import check_floating, check_same_shape, checked_float
 from mlc_losses._array.batch import row_indices, whole_batch
-from mlc_losses._array.distances import distances
 from mlc_losses._array.loops import one_program
 from mlc_losses._array.namespace import (
     Array,
@@ -18,6 +17,7 @@ from mlc_losses._array.namespace import (
     to_compute_dtype,
 )
 from mlc_losses.losses.contrastive._arguments import check_rows, embeddings_and_targets
+from mlc_losses.losses.contrastive._distances import distances
 from mlc_losses.losses.contrastive._similarity import (
     Anchors,
     Candidates,

@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 
 from mlc_losses._array.backend import is_jax_array, is_jax_namespace, is_torch_namespace
-from mlc_losses._array.batch import own_rows
 from mlc_losses._array.host import constant
 from mlc_losses._array.namespace import device_of, namespace, shape_of
 
@@ -26,10 +25,8 @@ def check_key(like: Any, key: Any) -> None:
         if is_jax_array(key) and not fits and key.ndim:
             needed += "; a batch of keys goes with jax.vmap"
     elif is_torch_namespace(xp):
-        import torch
-
         needed = "a torch.Generator"
-        fits = isinstance(key, torch.Generator)
+        fits = isinstance(key, xp.Generator)
     else:
         needed = "a numpy.random.Generator, such as numpy.random.default_rng(0)"
         fits = isinstance(key, np.random.Generator)
@@ -41,9 +38,7 @@ def check_key(like: Any, key: Any) -> None:
 
 
 def _is_one_jax_key(key: Any) -> bool:
-    import jax
-
-    if jax.dtypes.issubdtype(key.dtype, jax.dtypes.prng_key):
+    if not isinstance(key.dtype, np.dtype):  # a typed one
         return key.ndim == 0
     return key.ndim == 1 and key.dtype == np.uint32
 
@@ -67,15 +62,4 @@ def _normal(like: Any, generator: Any) -> Any:
         return constant(values, like)
     if like.device.type == "meta":
         return xp.empty_like(like)
-    import torch
-
-    return torch.randn(shape, generator=generator, dtype=like.dtype, device=device_of(like))
-
-
-def jax_seeds(key: Any, num_rows: int, num_draws: int) -> Any:
-    """Seeds `[num_rows, num_draws, 2]` of the noise of rows."""
-    import jax
-
-    return own_rows(
-        lambda rows: jax.random.bits(key, (rows, num_draws, 2), dtype=np.uint32), num_rows
-    )
+    return xp.randn(shape, generator=generator, dtype=like.dtype, device=device_of(like))

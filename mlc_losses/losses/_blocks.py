@@ -6,13 +6,11 @@ Entries that add nothing stand last, and blocks of them alone are passed over.
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
-from mlc_losses._array.backend import is_jax_namespace, is_torch_namespace
-from mlc_losses._array.labels import columns, label_count
+from mlc_losses._array.labels import columns, label_count, label_order
 from mlc_losses._array.layout import is_compiled_by_torch
-from mlc_losses._array.loops import choose, scan
+from mlc_losses._array.loops import choose, for_platform, scan
 from mlc_losses._array.namespace import device_of, shape_of
 from mlc_losses._array.ops import entries_at, with_axis_at
 
@@ -48,20 +46,13 @@ def add_by_blocks(
             length = max(length, -(-count // _COMPILED_BLOCKS))
         return _counted_first(xp, add, length, total, own, counted, keeps)
 
-    if is_jax_namespace(xp):
-        import jax
-
-        sizes = {"cpu": _BLOCK_SIZE, "default": _DEVICE_BLOCK_SIZE}
-        branches = {platform: partial(in_blocks, size) for platform, size in sizes.items()}
-        return jax.lax.platform_dependent(total, own, counted, **branches)
-    on_device = is_torch_namespace(xp) and not counted.is_cpu
-    return in_blocks(_DEVICE_BLOCK_SIZE if on_device else _BLOCK_SIZE, total, own, counted)
+    return for_platform(in_blocks, _BLOCK_SIZE, _DEVICE_BLOCK_SIZE, total, own, counted)
 
 
 def _counted_first(
     xp: Any, add: Add, length: int, total: Any, own: tuple[Any, ...], counted: Any, keeps: bool
 ) -> tuple[Any, Any]:
-    order = _first_where(xp, counted)
+    order = label_order(~counted)
     starts = xp.arange(0, shape_of(counted)[-1], length, device=device_of(counted))
     most = xp.max(label_count(counted, own[0]))
 
@@ -86,15 +77,6 @@ def _counted_first(
 def zeros_of(xp: Any, x: Any) -> Any:
     """In the shape of `x`, and to JAX as different from device to device as `x` is."""
     return xp.where(xp.isnan(x), 0.0, xp.zeros_like(x))
-
-
-def _first_where(xp: Any, mask: Any) -> Any:
-    """Places along the last axis, those of True first."""
-    if is_jax_namespace(xp):
-        from mlc_losses._array import jax_rows
-
-        return jax_rows.by_rows(lambda row: xp.argsort(~row, stable=True), mask)
-    return xp.argsort(xp.astype(~mask, xp.int8), axis=-1, stable=True)
 
 
 def _cut(xp: Any, x: Any, length: int) -> Any:

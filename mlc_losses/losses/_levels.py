@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -19,7 +18,6 @@ from mlc_losses._array.backend import is_jax_namespace, is_torch_namespace
 from mlc_losses._array.host import constant
 from mlc_losses._array.labels import label_indices
 from mlc_losses._array.layout import is_compiled_by_torch
-from mlc_losses._array.loops import one_program
 from mlc_losses._array.namespace import namespace, shape_of
 from mlc_losses._array.ops import stop_gradient, with_axis_at
 
@@ -107,14 +105,16 @@ def _reduced(xp: Any, levels: Levels, merge: str, state: tuple[Any, ...]) -> Any
     if not levels.ends:
         return state[0]
     if is_jax_namespace(xp):
-        return _on_jax(levels, merge, *state)
+        from mlc_losses.losses._jax_levels import merged_in_steps
+
+        return merged_in_steps(levels, merge, *state)
     # a level is then one piece of memory
     arrays = [with_axis_at(x, -1, 0) for x in state]
     left, right, results = (
         constant(x, state[0]) for x in (levels.left, levels.right, levels.results)
     )
     if _is_read_by_torch(xp):
-        from mlc_losses._array.torch_levels import over_levels
+        from mlc_losses.losses._torch_levels import over_levels
 
         first = over_levels(merge, arrays, left, right, results, list(levels.ends))
     else:
@@ -155,49 +155,3 @@ def merged_in_place(
         for x, new in zip(arrays, MERGES[merge](xp, *inputs), strict=True):
             x[num_labels + start : num_labels + end, ...] = new
     return xp.take(arrays[0], results, axis=0)
-
-
-@partial(one_program, static=2)
-def _on_jax(levels: Levels, merge: str, *state: Any) -> Any:
-    """In steps of one width, so that the program does not grow with the number of levels.
-
-    A step may begin the next level too early; what it writes there is written again.
-    """
-    from jax import lax
-    from jax import numpy as jnp
-
-    from mlc_losses._array import jax_rows
-    from mlc_losses._array.jax_axes import varying_like
-
-    num_labels, num_merges = state[0].shape[-1], len(levels.left)
-    # at most twice as many steps as levels
-    width = -(-num_merges // len(levels.ends))
-    begins = (0, *levels.ends[:-1])
-    starts = np.concatenate(
-        [np.arange(begin, end, width) for begin, end in zip(begins, levels.ends, strict=True)]
-    )
-    sides = (np.pad(x, (0, width)) for x in (levels.left, levels.right))
-    numbers = (starts, *sides, levels.results)
-    starts, left, right, results = (jnp.asarray(x, dtype=jnp.int32) for x in numbers)
-
-    def at(x: Any, places: Any) -> Any:
-        return x.at[places].get(mode="promise_in_bounds")
-
-    def of_row(*row: Any) -> Any:
-        def step(i: Any, entries: Any) -> Any:
-            inputs = (
-                tuple(at(x, lax.dynamic_slice_in_dim(side, starts[i], width)) for x in entries)
-                for side in (left, right)
-            )
-            merged = MERGES[merge](jnp, *inputs)
-            return tuple(
-                lax.dynamic_update_slice_in_dim(x, y, num_labels + starts[i], axis=0)
-                for x, y in zip(entries, merged, strict=True)
-            )
-
-        room = tuple(jnp.zeros(num_merges + width, x.dtype) for x in row)
-        entries = tuple(jnp.concatenate(pair) for pair in zip(row, room, strict=True))
-        entries = lax.fori_loop(0, len(starts), step, varying_like(entries))
-        return at(entries[0], results)
-
-    return jax_rows.by_rows(of_row, *state)

@@ -1,4 +1,4 @@
-"""`levels` as one operation to PyTorch's compiler and transforms.
+"""`_levels` as one operation to PyTorch's compiler and transforms.
 
 It has no derivative: what comes out are numbers of labels, or masks. Imported only when used.
 """
@@ -9,8 +9,8 @@ from typing import Any
 
 import torch
 
-from mlc_losses._array import levels
 from mlc_losses._array import torch_namespace as xp
+from mlc_losses.losses import _levels
 
 
 @torch.library.custom_op("mlc_losses::over_levels", mutates_args=())
@@ -22,7 +22,7 @@ def over_levels(
     results: torch.Tensor,
     ends: list[int],
 ) -> torch.Tensor:
-    merged: torch.Tensor = levels.merged_in_place(xp, merge, arrays, left, right, results, ends)
+    merged: torch.Tensor = _levels.merged_in_place(xp, merge, arrays, left, right, results, ends)
     return merged
 
 

@@ -15,12 +15,12 @@ from mlc_losses._array.labels import (
     label_sum,
 )
 from mlc_losses._array.layout import label_shards
-from mlc_losses._array.loops import quick_or_exact
 from mlc_losses._array.ops import stop_gradient
 from mlc_losses._array.row_rules import (
     SharedTermsRule,
     apply_rule,
     is_finite,
+    quick_or_exact,
     row_max,
     sums_of_terms,
 )
@@ -52,7 +52,7 @@ class ClassCrossEntropy(SharedTermsRule):
     def values(self, xp: Any, params: Any, where: Any, logits: Any, labels: Any) -> Any:
         if label_shards(xp) is not None:
             # each reduction is a pass over all blocks, or an exchange between devices
-            _, *found = _exact_terms(xp, logits, labels, where)
+            _, *found = _exact_terms(xp, params, logits, labels, where)
             return _finished(xp, *found)
         if where is None:
             return quick_or_exact(xp, _quick_values, _values, params, (logits, labels))
@@ -69,10 +69,11 @@ class ClassCrossEntropy(SharedTermsRule):
     def values_and_derivative(
         self, xp: Any, params: Any, where: Any, logits: Any, labels: Any
     ) -> tuple[Any, Any]:
-        """On JAX, where the terms `e^(s - shift)` are written down once."""
-        from mlc_losses._array import jax_runs
-
-        terms, *found = jax_runs.quick_or_again(_quick_terms, _exact_terms, (logits, labels, where))
+        """The terms `e^(s - shift)` are written down once."""
+        arrays = logits, labels, where
+        terms, *found = quick_or_exact(
+            xp, _quick_terms, _exact_terms, params, arrays, in_place=True
+        )
         values = _finished(xp, *found)
         return values, _by_logits(xp, values, terms, labels)
 
@@ -148,7 +149,7 @@ def _values(xp: Any, params: Any, logits: Any, labels: Any, where: Any = None) -
     return _finished(xp, own, known, shift, rest)
 
 
-def _exact_terms(xp: Any, logits: Any, labels: Any, where: Any) -> tuple[Any, ...]:
+def _exact_terms(xp: Any, params: Any, logits: Any, labels: Any, where: Any) -> tuple[Any, ...]:
     """The terms without that of the label, and what `_finished` is made of."""
     logits, own, known = _with_own(xp, where, logits, labels)
     shift = _finite(xp, label_max(stop_gradient(logits)))
@@ -156,7 +157,9 @@ def _exact_terms(xp: Any, logits: Any, labels: Any, where: Any) -> tuple[Any, ..
     return others, own, known, shift, label_sum(others)
 
 
-def _quick_terms(xp: Any, logits: Any, labels: Any, where: Any) -> tuple[tuple[Any, ...], Any]:
+def _quick_terms(
+    xp: Any, params: Any, logits: Any, labels: Any, where: Any
+) -> tuple[tuple[Any, ...], Any]:
     """The same with the label's own logit as shift, and whether no sum has overflowed."""
     from mlc_losses._array import jax_rows
 

@@ -11,10 +11,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from mlc_losses._array.backend import is_jax_namespace
-from mlc_losses._array.labels import label_max, label_sum
+from mlc_losses._array.labels import label_sum
 from mlc_losses._array.namespace import as_dtype, namespace
-from mlc_losses._array.row_rules import RowRule, is_finite
+from mlc_losses._array.row_rules import (
+    RowRule,
+    is_finite,
+    maxima_of_terms,
+    quick_or_exact,
+    sums_of_terms,
+)
 
 # of a label on a side, whose weight is at least the smallest step from 1 to the next number: the
 # exponential of no label is more than the reciprocal of that times the side's total
@@ -45,11 +50,9 @@ class TwoSided(RowRule):
 
     def values(self, xp: Any, params: Any, where: Any, *arrays: Any) -> SideSums:
         arrays = self._known(xp, where, *arrays)
-        if is_jax_namespace(xp):
-            from mlc_losses._array import jax_runs
-
-            return jax_runs.side_sums(*arrays)
-        return side_sums(*arrays)
+        if len(arrays) == 2:
+            return side_sums(xp, *arrays)
+        return SideSums(*quick_or_exact(xp, _sums_without_peaks, _sums, params, arrays))
 
     def _known(self, xp: Any, where: Any, logits: Any, targets: Any, *bound: Any) -> Any:
         if self.hard:
@@ -122,15 +125,21 @@ def without_unknown(xp: Any, where: Any, logits: Any, targets: Any, *bound: Any)
     )
 
 
-def _largest(pair: Callable[..., Any], logits: Any, targets: Any) -> list[Any]:
-    return [label_max(side) for side in pair(logits, targets)]
+def _largest(xp: Any, pair: Callable[..., Any], logits: Any, targets: Any) -> tuple[Any, ...]:
+    return maxima_of_terms(xp, pair, (logits, targets), runs=8)
 
 
-def _total(pair: Callable[..., Any], logits: Any, targets: Any, *rows: Any) -> list[Any]:
-    return [label_sum(side) for side in pair(logits, targets, *(row[..., None] for row in rows))]
+def _total(
+    xp: Any, pair: Callable[..., Any], logits: Any, targets: Any, *rows: Any
+) -> tuple[Any, ...]:
+    def with_rows(logits: Any, targets: Any, *rows: Any) -> Any:
+        return pair(logits, targets, *(row[..., None] for row in rows))
+
+    return sums_of_terms(xp, with_rows, (logits, targets, *rows), runs=8)
 
 
 def side_sums(
+    xp: Any,
     logits: Any,
     targets: Any,
     bound: Any = None,
@@ -138,24 +147,39 @@ def side_sums(
     largest: Callable[..., Any] = _largest,
     total: Callable[..., Any] = _total,
 ) -> SideSums:
-    """The sums, without a gradient rule; a backend may bring its own way to reduce a pair.
+    """The sums, without a gradient rule; over what, `largest` and `total` of a pair say.
 
     The shift is the largest exponent among the labels that count and the bound. A larger one, a
     logit of the other side say, could make the whole sum underflow.
     """
-    xp = namespace(logits=logits)
-    peaks = largest(_candidates, logits, targets)
+    peaks = largest(xp, _candidates, logits, targets)
     bounds = (None, None) if bound is None else (bound, -bound)
     shifts = [
         _finite(peak if b is None else xp.maximum(peak, b))
         for peak, b in zip(peaks, bounds, strict=True)
     ]
-    totals = total(_shifted, logits, targets, *shifts)
+    totals = total(xp, _shifted, logits, targets, *shifts)
     logs = [
         _log_total(xp, side, b, shift)
         for side, b, shift in zip(totals, bounds, shifts, strict=True)
     ]
     return SideSums(shifts[0], logs[0], shifts[1], logs[1])
+
+
+def _sums(xp: Any, params: Any, *arrays: Any) -> SideSums:
+    return side_sums(xp, *arrays)
+
+
+def _sums_without_peaks(
+    xp: Any, params: Any, logits: Any, targets: Any, bound: Any
+) -> tuple[SideSums, Any]:
+    """The same, and whether no sum has overflowed.
+
+    The bound's own term is then 1, so nothing underflows that would count.
+    """
+    no_peak = xp.full_like(bound, -math.inf)
+    sums = side_sums(xp, logits, targets, bound, largest=lambda *_: (no_peak, no_peak))
+    return sums, xp.all(xp.isfinite(sums.negative_log + sums.positive_log))
 
 
 def _log_total(xp: Any, total: Any, bound: Any, shift: Any) -> Any:

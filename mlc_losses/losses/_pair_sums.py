@@ -10,14 +10,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from mlc_losses._array import pairs
 from mlc_losses._array.backend import is_torch_namespace
 from mlc_losses._array.batch import batch_max, batch_sum
-from mlc_losses._array.layout import require_all_labels
 from mlc_losses._array.namespace import as_dtype, is_number, namespace, shape_of
 from mlc_losses._array.ops import scaled, stop_gradient
 from mlc_losses._array.row_rules import RowRule, apply_rule, apply_rule_over_batch, is_finite
-from mlc_losses._array.two_sided import SideSums, TwoSided, as_sides, side_sums, without_unknown
+from mlc_losses.losses._two_sided import SideSums, TwoSided, as_sides, side_sums, without_unknown
 
 # far below any logit that counts, and no infinity
 _OFF_SIDE = 1e30
@@ -70,15 +68,17 @@ def log_pair_sum_over_batch(
     if is_torch_namespace(xp):
         return apply_rule_over_batch(xp, _LogPairSum(), (logits, targets), temperatures, where)[0]
 
-    def largest(pair: Callable[..., Any], logits: Any, targets: Any) -> list[Any]:
+    def largest(xp: Any, pair: Callable[..., Any], logits: Any, targets: Any) -> list[Any]:
         return [batch_max(side) for side in pair(stop_gradient(logits), targets)]
 
-    def total(pair: Callable[..., Any], logits: Any, targets: Any, *rows: Any) -> list[Any]:
+    def total(
+        xp: Any, pair: Callable[..., Any], logits: Any, targets: Any, *rows: Any
+    ) -> list[Any]:
         return [batch_sum(side) for side in pair(logits, targets, *(row[None, :] for row in rows))]
 
     logits = _tempered(xp, logits, targets, *temperatures)
     arrays = without_unknown(xp, where, *as_sides(xp, logits, targets))
-    return _joined(side_sums(*arrays, largest=largest, total=total), *temperatures)
+    return _joined(side_sums(xp, *arrays, largest=largest, total=total), *temperatures)
 
 
 @dataclass(frozen=True)
@@ -187,29 +187,3 @@ def _joined(sums: SideSums, negative_scale: Any, positive_scale: Any) -> Any:
     )
     log = sum(scale * xp.where(empty, 0.0, log) for scale, log in zip(scales, logs, strict=True))
     return xp.where(empty, -math.inf, shift + log)
-
-
-def pair_logistic(scores: Any, positive: Any, negative: Any) -> Any:
-    """`Σ_P Σ_N log(1 + e^(s_n - s_p))`, in blocks of labels, gradient included.
-
-    A label right at infinity makes no pair: the other one of a pair may be wrong at infinity.
-    """
-    xp = namespace(scores=scores)
-    require_all_labels(xp, "compares every positive label with every negative one")
-    # written so that NaN makes a pair
-    positive = positive & ~(scores == math.inf)
-    negative = negative & ~(scores == -math.inf)
-    return apply_rule(xp, _PairLogistic(), (scores, positive, negative))[0]
-
-
-@dataclass(frozen=True)
-class _PairLogistic(RowRule):
-    """The rule of `pair_logistic`."""
-
-    def values(self, xp: Any, params: Any, where: Any, *arrays: Any) -> tuple[Any]:
-        return (pairs.pair_logistic_value(*arrays),)
-
-    def derivatives(
-        self, index: int, xp: Any, params: Any, where: Any, values: Any, *arrays: Any
-    ) -> tuple[Any]:
-        return (pairs.pair_logistic_derivatives(*arrays) if index == 0 else None,)

@@ -19,7 +19,7 @@ from mlc_losses._array.arguments import (
 )
 from mlc_losses._array.backend import is_numpy_namespace
 from mlc_losses._array.host import first_index, to_host
-from mlc_losses._array.labels import label_indices, padded, scatter_true
+from mlc_losses._array.labels import label_indices, padded
 from mlc_losses._array.namespace import (
     Array,
     ArrayT,
@@ -32,6 +32,7 @@ from mlc_losses._array.namespace import (
     shape_of,
 )
 from mlc_losses._array.ops import relevant_and_missing
+from mlc_losses._array.scatter import scatter_true
 
 
 def multi_hot(ids: ArrayT, num_labels: int, *, dtype: Any = None) -> ArrayT:

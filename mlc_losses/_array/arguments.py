@@ -257,31 +257,6 @@ def per_label(name: str, weights: Any, like: Any) -> Any:
     return xp.reshape(xp.astype(weights, like.dtype), (1,) * (like.ndim - 1) + (-1,))
 
 
-def label_factors(name: str, weights: Any, like: Any, where: Any, axis: int) -> Any:
-    """What multiplies `like` `[..., L]`: a number, weights `[L]`, or one for each cell.
-
-    Those have the shape of the logits, with their label axis at `axis`, and are 0 where `where` is
-    False. A Python number stays one.
-    """
-    if is_number(weights):
-        return checked_float(name, weights, low=0.0)
-    xp = namespace(logits=like, **{name: weights})
-    check_numbers(xp, name, weights)
-    weights = accept_numpy(xp, weights)
-    if weights.ndim == 0:
-        return xp.reshape(xp.astype(weights, like.dtype), (1,) * like.ndim)
-    if weights.ndim == 1:
-        return per_label(name, weights, like)
-    cells = labels_last(xp, weights, axis) if weights.ndim == like.ndim else weights
-    if shape_of(cells) != shape_of(like):
-        raise ValueError(
-            f"{name} must be a number, have one entry per label, shape {shape_of(like)[-1:]}, or "
-            f"the shape of the logits, got {shape_of(weights)}"
-        )
-    cells = xp.astype(cells, like.dtype)
-    return cells if where is None else xp.where(where, cells, 0.0)
-
-
 def per_example(name: str, value: Any, like: Any) -> Any:
     """A number or an array `[...]` as one value for each example of `like` `[..., L]`."""
     xp = namespace(logits=like, **{name: value})

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from mlc_losses._array.backend import is_jax_namespace, is_numpy_namespace, is_torch_namespace
+from mlc_losses._array.backend import is_jax_namespace
 from mlc_losses._array.layout import batch_shards
 from mlc_losses._array.namespace import device_of, namespace, shape_of
 
@@ -93,20 +93,3 @@ def row_indices(x: Any) -> Any:
     if shards is None:
         return numbers
     return numbers + xp.astype(xp.asarray(shards.offset(shape_of(x)[0])), numbers.dtype)
-
-
-def group_sums(values: Any, groups: Any, num_groups: int) -> Any:
-    """Sum of the values `[n]` of each group `[num_groups]`; a group out of range is left out."""
-    xp = namespace(values=values, groups=groups)
-    # one group more takes what is out of range
-    groups = xp.where((groups >= 0) & (groups < num_groups), groups, num_groups)
-    if is_numpy_namespace(xp):
-        sums = xp.bincount(groups, weights=values, minlength=num_groups + 1)
-        return xp.astype(sums[:num_groups], values.dtype)
-    if is_jax_namespace(xp) or is_torch_namespace(xp):
-        zeros = xp.zeros(num_groups + 1, dtype=values.dtype, device=device_of(values))
-        if is_jax_namespace(xp):
-            return zeros.at[groups].add(values)[:num_groups]
-        return zeros.index_add(0, xp.astype(groups, xp.int64), values)[:num_groups]
-    numbers = xp.arange(num_groups, dtype=groups.dtype, device=device_of(values))
-    return xp.sum(xp.where(groups[:, None] == numbers[None, :], values[:, None], 0.0), axis=0)

@@ -1,4 +1,4 @@
-"""The k-th largest label of each example, by the fastest exact way, and the way back to labels.
+"""The k-th largest label of each example, by the fastest exact way.
 
 On XLA's CPU backend `lax.top_k` is fast in float32, slow for few labels, and a full sort, 60 to
 130 times slower, as soon as only its last column is used: that slice is fused into the sort, which
@@ -7,14 +7,12 @@ is then no longer recognised. Hence the barrier, and the two other ways.
 
 from __future__ import annotations
 
-import math
-from functools import partial
 from typing import Any
 
-from mlc_losses._array.backend import is_jax_namespace, is_numpy_namespace, is_torch_namespace
-from mlc_losses._array.labels import TopK, label_indices, label_max, labels_together, top_k
+from mlc_losses._array.backend import is_jax_namespace, is_numpy_namespace
+from mlc_losses._array.labels import TopK, label_indices, label_max, top_k
 from mlc_losses._array.layout import label_shards
-from mlc_losses._array.namespace import default_integer, device_of, namespace, shape_of
+from mlc_losses._array.namespace import namespace, shape_of
 from mlc_losses._array.ops import entries_at
 
 # with fewer labels than this, one pass per rank is faster than `lax.top_k`
@@ -108,56 +106,3 @@ def _kth_by_blocks(x: Any, k: int, size: int) -> TopK:
     members = xp.reshape(best[..., None, :] + offsets, (*batch, size * k))
     values, places = _top_k_on_jax(entries_at(x, members), k)
     return TopK(values[..., -1:], entries_at(members, places[..., -1:]))
-
-
-def add_at(indices: Any, weights: Any, num_labels: int) -> Any:
-    """`[..., L]`: at each label the sum of the `weights` `[..., W]` whose `indices` name it.
-
-    An index of `num_labels` adds nothing. Where labels are in parts, `num_labels` is the part's
-    and the indices are those of all labels.
-    """
-    xp = namespace(indices=indices, weights=weights)
-    indices = _here(xp, indices, num_labels)
-    if is_jax_namespace(xp):
-        from mlc_losses._array import jax_rows
-
-        return jax_rows.by_rows(partial(_add_in_row, num_labels), indices, weights)
-    *batch, width = shape_of(indices)
-    rows = math.prod(batch)
-    total = xp.zeros((rows, num_labels + 1), dtype=weights.dtype, device=device_of(weights))
-    indices = xp.reshape(indices, (rows, width))
-    weights = xp.reshape(weights, (rows, width))
-    if is_torch_namespace(xp):
-        total = total.scatter_add(-1, xp.astype(indices, xp.int64), weights)
-    else:
-        for column in range(width):
-            here = indices[:, column, None] == label_indices(total)
-            total = total + xp.where(here, weights[:, column, None], 0.0)
-    return xp.reshape(total[:, :num_labels], (*batch, num_labels))
-
-
-def _add_in_row(num_labels: int, indices: Any, weights: Any) -> Any:
-    """Of one row of JAX."""
-    zeros = namespace(weights=weights).zeros_like(weights, shape=(num_labels,))
-    return zeros.at[indices].add(weights, mode="drop")
-
-
-def values_at(x: Any, indices: Any) -> Any:
-    """The entries of `x` `[..., L]` at the `indices` `[..., W]`; 0 for an index of L."""
-    xp = namespace(x=x, indices=indices)
-    num_labels = shape_of(x)[-1]
-    indices = _here(xp, indices, num_labels)
-    exists = indices < num_labels
-    places = xp.astype(xp.where(exists, indices, 0), default_integer(xp))
-    values = xp.where(exists, entries_at(labels_together(x), places), 0.0)
-    shards = label_shards(xp)
-    return values if shards is None else shards.psum(values)
-
-
-def _here(xp: Any, indices: Any, width: int) -> Any:
-    """Indices of all labels as places among those that are here; `width` for one that is not."""
-    shards = label_shards(xp)
-    if shards is None:
-        return indices
-    places = indices - xp.astype(shards.offset(width), indices.dtype)
-    return xp.where((places >= 0) & (places < width), places, width)

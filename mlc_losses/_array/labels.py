@@ -10,7 +10,7 @@ import math
 from typing import Any, NamedTuple
 
 from mlc_losses._array.backend import is_jax_namespace, is_torch_namespace
-from mlc_losses._array.layout import label_shards, require_all_labels
+from mlc_losses._array.layout import label_shards
 from mlc_losses._array.namespace import default_integer, device_of, namespace, shape_of
 from mlc_losses._array.ops import entries_at, stop_gradient
 
@@ -226,31 +226,6 @@ def top_k_any(mask: Any) -> Any:
     return namespace(mask=mask).any(mask, axis=-1)
 
 
-def scatter_true(ids: Any, num_labels: int) -> Any:
-    """Bool `[..., num_labels]`, True at the ids `[..., P]`; an id out of range sets nothing.
-
-    Never a `[..., P, L]` array: one write per id where the backend has a scatter.
-    """
-    xp = namespace(ids=ids)
-    require_all_labels(xp, "makes a row of all labels")
-    ids = xp.where((ids >= 0) & (ids < num_labels), ids, num_labels)
-    if is_jax_namespace(xp):
-        from mlc_losses._array import jax_rows
-
-        mask = xp.zeros((*ids.shape[:-1], num_labels), dtype=xp.bool, device=device_of(ids))
-        return jax_rows.by_rows(lambda row, ids: row.at[ids].set(True, mode="drop"), mask, ids)
-    # one column more takes the ids that set nothing
-    shape = (*shape_of(ids)[:-1], num_labels + 1)
-    mask = xp.zeros(shape, dtype=xp.bool, device=device_of(ids))
-    if is_torch_namespace(xp):
-        mask = mask.scatter(-1, xp.astype(ids, xp.int64), True)
-    else:
-        numbers = label_indices(mask)
-        for column in range(shape_of(ids)[-1]):
-            mask = mask | (ids[..., column, None] == numbers)
-    return mask[..., :num_labels]
-
-
 def padded(ids: Any, padding: int, length: int) -> Any:
     """The ids `[..., P]`, cut or padded to `[..., length]`."""
     xp = namespace(ids=ids)
@@ -258,30 +233,6 @@ def padded(ids: Any, padding: int, length: int) -> Any:
     if have >= length:
         return ids[..., :length]
     return xp.concat([ids, columns(padding, ids, length - have)], axis=-1)
-
-
-def first_positions(ids: Any, num_labels: int) -> Any:
-    """Where each label first stands in the ids `[..., P]`: `[..., num_labels]`, P if nowhere."""
-    xp = namespace(ids=ids)
-    require_all_labels(xp, "makes a row of all labels")
-    *batch, length = shape_of(ids)
-    # one column more takes the ids that are no label
-    ids = xp.where((ids >= 0) & (ids < num_labels), ids, num_labels)
-    shape = (*batch, num_labels + 1)
-    first = xp.full(shape, length, dtype=default_integer(xp), device=device_of(ids))
-    if is_jax_namespace(xp):
-        from mlc_losses._array import jax_rows
-
-        places = xp.arange(length)
-        first = jax_rows.by_rows(lambda row, ids: row.at[ids].min(places), first, ids)
-    elif is_torch_namespace(xp):
-        places = xp.broadcast_to(label_indices(ids), shape_of(ids))
-        first = first.scatter_reduce(-1, xp.astype(ids, xp.int64), places, "amin")
-    else:
-        numbers = label_indices(first)
-        for column in reversed(range(length)):
-            first = xp.where(ids[..., column, None] == numbers, column, first)
-    return first[..., :num_labels]
 
 
 def label_order(*keys: Any) -> Any:
@@ -297,15 +248,3 @@ def label_order(*keys: Any) -> Any:
         then = xp.argsort(key if order is None else entries_at(key, order), axis=-1, stable=True)
         order = then if order is None else entries_at(order, then)
     return order
-
-
-def out_of_order(x: Any, order: Any) -> Any:
-    """`x`, given in the order of the ids, back at the places of the ids."""
-    xp = namespace(x=x)
-    if is_jax_namespace(xp):
-        from mlc_losses._array import jax_rows
-
-        return jax_rows.by_rows(lambda x, order: xp.zeros_like(x).at[order].set(x), x, order)
-    if is_torch_namespace(xp):
-        return xp.zeros_like(x).scatter(-1, order, x)
-    return entries_at(x, xp.argsort(order, axis=-1))

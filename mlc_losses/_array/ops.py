@@ -18,19 +18,6 @@ from mlc_losses._array.namespace import as_dtype, is_number, namespace, shape_of
 _DECIDED = 1e30
 # standard deviations beyond which a normal probability is 0 or 1 in every dtype
 _FAR = 38.0
-# for x in [0, 40] Φ(-x) e^(x² / 2) is to 4.3e-7 of itself a polynomial in 1 / (1 + 0.24 x), from
-# its first power on: a least-squares fit to scipy's erfcx, reweighted until the error was level
-_MILLS_SCALE = 0.24
-_MILLS = (
-    0.09575378995372305,
-    0.09552222370880042,
-    0.09283813829787194,
-    0.06339920551936612,
-    0.11838580252196831,
-    -0.06570039779367019,
-    0.15279302140311166,
-    -0.05299159583040452,
-)
 
 
 def broadcast_like(xp: Any, x: Any, like: Any) -> Any:
@@ -152,16 +139,20 @@ def decided(x: Any) -> Any:
     return namespace(x=x).clip(x, -_DECIDED, _DECIDED)
 
 
+def finite(xp: Any, x: Any) -> Any:
+    """`x`, its infinities as the largest finite numbers: they may be multiplied by 0. NaN stays."""
+    largest = float(xp.finfo(x.dtype).max)
+    return xp.clip(x, -largest, largest)
+
+
 def scaled(x: Any, factor: Any) -> Any:
     """`c x` for c > 0, finite where x is: the difference of two that overflow would be NaN."""
     if is_number(factor) and factor == 1.0:
         return x
     xp = namespace(x=x)
-    largest = float(xp.finfo(x.dtype).max)
     # an infinity stays out of the product: the derivative by the factor would be 0 * inf
     infinite = xp.isinf(x)
-    product = xp.clip(factor * xp.where(infinite, 0.0, x), -largest, largest)
-    return xp.where(infinite, x, product)
+    return xp.where(infinite, x, finite(xp, factor * xp.where(infinite, 0.0, x)))
 
 
 def magnitude(x: Any) -> Any:
@@ -245,21 +236,6 @@ def normal_cdf(x: Any) -> Any:
         return torch.special.ndtr(torch.clip(x, -_FAR, _FAR))
     tail = 0.5 * _erfc(xp.clip(xp.abs(x), 0.0, _FAR) * math.sqrt(0.5))
     return xp.where(x > 0, 1.0 - tail, tail)
-
-
-def normal_cdf_and_density(x: Any) -> tuple[Any, Any]:
-    """`Φ(x)` and its density; in float32 from one exponential, below 0 to 5e-7 of themselves."""
-    xp = namespace(x=x)
-    exponential = xp.exp(-0.5 * x * x)
-    density = exponential * (1.0 / math.sqrt(2.0 * math.pi))
-    if xp.finfo(x.dtype).bits == 64:
-        return normal_cdf(x), density
-    part = 1.0 / (1.0 + _MILLS_SCALE * magnitude(x))
-    ratio = 0.0
-    for coefficient in reversed(_MILLS):
-        ratio = part * (coefficient + ratio)
-    tail = exponential * ratio
-    return xp.where(x >= 0, 1.0 - tail, tail), density
 
 
 def _erfc(x: Any) -> Any:

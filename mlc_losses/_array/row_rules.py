@@ -44,7 +44,7 @@ class RowRule(ABC):
 
     # whether `derivatives` looks at the values
     derives_from_values: ClassVar[bool] = True
-    # whether `finite_values` fills an array with a derivative by the logits, for `kept_gradient`
+    # whether `finite_values` fills an array with a derivative by the logits, of `kept_cotangent`
     keeps_derivative: ClassVar[bool] = False
     # whether they come from one kernel, which gains nothing from blocks of rows
     in_one_kernel: ClassVar[bool] = False
@@ -58,12 +58,11 @@ class RowRule(ABC):
         """
         return None
 
-    def kept_gradient(self, derivative: Any, cotangents: Any) -> Any:
-        """The gradient by the logits of what `finite_values` filled; None if it does not serve."""
-        first = cotangents[0]
-        if first is None or (len(cotangents) > 1 and any(x is not None for x in cotangents[1:])):
+    def kept_cotangent(self, cotangents: Any) -> Any:
+        """The one that the derivative goes with that `finite_values` filled; None for others."""
+        if len(cotangents) > 1 and any(x is not None for x in cotangents[1:]):
             return None
-        return derivative * first.unsqueeze(-1)
+        return cotangents[0]
 
     def finite_derivatives(
         self, index: int, xp: Any, params: Any, where: Any, values: Any, *arrays: Any

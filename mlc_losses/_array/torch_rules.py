@@ -80,7 +80,9 @@ class _Rule(torch.autograd.Function):
         needed, derivative, saved = ctx.needs_input_grad, ctx.derivative, ctx.saved_tensors
         gradients: list[Any] = [None] * len(needed)
         if derivative is not None and needed[3] and not torch.is_grad_enabled():
-            gradients[3] = ctx.rule.kept_gradient(derivative, cotangents)
+            cotangent = ctx.rule.kept_cotangent(cotangents)
+            if cotangent is not None:
+                gradients[3] = derivative * cotangent.unsqueeze(-1)
         for place in range(3, len(needed)):
             if needed[place] and gradients[place] is None:
                 gradients[place] = _gradient(ctx, place - 3, saved, cotangents)

@@ -20,31 +20,24 @@ from mlc_losses._array.namespace import (
 )
 
 
-def check_at_least_0(name: str, x: Any, high: float = math.inf, high_name: str = "") -> None:
-    """Raises for an entry that is negative, not finite or too large, if looking is free."""
-    if is_number(x) or can_look(x):
-        _check_at_least_0(
-            name, np.asarray(x) if is_number(x) else to_host(name, x), high, high_name
-        )
-
-
-def check_known_at_least_0(name: str, weights: Any, where: Any, axis: int) -> None:
-    """The same, of weights for each cell those that `where` does not leave out.
-
-    They have their label axis at `axis`, the mask has it last.
-    """
-    if where is None or getattr(weights, "ndim", 0) != where.ndim or where.ndim == 1:
-        check_at_least_0(name, weights)
-    elif can_look(weights) and can_look(where):
-        known = np.moveaxis(to_host("where", where), -1, axis)
-        _check_at_least_0(name, np.where(known, to_host(name, weights), 0.0))
-
-
-def _check_at_least_0(
-    name: str, values: np.ndarray, high: float = math.inf, high_name: str = ""
+def check_at_least_0(
+    name: str,
+    x: Any,
+    high: float = math.inf,
+    high_name: str = "",
+    known: np.ndarray | None = None,
 ) -> None:
+    """Raises for an entry that is negative, not finite or too large, if looking is free.
+
+    `known`: a mask of the entries that count.
+    """
+    if not (is_number(x) or can_look(x)):
+        return
+    values = np.asarray(x) if is_number(x) else to_host(name, x)
     # written so that NaN is bad
     bad = ~((values >= 0) & (values <= high) & np.isfinite(values))
+    if known is not None:
+        bad &= known
     if bad.any():
         index = first_index(bad)
         place = f" at index {index}" if index else ""
@@ -70,19 +63,3 @@ def checked_sample_weight(xp: Any, weight: Any, like: Any) -> Any:
         )
     floating = xp.isdtype(like.dtype, "real floating")
     return as_dtype(xp, weight, like.dtype if floating else default_float(xp))
-
-
-def check_probabilities(name: str, x: Any, where: Any) -> None:
-    """Raises for a known entry outside [0, 1], if looking is free; NaN passes."""
-    if not can_look(x) or not (where is None or can_look(where)):
-        return
-    values = to_host(name, x)
-    bad = (values < 0) | (values > 1)
-    if where is not None:
-        bad &= to_host("where", where)
-    if bad.any():
-        index = first_index(bad)
-        raise ValueError(
-            f"{name} must be in [0, 1], got {float(values[index]):g} at index {index}; "
-            "turn logits into probabilities with a sigmoid first"
-        )

@@ -15,7 +15,7 @@ from mlc_losses._array.labels import (
     label_sum,
 )
 from mlc_losses._array.layout import label_shards
-from mlc_losses._array.ops import stop_gradient
+from mlc_losses._array.ops import finite, stop_gradient
 from mlc_losses._array.row_rules import (
     SharedTermsRule,
     apply_rule,
@@ -133,7 +133,7 @@ def _terms(xp: Any, logits: Any, shift: Any) -> Any:
 def _values(xp: Any, params: Any, logits: Any, labels: Any, where: Any = None) -> tuple[Any, ...]:
     logits, own, known = _with_own(xp, where, logits, labels)
     peak = row_max(xp, logits)
-    shift = _finite(xp, peak)
+    shift = finite(xp, peak)
 
     def terms(logits: Any, peak: Any) -> tuple[Any, Any]:
         term = xp.exp(logits - peak[..., None])
@@ -152,7 +152,7 @@ def _values(xp: Any, params: Any, logits: Any, labels: Any, where: Any = None) -
 def _exact_terms(xp: Any, params: Any, logits: Any, labels: Any, where: Any) -> tuple[Any, ...]:
     """The terms without that of the label, and what `_finished` is made of."""
     logits, own, known = _with_own(xp, where, logits, labels)
-    shift = _finite(xp, label_max(stop_gradient(logits)))
+    shift = finite(xp, label_max(stop_gradient(logits)))
     others = xp.where(is_class(logits, labels), 0.0, _terms(xp, logits, shift))
     return others, own, known, shift, label_sum(others)
 
@@ -216,8 +216,3 @@ def _by_logits(xp: Any, values: Any, terms: Any, labels: Any) -> Any:
     factor = xp.where(xp.isnan(loss), loss, factor)
     at_label = xp.expm1(-loss)[..., None]
     return xp.where(is_class(terms, labels), at_label, terms * factor[..., None])
-
-
-def _finite(xp: Any, x: Any) -> Any:
-    most = float(xp.finfo(x.dtype).max)
-    return xp.clip(x, -most, most)

@@ -13,7 +13,7 @@ from mlc_losses._array.labels import (
     label_sum,
     replaced_at_class,
 )
-from mlc_losses._array.ops import scaled
+from mlc_losses._array.ops import finite, scaled
 from mlc_losses._array.row_rules import (
     RowRule,
     apply_rule,
@@ -85,8 +85,7 @@ def _sums(xp: Any, params: Any, logits: Any, labels: Any, where: Any = None) -> 
     (scale,) = params
     logits, others = _without_class(xp, where, logits, labels)
     peak, own = row_max(xp, others), at_class(logits, labels)
-    most = float(xp.finfo(logits.dtype).max)
-    shift = xp.clip(scaled(peak, scale), -most, most)
+    shift = finite(xp, scaled(peak, scale))
 
     def term(others: Any, shift: Any) -> Any:
         return xp.exp(scaled(others, scale) - shift[..., None])
@@ -98,7 +97,7 @@ def _sums(xp: Any, params: Any, logits: Any, labels: Any, where: Any = None) -> 
     if where is not None:
         settled = settled | ~at_class(where, labels)
     against = shift - xp.where(settled, 0.0, scaled(own, scale)) + log_total
-    return xp.where(settled, -math.inf, against), shift, xp.clip(log_total, -most, most)
+    return xp.where(settled, -math.inf, against), shift, finite(xp, log_total)
 
 
 def _quick_sums(xp: Any, params: Any, logits: Any, labels: Any) -> tuple[tuple[Any, ...], Any]:

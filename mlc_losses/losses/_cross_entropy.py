@@ -8,6 +8,7 @@ from mlc_losses._array.namespace import as_dtype, device_of, is_0, is_number
 from mlc_losses._array.ops import (
     broadcast_like,
     decided,
+    finite,
     magnitude,
     relevance,
     sigmoid,
@@ -61,17 +62,11 @@ def nll_by_logits(xp: Any, params: Any, logits: Any, positive: Any, negative: An
 
 
 def _nll_by_positive(xp: Any, params: Any, logits: Any, positive: Any, negative: Any) -> Any:
-    return _finite(xp, softplus(-logits))
+    return finite(xp, softplus(-logits))
 
 
 def _nll_by_negative(xp: Any, params: Any, logits: Any, positive: Any, negative: Any) -> Any:
-    return _finite(xp, softplus(logits))
-
-
-def _finite(xp: Any, x: Any) -> Any:
-    """Infinity as the largest number: a weight that is 0 for its own reasons makes it 0."""
-    largest = float(xp.finfo(x.dtype).max)
-    return xp.clip(x, -largest, largest)
+    return finite(xp, softplus(logits))
 
 
 _TWO_WEIGHTS = LabelSum(nll, (nll_by_logits, _nll_by_positive, _nll_by_negative))
@@ -105,7 +100,7 @@ def _by_logits(xp: Any, params: Any, logits: Any, targets: Any) -> Any:
 
 
 def _by_targets(xp: Any, params: Any, logits: Any, targets: Any) -> Any:
-    return _finite(xp, -logits)
+    return finite(xp, -logits)
 
 
 _CROSS_ENTROPY = LabelSumAndDerivative(_term, (_by_logits, _by_targets), _finite_term)
@@ -120,15 +115,15 @@ def _weighted_by_logits(xp: Any, params: Any, *arrays: Any) -> Any:
 
 
 def _weighted_by_targets(xp: Any, params: Any, logits: Any, targets: Any, p: Any, n: Any) -> Any:
-    return p * _finite(xp, softplus(-logits)) - n * _finite(xp, softplus(logits))
+    return p * finite(xp, softplus(-logits)) - n * finite(xp, softplus(logits))
 
 
 def _weighted_by_positive(xp: Any, params: Any, logits: Any, targets: Any, p: Any, n: Any) -> Any:
-    return as_dtype(xp, targets, logits.dtype) * _finite(xp, softplus(-logits))
+    return as_dtype(xp, targets, logits.dtype) * finite(xp, softplus(-logits))
 
 
 def _weighted_by_negative(xp: Any, params: Any, logits: Any, targets: Any, p: Any, n: Any) -> Any:
-    return (1.0 - as_dtype(xp, targets, logits.dtype)) * _finite(xp, softplus(logits))
+    return (1.0 - as_dtype(xp, targets, logits.dtype)) * finite(xp, softplus(logits))
 
 
 _WEIGHTED = LabelSum(

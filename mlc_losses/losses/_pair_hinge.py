@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from mlc_losses._array.labels import label_order, label_sum, labels_together, out_of_order
+from mlc_losses._array.labels import label_order, label_sum, labels_together
 from mlc_losses._array.layout import require_all_labels
 from mlc_losses._array.namespace import namespace, shape_of
 from mlc_losses._array.ops import entries_at, stop_gradient
+from mlc_losses._array.scatter import out_of_order
 
 
 def pair_hinge(

@@ -16,13 +16,13 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
 
-from mlc_losses._array.kth_label import add_at, values_at
 from mlc_losses._array.labels import columns, label_sum, labels_together, num_labels, top_k
 from mlc_losses._array.layout import label_shards, require_custom_gradient
 from mlc_losses._array.loops import repeat, scan
 from mlc_losses._array.namespace import namespace, shape_of
 from mlc_losses._array.ops import stop_gradient
 from mlc_losses._array.row_rules import RowRule, apply_rule
+from mlc_losses._array.scatter import add_at, values_at
 
 # labels that follow one another in the recursion for the counts, or k if that is more; all others
 # are counted side by side

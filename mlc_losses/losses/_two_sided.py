@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from mlc_losses._array.labels import label_sum
 from mlc_losses._array.namespace import as_dtype, namespace
+from mlc_losses._array.ops import finite
 from mlc_losses._array.row_rules import (
     RowRule,
     is_finite,
@@ -97,12 +98,10 @@ class TwoSided(RowRule):
 
     keeps_derivative = True
 
-    def kept_gradient(self, derivative: Any, cotangents: Any) -> Any:
-        """`derivative` is that of both logarithms together; the shifts are constants."""
+    def kept_cotangent(self, cotangents: Any) -> Any:
+        """What is kept is that of both logarithms together; the shifts are constants."""
         _, negative, _, positive = cotangents
-        if negative is None or negative is not positive:  # those of the sum are one
-            return None
-        return derivative * negative[..., None]
+        return negative if negative is positive else None  # those of the sum are one
 
 
 def as_sides(xp: Any, logits: Any, targets: Any) -> tuple[Any, Any]:
@@ -155,7 +154,7 @@ def side_sums(
     peaks = largest(xp, _candidates, logits, targets)
     bounds = (None, None) if bound is None else (bound, -bound)
     shifts = [
-        _finite(peak if b is None else xp.maximum(peak, b))
+        finite(xp, peak if b is None else xp.maximum(peak, b))
         for peak, b in zip(peaks, bounds, strict=True)
     ]
     totals = total(xp, _shifted, logits, targets, *shifts)
@@ -245,8 +244,7 @@ def by_logits(logits: Any, targets: Any, sums: SideSums) -> tuple[Any, Any]:
 
 def by_targets(xp: Any, where: Any, logits: Any, sums: SideSums) -> tuple[Any, Any]:
     """Derivative of each side by the targets, kept finite."""
-    largest = float(xp.finfo(logits.dtype).max)
-    rise, fall = (xp.clip(xp.exp(x), None, largest) for x in _exponents(logits, sums))
+    rise, fall = (finite(xp, xp.exp(x)) for x in _exponents(logits, sums))
     if where is not None:
         rise, fall = xp.where(where, rise, 0.0), xp.where(where, fall, 0.0)
     return -rise, fall
@@ -261,14 +259,8 @@ def by_bound(bound: Any, sums: SideSums) -> tuple[Any, Any]:
 
 def _exponents(x: Any, sums: SideSums) -> tuple[Any, Any]:
     """Logarithm of what `e^x` is of the negatives' total, and `e^-x` of the positives'."""
-    return (
-        x - sums.negative_shift[..., None] - _finite(sums.negative_log)[..., None],
-        -x - sums.positive_shift[..., None] - _finite(sums.positive_log)[..., None],
-    )
-
-
-def _finite(x: Any) -> Any:
-    """Infinities to the largest finite numbers; NaN stays."""
     xp = namespace(x=x)
-    largest = float(xp.finfo(x.dtype).max)
-    return xp.clip(x, -largest, largest)
+    return (
+        x - sums.negative_shift[..., None] - finite(xp, sums.negative_log)[..., None],
+        -x - sums.positive_shift[..., None] - finite(xp, sums.positive_log)[..., None],
+    )

@@ -15,16 +15,15 @@ from mlc_losses._array.arguments import (
     checked_option,
     checked_where,
 )
-from mlc_losses._array.batch import batch_any, batch_size, batch_sum
+from mlc_losses._array.batch import batch_any, batch_size
 from mlc_losses._array.class_arguments import class_arguments, of_valid
-from mlc_losses._array.kth_of_batch import kth_largest, largest_mask, rank_of
+from mlc_losses._array.kth_of_batch import kth_largest
 from mlc_losses._array.labels import label_any, log_softmax, num_labels
 from mlc_losses._array.namespace import (
     Array,
     ArrayT,
     accept_numpy,
     as_dtype,
-    default_integer,
     is_0,
     is_number,
     namespace,
@@ -32,6 +31,7 @@ from mlc_losses._array.namespace import (
     to_compute_dtype,
 )
 from mlc_losses._array.ops import softplus, stop_gradient
+from mlc_losses.losses._batch_ranks import largest_mask, num_examples, rank_of
 from mlc_losses.losses._cross_entropy import two_weight_nll
 from mlc_losses.losses._pair_sums import log_pair_sum
 
@@ -265,23 +265,15 @@ def _pseudo_labels(scores: Any, is_label: Any, where: Any, k: Any, rule: str) ->
     known = is_label | ~is_label if where is None else where
     if exclude_label:
         k = _labels_per_example(k, num_labels(scores), least=1.0)
-        rank = rank_of(_num_examples(scores, where), k - 1.0, round)
+        rank = rank_of(num_examples(scores, where), k - 1.0, round)
         return is_label | largest_mask(scores, rank, known & ~is_label)
     k = _labels_per_example(k, num_labels(scores))
     return is_label | largest_mask(scores, _rank(scores, k, where), known)
 
 
-def _num_examples(scores: Any, where: Any) -> Any:
-    """How many examples have a known class."""
-    if where is None:
-        return batch_size(scores)
-    xp = namespace(where=where)
-    return batch_sum(xp.astype(label_any(where), default_integer(xp)))
-
-
 def _rank(scores: Any, k: float, where: Any = None) -> Any:
     """How many of the scores `[n, L]` are k per example: at least one of them, if there is one."""
-    rank = rank_of(_num_examples(scores, where), k, round)
+    rank = rank_of(num_examples(scores, where), k, round)
     most = batch_size(scores) * num_labels(scores)
     if is_number(rank):
         return min(max(rank, 1), most)

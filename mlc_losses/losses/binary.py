@@ -4,13 +4,28 @@ from __future__ import annotations
 
 from typing import Any
 
-from mlc_losses._array.arguments import checked_labels, label_factors
-from mlc_losses._array.labels import label_count, num_labels
-from mlc_losses._array.namespace import Array, ArrayT
-from mlc_losses._array.value_checks import check_known_at_least_0
-from mlc_losses.losses._cross_entropy import (
-    cross_entropy,
+import numpy as np
+
+from mlc_losses._array.arguments import (
+    check_numbers,
+    checked_float,
+    checked_labels,
+    labels_last,
+    per_label,
 )
+from mlc_losses._array.host import to_host
+from mlc_losses._array.labels import label_count, num_labels
+from mlc_losses._array.namespace import (
+    Array,
+    ArrayT,
+    accept_numpy,
+    can_look,
+    is_number,
+    namespace,
+    shape_of,
+)
+from mlc_losses._array.value_checks import check_at_least_0
+from mlc_losses.losses._cross_entropy import cross_entropy
 
 
 def binary_cross_entropy(
@@ -82,9 +97,39 @@ def _weights(name: str, weights: Any, logits: Any, where: Any, axis: int) -> Any
     """Weights that multiply the logits, checked; None stays."""
     if weights is None:
         return None
-    factors = label_factors(name, weights, logits, where, axis)
-    check_known_at_least_0(name, weights, where, axis)
+    factors = _factors(name, weights, logits, where, axis)
+    known = None
+    if where is not None and getattr(weights, "ndim", 0) == where.ndim > 1:
+        if not can_look(where):
+            return factors
+        known = np.moveaxis(to_host("where", where), -1, axis)
+    check_at_least_0(name, weights, known=known)
     return factors
+
+
+def _factors(name: str, weights: Any, like: Any, where: Any, axis: int) -> Any:
+    """What multiplies `like` `[..., L]`: a number, weights `[L]`, or one for each cell.
+
+    Those have the shape of the logits, with their label axis at `axis`, and are 0 where `where` is
+    False. A Python number stays one.
+    """
+    if is_number(weights):
+        return checked_float(name, weights, low=0.0)
+    xp = namespace(logits=like, **{name: weights})
+    check_numbers(xp, name, weights)
+    weights = accept_numpy(xp, weights)
+    if weights.ndim == 0:
+        return xp.reshape(xp.astype(weights, like.dtype), (1,) * like.ndim)
+    if weights.ndim == 1:
+        return per_label(name, weights, like)
+    cells = labels_last(xp, weights, axis) if weights.ndim == like.ndim else weights
+    if shape_of(cells) != shape_of(like):
+        raise ValueError(
+            f"{name} must be a number, have one entry per label, shape {shape_of(like)[-1:]}, or "
+            f"the shape of the logits, got {shape_of(weights)}"
+        )
+    cells = xp.astype(cells, like.dtype)
+    return cells if where is None else xp.where(where, cells, 0.0)
 
 
 def multilabel_soft_margin(

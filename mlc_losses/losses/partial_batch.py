@@ -13,11 +13,12 @@ from mlc_losses._array.arguments import (
     label_arguments,
 )
 from mlc_losses._array.batch import batch_size, batch_sum
-from mlc_losses._array.kth_of_batch import kth_largest, rank_of
+from mlc_losses._array.kth_of_batch import kth_largest
 from mlc_losses._array.labels import label_count, label_sum, num_labels
 from mlc_losses._array.namespace import Array, ArrayT, default_integer, is_number
 from mlc_losses._array.ops import sigmoid, stop_gradient
 from mlc_losses._array.row_rules import LabelSum, sum_over_labels
+from mlc_losses.losses._batch_ranks import rank_of
 from mlc_losses.losses._cross_entropy import cross_entropy, two_weight_nll
 
 

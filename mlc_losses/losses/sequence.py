@@ -16,7 +16,6 @@ from mlc_losses._array.arguments import (
 )
 from mlc_losses._array.host import first_index, to_host
 from mlc_losses._array.labels import (
-    first_positions,
     label_any,
     label_count,
     label_indices,
@@ -37,6 +36,7 @@ from mlc_losses._array.namespace import (
     to_compute_dtype,
 )
 from mlc_losses._array.ops import relevant_and_missing, softplus
+from mlc_losses._array.scatter import first_positions
 from mlc_losses.losses._class_counts import check_counts
 from mlc_losses.losses._pair_sums import log_pair_sum
 

@@ -6,9 +6,9 @@ import math
 from typing import Any
 
 from mlc_losses._array.arguments import checked_option, positive_integer
-from mlc_losses._array.batch import group_sums
-from mlc_losses._array.namespace import Array, default_integer, device_of, shape_of
-from mlc_losses._array.value_checks import check_probabilities
+from mlc_losses._array.host import first_index, to_host
+from mlc_losses._array.namespace import Array, can_look, default_integer, device_of, shape_of
+from mlc_losses._array.scatter import group_sums
 from mlc_losses.metrics._averages import any_known, mean, ratio
 from mlc_losses.metrics._ranks import checked_scores, nan_like
 
@@ -63,7 +63,7 @@ def expected_calibration_error(
     pooled = checked_option("average", average, {"macro": False, "micro": True, None: False})
     bins = positive_integer("bins", bins)
     given = checked_scores(probabilities, targets, where, sample_weight, "probabilities")
-    check_probabilities("probabilities", probabilities, where)
+    _check_probabilities("probabilities", probabilities, where)
     xp, p, relevant, where, weight = given
     p = p if where is None else xp.where(where, p, 0.0)
     p = xp.where((p >= 0) & (p <= 1), p, math.nan)
@@ -76,6 +76,22 @@ def expected_calibration_error(
     errors = ratio(xp, gaps, xp.sum(by_label[1], axis=0))
     errors = nan_like(xp, xp.matrix_transpose(by_label[0]), errors)
     return errors if average is None else mean(xp, errors, any_known(where, None if pooled else 0))
+
+
+def _check_probabilities(name: str, x: Any, where: Any) -> None:
+    """Raises for a known entry outside [0, 1], if looking is free; NaN passes."""
+    if not can_look(x) or not (where is None or can_look(where)):
+        return
+    values = to_host(name, x)
+    bad = (values < 0) | (values > 1)
+    if where is not None:
+        bad &= to_host("where", where)
+    if bad.any():
+        index = first_index(bad)
+        raise ValueError(
+            f"{name} must be in [0, 1], got {float(values[index]):g} at index {index}; "
+            "turn logits into probabilities with a sigmoid first"
+        )
 
 
 def _sums_of_bins(xp: Any, p: Any, values: Any, bins: int, labels: int) -> Any:

@@ -14,7 +14,6 @@ from mlc_losses._array.arguments import (
     checked_where,
     positive_integer,
 )
-from mlc_losses._array.batch import group_sums
 from mlc_losses._array.class_arguments import check_class_ids, class_arguments
 from mlc_losses._array.labels import label_any
 from mlc_losses._array.namespace import (
@@ -26,6 +25,7 @@ from mlc_losses._array.namespace import (
     namespace,
     shape_of,
 )
+from mlc_losses._array.scatter import group_sums
 from mlc_losses._array.value_checks import checked_sample_weight
 from mlc_losses.decide.sets import predict_average_k, predict_top_k
 from mlc_losses.metrics._averages import mean

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from mlc_losses._array.batch import group_sums
 from mlc_losses._array.namespace import Array, default_float, device_of, shape_of
+from mlc_losses._array.scatter import group_sums
 from mlc_losses.metrics._averages import any_known, count, mean, ratio
 from mlc_losses.metrics._sets import checked_predictions, checked_sets, spoiled
 

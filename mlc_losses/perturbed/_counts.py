@@ -14,7 +14,7 @@ from typing import Any
 
 from mlc_losses._array.loops import scan
 from mlc_losses._array.namespace import namespace, shape_of
-from mlc_losses._array.ops import normal_cdf_and_density
+from mlc_losses.perturbed._normal import normal_cdf_and_density
 
 # beyond it a probability is 0 or 1
 FAR = 40.0

@@ -19,11 +19,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from mlc_losses._array.kth_label import add_at, k_largest
+from mlc_losses._array.kth_label import k_largest
 from mlc_losses._array.labels import label_max, top_k
 from mlc_losses._array.loops import choose, map_rows, repeat
 from mlc_losses._array.namespace import device_of, namespace, shape_of
 from mlc_losses._array.ops import entries_at, stop_gradient
+from mlc_losses._array.scatter import add_at
 from mlc_losses.perturbed._counts import chances, counts_and_derivatives
 from mlc_losses.perturbed._tail import Tail, small_constant, tail_counts, tail_derivatives
 from mlc_losses.perturbed._window import window_ends

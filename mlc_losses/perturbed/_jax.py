@@ -16,7 +16,7 @@ from jax import lax
 from jax.custom_batching import custom_vmap
 
 from mlc_losses._array.jax_rows import rows_alike
-from mlc_losses._array.kth_label import add_at, k_largest, values_at
+from mlc_losses._array.kth_label import k_largest
 from mlc_losses._array.labels import (
     label_indices,
     labels_together,
@@ -24,6 +24,7 @@ from mlc_losses._array.labels import (
     top_k_sum,
 )
 from mlc_losses._array.layout import Layout, batch_shards, use_layout
+from mlc_losses._array.scatter import add_at, values_at
 from mlc_losses.perturbed._hashed_noise import normal_row
 
 # entries of one block of perturbed scores: small enough to stay in a cache

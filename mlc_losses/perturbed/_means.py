@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from typing import Any
 
 from mlc_losses._array.backend import is_jax_namespace, is_torch_namespace
-from mlc_losses._array.kth_label import add_at, values_at
 from mlc_losses._array.labels import top_k_sum
 from mlc_losses._array.layout import current_layout, require_custom_gradient
 from mlc_losses._array.namespace import can_look, namespace, shape_of
 from mlc_losses._array.ops import stop_gradient
+from mlc_losses._array.scatter import add_at, values_at
 from mlc_losses.perturbed._arguments import Call
 from mlc_losses.perturbed._exact import accuracy, expected_sum
 from mlc_losses.perturbed._noise import antithetic

@@ -19,8 +19,9 @@ from mlc_losses._array.host import constant
 from mlc_losses._array.labels import label_sum
 from mlc_losses._array.loops import scan
 from mlc_losses._array.namespace import device_of, namespace, shape_of
-from mlc_losses._array.ops import materialized, normal_cdf_and_density
+from mlc_losses._array.ops import materialized
 from mlc_losses.perturbed._counts import FAR
+from mlc_losses.perturbed._normal import normal_cdf_and_density
 
 # logarithms of power sums are taken of at least this, which is negligible for a probability
 _FLOOR = 1e-9

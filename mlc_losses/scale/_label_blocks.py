@@ -10,8 +10,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from mlc_losses._array.labels import scatter_true
 from mlc_losses._array.layout import Layout, NeedsWholeAxisError, use_layout
+from mlc_losses._array.scatter import scatter_true
 from mlc_losses.scale._arguments import Head, name_of
 from mlc_losses.scale._block_check import Traced, check
 from mlc_losses.scale._blocks import Blocks, Request, neutral

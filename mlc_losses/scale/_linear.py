@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from mlc_losses._array.labels import scatter_true
+from mlc_losses._array.scatter import scatter_true
 from mlc_losses.scale import _rows
 from mlc_losses.scale._arguments import Head
 from mlc_losses.scale._chunks import Chunk, by_chunks

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple, NoReturn
 
-from mlc_losses._array.labels import scatter_true
 from mlc_losses._array.layout import Layout, is_compiled_by_torch, use_layout
 from mlc_losses._array.namespace import (
     as_dtype,
@@ -16,6 +15,7 @@ from mlc_losses._array.namespace import (
     shape_of,
 )
 from mlc_losses._array.ops import stop_gradient
+from mlc_losses._array.scatter import scatter_true
 from mlc_losses.scale._arguments import Head
 
 # bytes of the logits of a block: on a CPU they are to stay near its cache

@@ -62,6 +62,17 @@ def test_the_ground_floor_imports_nothing_above_it() -> None:
         assert not above.search(path.read_text()), path
 
 
+def test_losses_do_not_ask_for_the_library() -> None:
+    """But where a room has modules of its own for a library."""
+    rooms = re.compile(
+        r"mlc_losses/((_array|scale|perturbed|adapters)/|losses/_((jax|torch)_)?levels\.py)"
+    )
+    asks = re.compile(r"\bis_(jax|torch)_(namespace|array)\b|_array(\.| import )(jax|torch)_")
+    for path in (ROOT / "mlc_losses").rglob("*.py"):
+        if not rooms.match(path.relative_to(ROOT).as_posix()):
+            assert not asks.search(path.read_text()), path
+
+
 def test_one_door_to_the_libraries() -> None:
     """Only `_array` finds out which library an array is of."""
     for path in (ROOT / "mlc_losses").rglob("*.py"):

@@ -31,11 +31,6 @@ def by_rows(function: Callable[..., Any], *arrays: Any) -> Any:
     return function(*(_resharded(x, rows) for x in arrays))
 
 
-def entry(x: Any, ids: Any) -> Any:
-    """The entry of each row of `x` `[..., L]` at its id, which is in range."""
-    return jnp.take_along_axis(x, ids[..., None], axis=-1, mode="promise_in_bounds")[..., 0]
-
-
 def labels_together(x: Any) -> Any:
     """`x` with all its labels on every device."""
     return _resharded(x, _rows_like(x))

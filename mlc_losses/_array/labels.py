@@ -156,11 +156,20 @@ def columns(value: Any, x: Any, width: int) -> Any:
     return xp.full((*shape_of(x)[:-1], width), value, dtype=x.dtype, device=device_of(x))
 
 
-def replaced_at_class(x: Any, ids: Any, value: float) -> Any:
-    """`x` with that number in place of the entry at the class of each row."""
+def replaced_at_class(x: Any, ids: Any, value: float, *, in_place: bool = False) -> Any:
+    """`x` with that number in place of the entry at the class of each row; ids must be in range.
+
+    `in_place` where XLA may write into `x`, as nothing else reads it: less than a choice per entry.
+    """
     xp = namespace(x=x)
     if is_torch_namespace(xp):
         return x.scatter(-1, in_range(xp, ids, x)[..., None], value)
+    if in_place and is_jax_namespace(xp):
+        from mlc_losses._array import jax_rows
+
+        return jax_rows.by_rows(
+            lambda row, id: row.at[id].set(value, mode="promise_in_bounds"), x, ids[..., None]
+        )
     return xp.where(is_class(x, ids), value, x)
 
 

@@ -6,22 +6,23 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from mlc_losses._array.backend import is_torch_namespace
 from mlc_losses._array.labels import (
     at_class,
     in_range,
     is_class,
     label_max,
     label_sum,
+    replaced_at_class,
 )
 from mlc_losses._array.layout import label_shards
-from mlc_losses._array.ops import finite, stop_gradient
+from mlc_losses._array.ops import entries_at, finite, stop_gradient
 from mlc_losses._array.row_rules import (
     SharedTermsRule,
     apply_rule,
     is_finite,
     quick_or_exact,
     row_max,
+    subtracted,
     sums_of_terms,
 )
 
@@ -139,10 +140,8 @@ def _values(xp: Any, params: Any, logits: Any, labels: Any, where: Any = None) -
         term = xp.exp(logits - peak[..., None])
         return term, xp.where(logits >= peak[..., None], 0.0, term)
 
-    # PyTorch's compiler finds the largest and the sums in one loop over the examples, if nothing
-    # comes between; what is inf - inf is not used
-    peaks = peak if is_torch_namespace(xp) else shift
-    total, below = sums_of_terms(xp, terms, (logits, peaks))
+    # where that is inf - inf it is not used
+    total, below = sums_of_terms(xp, terms, (logits, subtracted(xp, peak)))
     total = xp.where(xp.isinf(peak), xp.astype(peak > 0, total.dtype), total)
     alone = (own == peak) & (total < below + 1.5)
     rest = xp.where(alone, below, total - _own_term(xp, own, shift))
@@ -161,28 +160,25 @@ def _quick_terms(
     xp: Any, params: Any, logits: Any, labels: Any, where: Any
 ) -> tuple[tuple[Any, ...], Any]:
     """The same with the label's own logit as shift, and whether no sum has overflowed."""
-    from mlc_losses._array import jax_rows
-
     ids = in_range(xp, labels, logits)
-    known = None if where is None else jax_rows.entry(where, ids)
+    known = None if where is None else _entry(where, ids)
     logits = _known(xp, where, logits)
-    own = jax_rows.entry(logits, ids)
+    own = _entry(logits, ids)
     shift = xp.where(xp.isfinite(own), own, 0.0)
     terms = xp.exp(logits - shift[..., None])
-    others = jax_rows.by_rows(_without, terms, ids[..., None])
+    others = replaced_at_class(terms, ids, 0.0, in_place=True)
     rest = label_sum(others)
     usable = own > -math.inf if known is None else (own > -math.inf) | ~known
     return (others, own, known, shift, rest), xp.all(xp.isfinite(rest) & usable)
 
 
-def _without(terms: Any, ids: Any) -> Any:
-    """Of a row of JAX, in place if nothing else reads the terms."""
-    return terms.at[ids].set(0.0, mode="promise_in_bounds")
+def _entry(x: Any, ids: Any) -> Any:
+    return entries_at(x, ids[..., None])[..., 0]
 
 
 def _quick_values(xp: Any, params: Any, logits: Any, labels: Any) -> tuple[tuple[Any, ...], Any]:
     """The same without the largest logit, and whether no example has lost digits by it."""
-    own = xp.take_along_axis(logits, labels[..., None], axis=-1)[..., 0]
+    own = _entry(logits, labels)
     total = label_sum(xp.exp(logits - own[..., None]))
     trusted = (total > 1.0 + _ENOUGH) & xp.isfinite(total) & xp.isfinite(own)
     return (xp.log(total), own, total), xp.all(trusted)

@@ -12,10 +12,10 @@ from mlc_losses._array.ops import (
     magnitude,
     relevance,
     sigmoid,
-    sigmoid_power,
     softplus,
 )
 from mlc_losses._array.row_rules import LabelSum, LabelSumAndDerivative, sum_over_labels
+from mlc_losses.losses._powers import sigmoid_power
 
 
 def cross_entropy(

@@ -10,7 +10,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from mlc_losses._array.backend import is_torch_namespace
 from mlc_losses._array.batch import batch_max, batch_sum
 from mlc_losses._array.namespace import as_dtype, is_number, namespace, shape_of
 from mlc_losses._array.ops import scaled, stop_gradient
@@ -65,20 +64,7 @@ def log_pair_sum_over_batch(
     """The same over the examples of `[B, L]`, for each label: `[L]`."""
     xp = namespace(logits=logits, targets=targets)
     temperatures = (negative_temperature, positive_temperature)
-    if is_torch_namespace(xp):
-        return apply_rule_over_batch(xp, _LogPairSum(), (logits, targets), temperatures, where)[0]
-
-    def largest(xp: Any, pair: Callable[..., Any], logits: Any, targets: Any) -> list[Any]:
-        return [batch_max(side) for side in pair(stop_gradient(logits), targets)]
-
-    def total(
-        xp: Any, pair: Callable[..., Any], logits: Any, targets: Any, *rows: Any
-    ) -> list[Any]:
-        return [batch_sum(side) for side in pair(logits, targets, *(row[None, :] for row in rows))]
-
-    logits = _tempered(xp, logits, targets, *temperatures)
-    arrays = without_unknown(xp, where, *as_sides(xp, logits, targets))
-    return _joined(side_sums(xp, *arrays, largest=largest, total=total), *temperatures)
+    return apply_rule_over_batch(xp, _LogPairSum(), (logits, targets), temperatures, where)[0]
 
 
 @dataclass(frozen=True)
@@ -105,6 +91,14 @@ class _LogPairSum(RowRule):
         if index == 0:  # by the logits over their temperature
             return paired * (negative + positive), None, negative / cool, None, positive / warm
         return paired * (cool * negative + warm * positive), *found
+
+    def values_over_batch(
+        self, xp: Any, params: Any, where: Any, logits: Any, targets: Any
+    ) -> tuple[Any]:
+        logits = _tempered(xp, logits, targets, *params)
+        arrays = without_unknown(xp, where, *as_sides(xp, logits, targets))
+        sums = side_sums(xp, *arrays, largest=_largest_of_batch, total=_total_of_batch)
+        return (_joined(sums, *params),)
 
     keeps_derivative = True
 
@@ -143,6 +137,16 @@ class _LogPairSum(RowRule):
 
 
 _SIDES = TwoSided(hard=True)
+
+
+def _largest_of_batch(xp: Any, pair: Callable[..., Any], logits: Any, targets: Any) -> list[Any]:
+    return [batch_max(side) for side in pair(stop_gradient(logits), targets)]
+
+
+def _total_of_batch(
+    xp: Any, pair: Callable[..., Any], logits: Any, targets: Any, *rows: Any
+) -> list[Any]:
+    return [batch_sum(side) for side in pair(logits, targets, *(row[None, :] for row in rows))]
 
 
 def _side(exponents: Any, off_side: Any) -> tuple[Any, Any, Any, Any]:

@@ -6,9 +6,10 @@ from typing import Any
 
 from mlc_losses._array.arguments import checked_float, checked_labels
 from mlc_losses._array.namespace import Array, ArrayT, as_dtype
-from mlc_losses._array.ops import decided, power_derivative, power_from_0, sigmoid
+from mlc_losses._array.ops import decided, sigmoid
 from mlc_losses._array.row_rules import LabelSumAndDerivative, sum_over_labels
 from mlc_losses.losses._cross_entropy import blended, signed
+from mlc_losses.losses._powers import power_derivative, power_from_0
 
 
 def asymmetric(

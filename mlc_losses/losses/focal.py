@@ -6,7 +6,7 @@ from typing import Any
 
 from mlc_losses._array.arguments import checked_float, checked_labels
 from mlc_losses._array.namespace import Array, ArrayT, is_0, is_number
-from mlc_losses._array.ops import decided, power_from_0, sigmoid
+from mlc_losses._array.ops import decided, sigmoid
 from mlc_losses._array.row_rules import LabelSum, LabelSumAndDerivative, sum_over_labels
 from mlc_losses.losses._cross_entropy import (
     blended,
@@ -16,6 +16,7 @@ from mlc_losses.losses._cross_entropy import (
     sigmoids_and_nll,
     signed,
 )
+from mlc_losses.losses._powers import power_from_0
 
 
 def focal(

@@ -9,11 +9,12 @@ from mlc_losses._array.arguments import checked_float, checked_labels, per_label
 from mlc_losses._array.class_arguments import class_scores, of_valid
 from mlc_losses._array.labels import at_class, label_count, label_sum, of_class
 from mlc_losses._array.namespace import Array, ArrayT, is_0, is_floating
-from mlc_losses._array.ops import decided, sigmoid_power, softplus
+from mlc_losses._array.ops import decided, softplus
 from mlc_losses._array.value_checks import check_at_least_0
 from mlc_losses.losses._class_cross_entropy import class_cross_entropy
 from mlc_losses.losses._class_odds import class_lead, log_odds_against
 from mlc_losses.losses._log_sum_exp import log_sum_exp, sum_below
+from mlc_losses.losses._powers import sigmoid_power
 
 
 def softmax_cross_entropy(

@@ -4,14 +4,15 @@
     python -m examples.studies.run_all --data-dir path/to/data --only top_k --finished
     python -m examples.studies.run_all --finished
 
-The first runs all comparisons at full size, which takes hours, and goes on where it was cut off:
-each of them keeps its finished runs in `runs/`, and in the end in `docs/results/finished_runs/`,
-from where they are read on another machine. The second takes of one comparison what is finished.
-The third needs neither data nor runs: it takes the records beside the pages.
+The first runs all comparisons at full size, which takes many hours, and goes on where it was cut
+off: each of them keeps its finished runs in `runs/`. The second runs nothing, and packs what is
+finished of one comparison into `docs/results/finished_runs/`, from where the first goes on, on this
+machine or another. The third needs neither data nor runs: it takes the records beside the pages.
 
-Of each comparison it writes the records, `docs/results/<name>.json`, and from these alone the
-tables of its page; with data the figures too. Last the verdicts, `docs/results/index.md` and in
-each page, and the advice that rests on them, `docs/which_loss.md`.
+Of each comparison that is complete it writes the records, `docs/results/<name>.json`, and from
+these alone the tables of its page; with data the figures too. While runs are missing, all of these
+stay. Last the verdicts, `docs/results/index.md` and in each page, and the advice that rests on
+them, `docs/which_loss.md`.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ from examples.studies.claims.rule import Judged, judge
 from examples.studies.claims.runs import EXTREME_LABELS, RUNS
 from examples.studies.common.pages import replace_between
 from examples.studies.common.records import one_per_line, without
-from examples.studies.common.store import Runs, pack, unpack
+from examples.studies.common.store import Runs, Unfinished, pack, unpack
 from examples.studies.common.tables import titled
 from examples.studies.compare_losses import report as comparison_report
 from examples.studies.compare_losses import study as compare_losses
@@ -89,14 +90,15 @@ class Place(NamedTuple):
 
 
 class Comparison(NamedTuple):
-    """`run` writes its records as JSON to the path given; `tables` turns them into Markdown.
+    """`run` writes its records as JSON to the path given, and its figures beside them.
 
-    `dropped` are fields of a record that neither tables nor claims use. A study that keeps its
-    records otherwise has a `read` of its own, and one that makes its whole page a `page`; both take
-    the folder of the results.
+    It returns the runs that these rest on; None where it keeps no such runs. `tables` turns the
+    records into Markdown. `dropped` are fields of a record that neither tables nor claims use. A
+    study that keeps its records otherwise has a `read` of its own, and one that makes its whole
+    page a `page`; both take the folder of the results.
     """
 
-    run: Callable[[Place, Path], None]
+    run: Callable[[Place, Path], Runs | None]
     tables: Callable[[Any], str] | None = None
     marks: tuple[str, str] = ("", "")
     dropped: tuple[str, ...] = ()
@@ -104,10 +106,10 @@ class Comparison(NamedTuple):
     page: Callable[[Path], None] | None = None
 
 
-def command(name: str, main: Callable[..., None], **figures: str) -> Callable[[Place, Path], None]:
-    def run(place: Place, json_: Path) -> None:
-        drawn = {option: place.docs / file for option, file in figures.items()}
-        main(
+def command(name: str, main: Callable[..., Runs], **figures: str) -> Callable[[Place, Path], Runs]:
+    def run(place: Place, json_: Path) -> Runs:
+        drawn = {option: json_.with_name(file) for option, file in figures.items()}
+        return main(
             data_dir=place.data_dir,
             runs=place.runs / name,
             json_=json_,
@@ -118,7 +120,7 @@ def command(name: str, main: Callable[..., None], **figures: str) -> Callable[[P
     return run
 
 
-def run_extreme(place: Place, json_: Path) -> None:
+def run_extreme(place: Place, json_: Path) -> Runs:
     """In a process of its own, whose peak memory is that of nothing else."""
 
     def measured() -> Any:
@@ -132,8 +134,9 @@ def run_extreme(place: Place, json_: Path) -> None:
     runs, name = Runs(place.runs / "extreme", place.finished), f"labels-{EXTREME_LABELS}"
     result = runs.get(name, EXTREME, measured)
     if result is None:
-        raise typer.BadParameter(f"{runs.folder / name} is not finished")
+        raise Unfinished(runs)
     write_whole(json_, to_json([{"labels": EXTREME_LABELS, "options": EXTREME, "result": result}]))
+    return runs
 
 
 def run_which_loss(place: Place, json_: Path) -> None:
@@ -149,11 +152,11 @@ def page_of_which_loss(docs: Path) -> None:
     render(Records(docs / "which_loss"), docs / "which_loss.md", None, FULL)
 
 
-def run_phenotypes(place: Place, json_: Path) -> None:
+def run_phenotypes(place: Place, json_: Path) -> Runs:
     """Its data come with a package, so it needs no folder of data."""
     if not phenotypes_data.installed():
         raise typer.BadParameter(phenotypes_data.INSTALL)
-    phenotypes.main(
+    return phenotypes.main(
         seeds=3,
         rates=[0.003, 0.01],
         epochs=6,
@@ -255,22 +258,36 @@ COMPARISONS = {
 
 
 def brought_up(name: str, place: Place) -> None:
-    """Run the comparison, or take what is finished, and write its records beside its page."""
-    comparison, folder_of_runs = COMPARISONS[name], place.runs / name
+    """Run the comparison, or take what is finished, and pack it.
+
+    Its records and figures go beside its page if no run is missing.
+    """
+    comparison = COMPARISONS[name]
     table = place.docs / "finished_runs" / f"{name}.jsonl.gz"
-    unpack(table, folder_of_runs)
+    unpack(table, place.runs / name)
     with TemporaryDirectory() as folder:
         made = Path(folder) / "records.json"
         try:
-            comparison.run(place, made)
+            runs = comparison.run(place, made)
         except typer.BadParameter as error:
             if not place.finished:
                 raise
-            console.print(f"{name}: {error.message}; the records beside the page stay")
+            if not isinstance(error, Unfinished):  # what it would have asked for is not known
+                console.print(f"{name}: {error.message}; all beside the page stays")
+                return
+            runs = error.runs
+        if runs:
+            pack(runs, table)
+        if runs and runs.missing:
+            done = len(runs.asked) - runs.missing
+            missing = f"{done} runs are finished and packed, {runs.missing} or more are missing"
+            console.print(f"{name}: {missing}; the records beside the page stay")
+            return
         if made.exists():
             records = without(json.loads(made.read_text()), comparison.dropped)
             write_whole(place.docs / f"{name}.json", one_per_line(records))
-    pack(folder_of_runs, table)
+        for figure in Path(folder).glob("*.png"):
+            write_whole(place.docs / figure.name, figure.read_bytes())
 
 
 def kept_records(name: str, docs: Path) -> Any:

@@ -348,18 +348,40 @@ def test_resumed_results_belong_to_their_settings(tmp_path):
 
 def test_a_table_of_finished_runs_makes_their_files_again(tmp_path):
     first, second, table = tmp_path / "first", tmp_path / "second", tmp_path / "runs.jsonl.gz"
-    Runs(first).get("old", {"seed": 0}, lambda: [1.0, 0.1])
-    Runs(first / "full").get("old", {"seed": 0}, lambda: 2.0)
-    pack(first, table)
+    runs = Runs(first)
+    runs.get("old", {"seed": 0}, lambda: [1.0, 0.1])
+    runs.get("other", {"seed": 0}, lambda: 2.0)
+    pack(runs, table)
     Runs(second).get("old", {"seed": 1}, lambda: 3.0)
     unpack(table, second)
     assert Runs(second, finished=True).get("old", {"seed": 1}, lambda: None) == 3.0  # newer
-    assert Runs(second / "full", finished=True).get("old", {"seed": 0}, lambda: None) == 2.0
+    assert Runs(second, finished=True).get("other", {"seed": 0}, lambda: None) == 2.0
     packed = table.read_bytes()
     shutil.rmtree(second)
     unpack(table, second)
-    pack(second, table)
+    again = Runs(second, finished=True)
+    for name in ("other", "old"):
+        again.get(name, {"seed": 0}, lambda: None)
+    pack(again, table)
     assert table.read_bytes() == packed
+
+
+def test_only_runs_that_the_study_asks_for_are_packed(tmp_path):
+    table = tmp_path / "runs.jsonl.gz"
+    before = Runs(tmp_path / "runs")
+    for name in ("same", "of another key", "of another name"):
+        before.get(name, {"seeds": 3}, lambda: 1.0)
+    pack(before, table)
+    now = Runs(tmp_path / "runs", finished=True)
+    now.get("same", {"seeds": 3}, lambda: None)
+    now.get("of another key", {"seeds": 10}, lambda: None)
+    assert now.asked == {"same": True, "of another key": False} and now.missing == 1
+    pack(now, table)
+    unpack(table, tmp_path / "made")
+    assert [path.name for path in (tmp_path / "made").iterdir()] == ["same.json"]
+    # none is its run any more
+    pack(Runs(tmp_path / "runs", finished=True), table)
+    assert not table.exists()
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import itertools
 import json
 import shutil
@@ -15,6 +16,7 @@ for needed in f"{NEEDED} typer xgboost".split():
     pytest.importorskip(needed)
 
 import baycomp  # noqa: E402
+import typer  # noqa: E402
 from scipy.stats import ttest_rel  # noqa: E402
 from typer.testing import CliRunner  # noqa: E402
 
@@ -26,6 +28,7 @@ from examples.studies.claims import rule as claims_rule  # noqa: E402
 from examples.studies.claims import runs as claims_runs  # noqa: E402
 from examples.studies.claims.rule import Bars, Claim, Pairs, Run  # noqa: E402
 from examples.studies.common import judging, statistics  # noqa: E402
+from examples.studies.common.store import Runs, Unfinished  # noqa: E402
 
 DATA = ("one", "two", "three")
 WIGGLE = np.array([0.0, 0.004, 0.001, 0.003, 0.002])
@@ -276,9 +279,89 @@ def test_command_takes_new_records_and_keeps_old_ones(tmp_path, monkeypatch):
     monkeypatch.undo()
     # no run of it is finished, so what is there stays
     result = invoke(*shared, "--only", "extreme")
-    assert "is not finished; the records beside the page stay" in result.output
+    assert "0 runs are finished and packed, 1 or more are missing" in result.output
     assert "13 GiB" in (tmp_path / "index.md").read_text()
     assert (tmp_path / "contrastive.json").read_bytes() == kept
+
+
+class Study:
+    """Three runs, the last of which depends on the second; a figure, and records of what is there.
+
+    With more than one `seeds` the key is another one.
+    """
+
+    def __init__(self, seeds=1):
+        self.seeds, self.drawn = seeds, 0
+
+    def main(self, data_dir, runs, json_, finished, figure):
+        if not data_dir.exists():
+            raise typer.BadParameter(f"{data_dir} is not there")
+        kept, records = Runs(runs, finished), []
+        for name in ("first", "second", "third"):
+            if (found := kept.get(name, {"seeds": self.seeds}, self.compute(name))) is None:
+                break
+            records.append({"name": name, "value": found})
+        if not records:
+            raise Unfinished(kept)
+        self.drawn += 1
+        figure.write_bytes(b"\x89PNG %d" % self.drawn)
+        json_.write_text(json.dumps(records))
+        return kept
+
+    def compute(self, name):
+        return lambda: f"{name} of {self.seeds}"
+
+
+@pytest.fixture
+def brought_up(tmp_path, monkeypatch):
+    """The command on a study, in one folder of results; the names that are packed are returned."""
+
+    def bring_up(study, *options, runs="runs", data=tmp_path):
+        run = results.command("small", study.main, figure="small.png")
+        monkeypatch.setitem(results.COMPARISONS, "small", results.Comparison(run))
+        shared = ("--only", "small", "--docs", tmp_path, "--runs", tmp_path / runs)
+        result = invoke(*shared, "--data-dir", data, *options)
+        assert result.exit_code == 0, result.output
+        table = tmp_path / "finished_runs" / "small.jsonl.gz"
+        lines = gzip.decompress(table.read_bytes()).splitlines() if table.exists() else []
+        return result.output, [json.loads(line)[0] for line in lines]
+
+    return bring_up
+
+
+def test_an_unfinished_study_is_packed_and_its_results_stay(tmp_path, brought_up):
+    _, packed = brought_up(Study(seeds=3))
+    old = {name: (tmp_path / name).read_bytes() for name in ("small.json", "small.png")}
+    assert packed == ["first.json", "second.json", "third.json"]
+    # new keys: of three runs two are finished, and those of the old keys drop out
+    study = Study(seeds=10)
+    kept = Runs(tmp_path / "runs" / "small")
+    for name in ("first", "second"):
+        kept.get(name, {"seeds": 10}, study.compute(name))
+    output, packed = brought_up(study, "--finished")
+    assert "small: 2 runs are finished and packed, 1 or more are missing" in output
+    assert packed == ["first.json", "second.json"]
+    assert old == {name: (tmp_path / name).read_bytes() for name in old}
+    # on another machine only the third is computed
+    study.compute = {"third": lambda: "third of 10"}.get
+    _, packed = brought_up(study, runs="elsewhere")
+    assert packed == ["first.json", "second.json", "third.json"]
+    records = json.loads((tmp_path / "small.json").read_text())
+    assert [record["value"] for record in records] == [f"{n[:-5]} of 10" for n in packed]
+    assert (tmp_path / "small.png").read_bytes() != old["small.png"]
+
+
+def test_what_is_packed_goes_only_where_the_study_was_seen(tmp_path, brought_up):
+    _, packed = brought_up(Study())
+    assert packed == ["first.json", "second.json", "third.json"]
+    # without its data it cannot say what it wants
+    output, packed = brought_up(Study(), "--finished", data=tmp_path / "none")
+    assert "is not there; all beside the page stays" in output
+    assert packed == ["first.json", "second.json", "third.json"]
+    output, packed = brought_up(Study(seeds=10), "--finished")
+    assert "small: 0 runs are finished and packed, 1 or more are missing" in output
+    assert packed == []
+    assert "of 1" in (tmp_path / "small.json").read_text()
 
 
 def test_wrong_arguments_are_named():

@@ -44,7 +44,7 @@ from examples.studies.common.command import BAR
 from examples.studies.common.pages import marks
 from examples.studies.common.publish import publish
 from examples.studies.common.stopping import LEAST_STEPS, MOST_ROUNDS, PATIENCE
-from examples.studies.common.store import Runs
+from examples.studies.common.store import Runs, Unfinished
 
 FILES = ("cjk_radical214", "omniglot_small28", "udhr2_lang_char3hash4096")
 KS = (2, 5, 10)
@@ -236,15 +236,15 @@ def load(source: str) -> one_label.OneLabelData:
 
 
 def default_sources(data_dir: Path | None) -> list[str]:
-    """babel's names, which need no file, and the files that are there."""
-    paths = [data_dir / f"{name}.npz" for name in FILES] if data_dir else []
-    return ["locale_names", *(str(path) for path in paths if path.exists())]
+    """babel's names, which need no file, and the files."""
+    files = [str(data_dir / f"{name}.npz") for name in FILES] if data_dir else []
+    return ["locale_names", *files]
 
 
 @app.command(help=(__doc__ or "").partition("\n")[0])
 def main(
     data: Annotated[list[str] | None, Option(help=f"{one_label.SOURCES}; repeat")] = None,
-    data_dir: Annotated[Path | None, Option(help="holds .npz files, used if there")] = None,
+    data_dir: Annotated[Path | None, Option(help="holds the .npz files")] = None,
     method: Annotated[list[str], Option(help="repeat; default all")] = list(METHODS),  # noqa: B006
     k: Annotated[list[float], Option(min=1, help="classes on average")] = list(KS),  # noqa: B006
     seeds: Annotated[int, Option(min=1, help="at k = 5; at others 3 at most")] = 10,
@@ -256,7 +256,7 @@ def main(
     json_: Annotated[Path | None, Option("--json", dir_okay=False)] = None,
     into: Annotated[Path | None, Option(help="replaces the tables in this page")] = None,
     finished: Annotated[bool, Option("--finished", help="report, train nothing")] = False,
-) -> None:
+) -> Runs:
     for name in method:
         if name not in METHODS:
             raise typer.BadParameter(
@@ -277,6 +277,7 @@ def main(
                 records += run(job, kept)
                 progress.advance(task)
     if not records:
-        raise typer.BadParameter(f"nothing is finished in {runs}", param_hint="--runs")
+        raise Unfinished(kept)
     figures = {figure: curves_figure(records, SIZES)}
     publish(console, records, tables(records), figures, json_, into, MARKS)
+    return kept

@@ -37,7 +37,7 @@ from examples.studies.common.choice import validation_score
 from examples.studies.common.command import BAR, sources
 from examples.studies.common.pages import marks
 from examples.studies.common.publish import publish
-from examples.studies.common.store import Runs
+from examples.studies.common.store import Runs, Unfinished
 from examples.studies.common.sweep import Split, split
 from examples.studies.common.timing import fastest
 from examples.train import load_data
@@ -227,7 +227,7 @@ def main(
     json_: Annotated[Path | None, Option("--json", dir_okay=False)] = None,
     into: Annotated[Path | None, Option(help="replaces the tables in this page")] = None,
     finished: Annotated[bool, Option("--finished", help="report, train nothing")] = False,
-) -> None:
+) -> Runs:
     check_choices(seeds, strategy)
     all_data = [load_data(source) for source in sources(data or [], data_dir, DATA)]
     kept, records, costs = Runs(runs, finished), [], []
@@ -253,7 +253,8 @@ def main(
             if (found := kept.get(f"{rows.name}-costs", key, compute)) is not None:
                 costs.append({"data": rows.name, **found})
     if not records:
-        raise typer.BadParameter(f"nothing is finished in {runs}", param_hint="--runs")
+        raise Unfinished(kept)
     record = {"runs": records, "costs": costs}
     figures = {figure: difference_figure(records)}
     publish(console, record, tables(records, costs), figures, json_, into, MARKS)
+    return kept

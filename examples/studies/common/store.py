@@ -1,7 +1,8 @@
 """Finished runs: a file for each, so that a study that was cut off goes on where it was.
 
-The files of a study that is finished become one compressed table, which the repository keeps. On
-any machine they are made from it again, and one more seed, method or data set costs only itself.
+What a study has finished becomes one compressed table, which the repository keeps. On any machine
+the files are made from it again: a long study goes on there, and one more seed, method or data set
+costs only itself.
 """
 
 from __future__ import annotations
@@ -9,17 +10,30 @@ from __future__ import annotations
 import gzip
 import json
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
+
+import typer
 
 from examples.files import to_json, write_whole
 
 
-class Runs(NamedTuple):
-    """A folder with a file for each run; with `finished` nothing is computed any more."""
+@dataclass
+class Runs:
+    """A folder with a file for each run; with `finished` nothing is computed any more.
+
+    `asked` are the names of all runs that the study asked for, and whether each of them is there.
+    """
 
     folder: Path
     finished: bool = False
+    asked: dict[str, bool] = field(default_factory=dict)
+
+    @property
+    def missing(self) -> int:
+        """So many runs are not finished, and more may be: those that depend on them."""
+        return list(self.asked.values()).count(False)
 
     def get(self, name: str, key: Mapping[str, Any], compute: Callable[[], Any]) -> Any:
         """The result kept under `name` if it was made with the same `key`, else a new one.
@@ -28,15 +42,25 @@ class Runs(NamedTuple):
         """
         path = self.folder / f"{name}.json"
         key = json.loads(to_json(key))
+        self.asked[name] = True
         if path.exists():
             kept = json.loads(path.read_text())
             if kept["key"] == key:
                 return kept["result"]
         if self.finished:
+            self.asked[name] = False
             return None
         result = compute()
         write_whole(path, to_json({"key": key, "result": result}))
         return result
+
+
+class Unfinished(typer.BadParameter):
+    """Too little is finished for a report; `runs` knows what is there."""
+
+    def __init__(self, runs: Runs, what: str = "nothing is finished") -> None:
+        super().__init__(f"{what} in {runs.folder}", param_hint="--runs")
+        self.runs = runs
 
 
 def unpack(table: Path, folder: Path) -> None:
@@ -49,9 +73,14 @@ def unpack(table: Path, folder: Path) -> None:
             write_whole(folder / name, to_json(run))
 
 
-def pack(folder: Path, table: Path) -> None:
-    """Write the runs in `folder` as JSON lines, compressed: the same bytes for the same runs."""
-    files = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*.json")}
-    lines = [json.dumps([name, json.loads(files[name].read_text())]) for name in sorted(files)]
+def pack(runs: Runs, table: Path) -> None:
+    """Write the finished runs as JSON lines, compressed: the same bytes for the same runs.
+
+    Only those that the study asked for: one of another name or key is not its run any more.
+    """
+    files = [f"{name}.json" for name, there in sorted(runs.asked.items()) if there]
+    lines = [json.dumps([name, json.loads((runs.folder / name).read_text())]) for name in files]
     if lines:
         write_whole(table, gzip.compress("\n".join(lines).encode(), mtime=0))
+    else:
+        table.unlink(missing_ok=True)

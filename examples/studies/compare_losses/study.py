@@ -38,7 +38,7 @@ from examples.studies.common.command import BAR, sources
 from examples.studies.common.pages import marks
 from examples.studies.common.publish import publish
 from examples.studies.common.ranks import complete
-from examples.studies.common.store import Runs
+from examples.studies.common.store import Runs, Unfinished
 from examples.studies.common.sweep import RATES, all_batches, settings_for, split, train_rates
 from examples.studies.compare_losses.report import rank_figure, tables
 from examples.train import load_data
@@ -196,7 +196,7 @@ def main(
     json_: Annotated[Path | None, Option("--json", dir_okay=False)] = None,
     into: Annotated[Path | None, Option(help="replaces the tables in this page")] = None,
     finished: Annotated[bool, Option("--finished", help="report, train nothing")] = False,
-) -> None:
+) -> Runs:
     check_losses(loss)
     all_data = [load_data(source) for source in sources(data or [], data_dir, DATA)]
     kept, records = Runs(runs, finished), []
@@ -211,7 +211,8 @@ def main(
             records += compare(rows, loss, range(seeds), settings, rate, kept, after_run)
     records = complete(records)
     if not records:
-        raise typer.BadParameter(f"no loss is finished on all data in {runs}", param_hint="--runs")
+        raise Unfinished(kept, "no loss is finished on all data")
     reported = tables(records, DECIDED_AT_ZERO, rate)
     figures = {figure: rank_figure(records)}
     publish(console, records, reported, figures, json_, into, MARKS)
+    return kept

@@ -39,7 +39,7 @@ from examples.studies.common.pages import marks
 from examples.studies.common.publish import publish
 from examples.studies.common.ranks import complete
 from examples.studies.common.stopping import State, round_batches, until_no_better
-from examples.studies.common.store import Runs
+from examples.studies.common.store import Runs, Unfinished
 from examples.studies.contrastive import report as contrastive_report
 from examples.studies.contrastive.training import (
     END_TO_END,
@@ -185,24 +185,22 @@ def main(
     json_: Annotated[Path | None, Option("--json", dir_okay=False)] = None,
     into: Annotated[Path | None, Option(help="replaces the tables in this page")] = None,
     finished: Annotated[bool, Option("--finished", help="report, train nothing")] = False,
-) -> None:
+) -> Runs:
     for name in method:
         if name not in METHODS:
             raise typer.BadParameter(
                 f"unknown method {name!r}; valid: {', '.join(METHODS)}", param_hint="--method"
             )
     all_data = [load_data(source) for source in sources(data or [], data_dir, DATA)]
-    records = []
+    kept, records = Runs(runs, finished), []
     with Progress(*BAR, console=console) as progress:
         for rows in all_data:
             settings = settings_for(rows, rounds)
             given = (method, fraction, seeds, other_seeds, settings, rate)
-            records += compare(rows, *given, Runs(runs, finished), progress)
+            records += compare(rows, *given, kept, progress)
     records = complete(records)
     if not records:
-        raise typer.BadParameter(
-            f"no method is finished on all data in {runs}", param_hint="--runs"
-        )
+        raise Unfinished(kept, "no method is finished on all data")
     reported = contrastive_report.tables(records, next(iter(END_TO_END)))
     figures = {figure: contrastive_report.metric_figure(records, tuple(END_TO_END))}
     drawn = [record for record in records if "projection" in record]
@@ -210,3 +208,4 @@ def main(
         targets = {f"{rows.name}, 100 %": rows.test_targets for rows in all_data}
         figures[embeddings] = contrastive_report.embedding_figure(drawn, targets)
     publish(console, records, reported, figures, json_, into, MARKS)
+    return kept

@@ -33,7 +33,7 @@ from examples.studies.common.command import BAR, sources
 from examples.studies.common.linear import FULL, Plan, Setting, part, smaller, train_linear
 from examples.studies.common.pages import marks
 from examples.studies.common.publish import publish
-from examples.studies.common.store import Runs
+from examples.studies.common.store import Runs, Unfinished
 from examples.studies.decisions.report import figure_of, tables
 from examples.train import load_data
 from mlc_losses import metrics
@@ -154,7 +154,7 @@ def main(
     json_: Annotated[Path | None, Option("--json", dir_okay=False)] = None,
     into: Annotated[Path | None, Option(help="replaces the tables in this page")] = None,
     finished: Annotated[bool, Option("--finished", help="report, train nothing")] = False,
-) -> None:
+) -> Runs:
     plan = FULL._replace(batch_size=PLAN.batch_size) if full else PLAN
     plan = plan._replace(steps=steps or plan.steps)
     store = Runs(runs / "full" if full else runs, finished)
@@ -178,5 +178,6 @@ def main(
                 for loss, results in zip(LOSSES, found, strict=True):
                     records += [about | {"loss": loss} | result for result in results]
     if not records:
-        raise typer.BadParameter(f"nothing is finished in {runs}", param_hint="--runs")
+        raise Unfinished(store)
     publish(console, records, tables(records), {figure: figure_of(records)}, json_, into, MARKS)
+    return store

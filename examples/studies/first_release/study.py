@@ -19,7 +19,7 @@ from examples import data as data_sets
 from examples.files import to_json, write_whole
 from examples.model import Settings
 from examples.studies.common.pages import marks, replace_between
-from examples.studies.common.store import Runs
+from examples.studies.common.store import Runs, Unfinished
 from examples.studies.common.tables import Table, to_markdown
 from examples.train import train_and_test
 
@@ -51,7 +51,7 @@ def main(
     epochs: int = Settings().epochs,
     json_: Annotated[Path | None, typer.Option("--json", dir_okay=False)] = None,
     finished: Annotated[bool, typer.Option("--finished", help="report, train nothing")] = False,
-) -> None:
+) -> Runs:
     kept, records = Runs(runs, finished), []
     for name in PEER:
         data = data_sets.load(str(data_dir / f"{name}.npz"))
@@ -66,13 +66,14 @@ def main(
                 records.append({"data": name, "loss": loss, "seed": seed, "test": found})
                 print(name, loss, seed, f"{found['micro-F1']:.4f}", flush=True)
     if not records:
-        raise typer.BadParameter(f"nothing is finished in {runs}", param_hint="--runs")
+        raise Unfinished(kept)
     table = markdown(records)
     print(f"\n{table}")
     if json_:
         write_whole(json_, to_json(records))
     if into:
         replace_between(into, *MARKS, table)
+    return kept
 
 
 def markdown(records: Sequence[Mapping[str, Any]]) -> str:

@@ -34,7 +34,7 @@ from examples.studies.common.command import BAR, sources
 from examples.studies.common.linear import FULL, Plan, part, smaller, train_linear
 from examples.studies.common.pages import marks
 from examples.studies.common.publish import publish
-from examples.studies.common.store import Runs
+from examples.studies.common.store import Runs, Unfinished
 from examples.studies.label_ranking.methods import METHODS
 from examples.studies.label_ranking.report import figure_of, tables
 from examples.train import load_data
@@ -129,7 +129,7 @@ def main(
     json_: Annotated[Path | None, Option("--json", dir_okay=False)] = None,
     into: Annotated[Path | None, Option(help="replaces the tables in this page")] = None,
     finished: Annotated[bool, Option("--finished", help="report, train nothing")] = False,
-) -> None:
+) -> Runs:
     for name in loss:
         if name not in METHODS:
             raise typer.BadParameter(
@@ -149,10 +149,11 @@ def main(
         for source in names:
             found += of_data(source, loss, plan, seeds, store, after)
     if not found:
-        raise typer.BadParameter(f"nothing is finished in {runs}", param_hint="--runs")
+        raise Unfinished(store)
     records = {"surrogate": surrogate(), "runs": found}
     figures = {figure: figure_of(found)}
     publish(console, records, tables(records), figures, json_, into, MARKS)
+    return store
 
 
 def of_data(
@@ -171,15 +172,17 @@ def of_data(
     data = with_positives(smaller(whole, plan))
     positives = data.train_targets.sum(axis=0)
     about = {"data": data.name, "labels": len(positives), "positives": float(np.median(positives))}
-    records = []
+    results = {}
     for name in names:
         key = plan._asdict() | {"seeds": seeds, "settings": METHODS[name].settings()}
         key["shape"] = whole.train_features.shape
         stem = f"{data.name}-{name.partition('(')[0]}"
-        result = store.get(stem, key, partial(compare, data, name, plan, seeds))
+        results[name] = store.get(stem, key, partial(compare, data, name, plan, seeds))
         after(f"{data.name} {name}")
-        if result is None:
-            return []
-        shared = about | {"loss": name, **result}
-        records += [shared | {"seed": i, "test": t} for i, t in enumerate(result["test"])]
-    return records
+    if None in results.values():
+        return []
+    return [
+        about | {"loss": name, **result, "seed": seed, "test": test}
+        for name, result in results.items()
+        for seed, test in enumerate(result["test"])
+    ]

@@ -32,7 +32,7 @@ from examples.phenotypes_data import Phenotypes
 from examples.studies.common.command import BAR
 from examples.studies.common.pages import marks
 from examples.studies.common.publish import publish
-from examples.studies.common.store import Runs
+from examples.studies.common.store import Runs, Unfinished
 from examples.studies.phenotypes.report import Rows, count, evaluate, tables, tuned
 from mlc_losses import Hierarchy
 
@@ -207,7 +207,7 @@ def main(
     json_: Annotated[Path | None, Option("--json", dir_okay=False)] = None,
     into: Annotated[Path | None, Option(help="replaces the table in this page")] = None,
     finished: Annotated[bool, Option("--finished", help="report, run nothing")] = False,
-) -> None:
+) -> Runs:
     names = methods or ["popularity", *METHODS]
     for name in names:
         if name not in ("popularity", *METHODS):
@@ -245,11 +245,10 @@ def main(
                     settings | about,
                     partial(measure, name, parts, hierarchies, settings, seed),
                 )
-                if kept is None:
-                    raise typer.BadParameter(
-                        f"{name}, seed {seed} is not finished in {runs}", param_hint="--finished"
-                    )
                 records.append(kept)
                 progress.advance(task)
+    if store.missing:
+        raise Unfinished(store, "not every method and seed is finished")
     found = {"data": about, "settings": settings, "runs": records}
     publish(console, found, tables(found), {}, json_, into, MARKS)
+    return store

@@ -33,7 +33,7 @@ from examples.studies.common.command import sources
 from examples.studies.common.pages import marks
 from examples.studies.common.publish import publish
 from examples.studies.common.stopping import MOST_ROUNDS, WIDE_RATES, train_network
-from examples.studies.common.store import Runs
+from examples.studies.common.store import Runs, Unfinished
 from examples.studies.common.sweep import all_batches, settings_for, split, train_rates
 from examples.studies.common.timing import fastest
 from examples.studies.powerset.report import COSTS, METHODS, cost_figure, tables
@@ -169,7 +169,7 @@ def main(
     json_: Annotated[Path | None, Option("--json", dir_okay=False)] = None,
     into: Annotated[Path | None, Option(help="replaces the tables in this page")] = None,
     finished: Annotated[bool, Option("--finished", help="report, measure nothing")] = False,
-) -> None:
+) -> Runs:
     for number in sets:
         if number > min(rows, 2 ** (labels - 2)):
             raise typer.BadParameter(
@@ -185,16 +185,10 @@ def main(
         console.print(name)
         return store.get(name, key, compute)
 
-    def costs_of(name: str, key: dict[str, Any], compute: Callable[[], Any]) -> Any:
-        result = kept(name, key, compute)
-        if result is None:
-            raise typer.BadParameter(f"{name} is not finished in {runs}", param_hint="--finished")
-        return result
-
     costs = {}
     for number in sorted(sets):
         key = {"rows": rows, "labels": labels, "repeats": repeats, **settings._asdict()}
-        costs[f"synthetic {number}"] = costs_of(
+        costs[f"synthetic {number}"] = kept(
             f"cost-synthetic-{number}",
             key,
             lambda n=number: measure_costs(*synthetic(rows, labels, n), settings, repeats),
@@ -204,7 +198,7 @@ def main(
         own = settings_for(rows_of)
         key = own._asdict() | {"shape": rows_of.train_features.shape}
         longest = own._replace(epochs=rounds)
-        costs[rows_of.name] = costs_of(
+        costs[rows_of.name] = kept(
             f"cost-{rows_of.name}",
             key | {"repeats": repeats},
             partial(measure_costs, rows_of.train_features, rows_of.train_targets, own, repeats),
@@ -218,8 +212,11 @@ def main(
             for seed in range(seeds)
         ]
         quality[rows_of.name] = [result for result in results if result is not None]
+    if None in costs.values() or not all(quality.values()):
+        raise Unfinished(store, "not every cost, or no run of a data set, is finished")
     measured = {"costs": costs, "quality": quality}
     series = [cost for name, cost in costs.items() if name.startswith("synthetic ")]
     title = f"{labels} labels, {rows} rows: cost against the number of distinct label sets"
     figures = {figure: cost_figure(series, METHODS, COSTS, title)}
     publish(console, measured, tables(measured), figures, json_, into, MARKS)
+    return store

@@ -45,7 +45,7 @@ from examples.studies.common.stopping import (
     round_batches,
     until_no_better,
 )
-from examples.studies.common.store import Runs
+from examples.studies.common.store import Runs, Unfinished
 from examples.studies.common.sweep import QUICK, Split, split
 from examples.studies.common.tables import Table, cell
 from examples.train import load_data
@@ -276,7 +276,7 @@ def main(
     json_: Annotated[Path | None, Option("--json", dir_okay=False)] = None,
     into: Annotated[Path | None, Option(help="replaces the table in this page")] = None,
     finished: Annotated[bool, Option("--finished", help="report, train nothing")] = False,
-) -> None:
+) -> Runs:
     settings = Settings(epochs=rounds, hidden=hidden, batch_size=64, weight_decay=0.1)
     kept = Runs(runs, finished)
     records: list[tuple[str, str, list[dict[str, float]]]] = []
@@ -300,5 +300,6 @@ def main(
             if found:
                 records.append((rows.name, method, found))
     if not records:
-        raise typer.BadParameter(f"nothing is finished in {runs}", param_hint="--runs")
+        raise Unfinished(kept)
     publish(console, records, tables(records), {}, json_, into, MARKS)
+    return kept

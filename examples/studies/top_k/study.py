@@ -35,7 +35,7 @@ from examples.studies.common.one_label import OneLabelData, Rows
 from examples.studies.common.pages import marks
 from examples.studies.common.publish import publish
 from examples.studies.common.stopping import MOST_ROUNDS
-from examples.studies.common.store import Runs
+from examples.studies.common.store import Runs, Unfinished
 from examples.studies.top_k.data import KS, evaluated, is_heavy_tailed, load
 from examples.studies.top_k.methods import (
     METHODS,
@@ -193,7 +193,7 @@ def main(
     json_: Annotated[Path | None, Option("--json", dir_okay=False)] = None,
     into: Annotated[Path | None, Option(help="replaces the tables in this page")] = None,
     finished: Annotated[bool, Option("--finished", help="report, train nothing")] = False,
-) -> None:
+) -> Runs:
     for name in loss:
         if name not in METHODS:
             raise typer.BadParameter(
@@ -203,7 +203,7 @@ def main(
     plan = plan._replace(rounds=rounds)
     if seeds:
         plan = plan._replace(seeds=seeds, other_seeds=min(seeds, plan.other_seeds))
-    runs = runs / "full" if full else runs
+    kept = Runs(runs / "full" if full else runs, finished)
     records: list[dict[str, Any]] = []
     with Progress(*BAR, console=console) as progress:
         for source in sources(data or [], data_dir):
@@ -214,9 +214,10 @@ def main(
             def after_run(what: str, bar: Any = bar, name: str = task.data.name) -> None:
                 progress.update(bar, advance=1, description=f"{name} {what}")
 
-            records += compare(task, loss, plan, Runs(runs, finished), after_run)
+            records += compare(task, loss, plan, kept, after_run)
     if not records:
-        raise typer.BadParameter(f"nothing is finished in {runs}", param_hint="--runs")
+        raise Unfinished(kept)
     reported = tables(records)
     figures = {figure: figure_of(records)}
     publish(console, records, reported, figures, json_, into, MARKS)
+    return kept

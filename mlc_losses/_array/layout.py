@@ -94,11 +94,6 @@ def label_shards(xp: Any) -> Any:
     return _layout.get().labels if is_jax_namespace(xp) else None
 
 
-def examples_as_labels(xp: Any) -> Layout:
-    """The layout for arrays `[L, B]`, whose last axis is that of the examples."""
-    return Layout(labels=batch_shards(xp))
-
-
 def batch_shards(xp: Any) -> Any:
     """The `ShardedAxis` of the batch, None if it is whole."""
     return None if is_compiled_by_torch(xp) else _layout.get().batch

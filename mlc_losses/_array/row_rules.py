@@ -11,14 +11,14 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, ClassVar
 
 from mlc_losses._array.backend import is_jax_namespace, is_torch_namespace
 from mlc_losses._array.batch import whole_batch
 from mlc_losses._array.labels import label_max, label_sum
 from mlc_losses._array.layout import (
-    examples_as_labels,
+    Layout,
+    batch_shards,
     label_shards,
     use_layout,
 )
@@ -119,14 +119,13 @@ def apply_rule_over_batch(
     import jax
 
     # column by column: XLA then leaves the arrays as they are in memory
-    column = partial(_apply_to_column, xp, rule, params)
-    columns = jax.vmap(column, in_axes=(None if where is None else 1, 1))
-    with use_layout(examples_as_labels(xp)):
+    columns = jax.vmap(
+        lambda where, arrays: apply_rule(xp, rule, arrays, params, where),
+        in_axes=(None if where is None else 1, 1),
+    )
+    # the last axis is then that of the examples
+    with use_layout(Layout(labels=batch_shards(xp))):
         return columns(where, arrays)
-
-
-def _apply_to_column(xp: Any, rule: RowRule, params: Any, where: Any, arrays: Any) -> Any:
-    return apply_rule(xp, rule, arrays, params, where)
 
 
 def is_finite(x: Any) -> bool:

@@ -40,31 +40,19 @@ def log_pair_sum(
     *,
     negative_temperature: Any = 1.0,
     positive_temperature: Any = 1.0,
+    over_batch: bool = False,
 ) -> Any:
     """`log Σ_N Σ_P e^(s_n - s_p)`; with temperatures `log (Σ_N e^(s_n / T))^T` and so for P.
 
-    Targets are 0 or 1, in any dtype.
+    Targets are 0 or 1, in any dtype. `over_batch`: for each label over the examples of `[B, L]`.
 
     -inf where either side is empty, whatever the other one is. The shifts are added first, so that
     it is accurate where the sides cancel.
     """
     xp = namespace(logits=logits, targets=targets)
     temperatures = (negative_temperature, positive_temperature)
-    return apply_rule(xp, _LogPairSum(), (logits, targets), temperatures, where)[0]
-
-
-def log_pair_sum_over_batch(
-    logits: Any,
-    targets: Any,
-    where: Any = None,
-    *,
-    negative_temperature: Any = 1.0,
-    positive_temperature: Any = 1.0,
-) -> Any:
-    """The same over the examples of `[B, L]`, for each label: `[L]`."""
-    xp = namespace(logits=logits, targets=targets)
-    temperatures = (negative_temperature, positive_temperature)
-    return apply_rule_over_batch(xp, _LogPairSum(), (logits, targets), temperatures, where)[0]
+    apply = apply_rule_over_batch if over_batch else apply_rule
+    return apply(xp, _LogPairSum(), (logits, targets), temperatures, where)[0]
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from mlc_losses._array.labels import label_any, label_count, label_max, label_su
 from mlc_losses._array.namespace import Array, ArrayT, namespace
 from mlc_losses._array.ops import relevance, sigmoid, softplus, stop_gradient
 from mlc_losses.losses._pair_arguments import pair_arguments
-from mlc_losses.losses._pair_sums import log_pair_sum, log_pair_sum_over_batch
+from mlc_losses.losses._pair_sums import log_pair_sum
 
 
 def distributional_ranking(
@@ -155,7 +155,7 @@ def two_way(
     relevant = relevance(xp, targets, logits.dtype)
     temperatures = {"negative_temperature": cool, "positive_temperature": warm}
     by_example = softplus(log_pair_sum(logits, relevant, where, **temperatures))
-    by_label = softplus(log_pair_sum_over_batch(logits, relevant, where, **temperatures))
+    by_label = softplus(log_pair_sum(logits, relevant, where, **temperatures, over_batch=True))
     # without a positive they are exactly 0
     examples = batch_sum(xp.astype(label_max(relevant) > 0, logits.dtype))
     num_labels = label_count(batch_max(relevant) > 0, logits)

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import jax
@@ -35,26 +36,26 @@ def sums_of_terms(terms: Terms, arrays: tuple[Any, ...], runs: int) -> tuple[Any
     The runs are 8, or 4 for larger terms: of more, XLA no longer unrolls the loop, and takes three
     times as long.
     """
-
-    def whole(*arrays: Any) -> Any:
-        return tuple(label_sum(x) for x in terms(*arrays))
-
-    def by_runs(*arrays: Any) -> Any:
-        return _reduce(lax.add, 0.0, runs, terms, arrays)
-
-    return _on_one_cpu(by_runs, whole, arrays)
+    return _reduced(label_sum, lax.add, 0.0, runs, terms, arrays)
 
 
 def maxima_of_terms(terms: Terms, arrays: tuple[Any, ...], runs: int) -> tuple[Any, ...]:
     """The largest of each."""
+    return _reduced(label_max, lax.max, -math.inf, runs, terms, arrays)
 
+
+def _reduced(
+    over_labels: Callable[[Any], Any],
+    combine: Callable[..., Any],
+    start: float,
+    runs: int,
+    terms: Terms,
+    arrays: tuple[Any, ...],
+) -> tuple[Any, ...]:
     def whole(*arrays: Any) -> Any:
-        return tuple(label_max(x) for x in terms(*arrays))
+        return tuple(map(over_labels, terms(*arrays)))
 
-    def by_runs(*arrays: Any) -> Any:
-        return _reduce(lax.max, -math.inf, runs, terms, arrays)
-
-    return _on_one_cpu(by_runs, whole, arrays)
+    return _on_one_cpu(partial(_by_runs, combine, start, runs, terms), whole, arrays)
 
 
 def _on_one_cpu(on_cpu: Callable[..., Any], elsewhere: Callable[..., Any], arrays: Any) -> Any:
@@ -96,8 +97,8 @@ def quick_or_exact(
     return _on_one_cpu(on_cpu, elsewhere, arrays)
 
 
-def _reduce(
-    combine: Callable[..., Any], start: float, runs: int, terms: Terms, arrays: Any
+def _by_runs(
+    combine: Callable[..., Any], start: float, runs: int, terms: Terms, *arrays: Any
 ) -> tuple[Any, ...]:
     """Reduces one or two terms over the labels, in one pass."""
     first = arrays[0]

@@ -171,12 +171,12 @@ class LabelSum(RowRule):
         return (derivative if where is None else xp.where(where, derivative, 0.0),)
 
     def _total(self, term: Formula, xp: Any, params: Any, where: Any, arrays: Any) -> Any:
-        def masked(first: Any, where: Any, *rest: Any) -> Any:
+        def masked(first: Any, where: Any, *rest: Any) -> tuple[Any]:
             x = term(xp, params, *masked_arrays(xp, where, (first, *rest)))
-            return x if where is None else xp.where(where, x, 0.0)
+            return (x if where is None else xp.where(where, x, 0.0),)
 
         first, *rest = arrays
-        return sum_of_terms(xp, masked, (first, where, *rest))
+        return sums_of_terms(xp, masked, (first, where, *rest))[0]
 
 
 @dataclass(frozen=True)
@@ -201,18 +201,13 @@ class LabelSumAndDerivative(LabelSum):
         return (total,) if is_finite(total) else None
 
 
-def sum_of_terms(xp: Any, term: Callable[..., Any], arrays: tuple[Any, ...]) -> Any:
-    """`Σ term(*arrays)` over the labels, elementwise in arrays `[..., L]` and `[...]`."""
-    return sums_of_terms(xp, lambda *arrays: (term(*arrays),), arrays)[0]
-
-
 def sums_of_terms(
     xp: Any, terms: Callable[..., tuple[Any, ...]], arrays: tuple[Any, ...], runs: int = 4
 ) -> tuple[Any, ...]:
-    """The sums of the one or two terms that `terms(*arrays)` returns.
+    """The sums over the labels of the one or two terms that `terms(*arrays)` returns.
 
-    Where the backend would write the terms to memory before it adds them up, not even that; then
-    the labels are cut into `runs`, 4, or 8 where the terms are small.
+    They are elementwise in arrays `[..., L]` and `[...]`. A backend that would write them to memory
+    first cuts the labels into `runs`: 4, or 8 where the terms are small.
     """
     if is_jax_namespace(xp):
         from mlc_losses._array import jax_runs

@@ -20,7 +20,6 @@ from mlc_losses._array.row_rules import (
     is_finite,
     quick_or_exact,
     row_max,
-    sum_of_terms,
     sums_of_terms,
 )
 from mlc_losses.losses._log_sum_exp import over
@@ -87,10 +86,10 @@ def _sums(xp: Any, params: Any, logits: Any, labels: Any, where: Any = None) -> 
     peak, own = row_max(xp, others), at_class(logits, labels)
     shift = finite(xp, scaled(peak, scale))
 
-    def term(others: Any, shift: Any) -> Any:
-        return xp.exp(scaled(others, scale) - shift[..., None])
+    def terms(others: Any, shift: Any) -> tuple[Any]:
+        return (xp.exp(scaled(others, scale) - shift[..., None]),)
 
-    total = sum_of_terms(xp, term, (others, shift))
+    (total,) = sums_of_terms(xp, terms, (others, shift))
     log_total = xp.log(xp.where(total == 0, 1.0, total))
     # not inf - inf; written so that NaN stays
     settled = (peak == -math.inf) & ~xp.isnan(own) | (own == math.inf) & ~xp.isnan(peak)

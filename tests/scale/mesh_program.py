@@ -1,9 +1,11 @@
 """Run by `test_mesh` over simulated devices: every loss under plain `jax.jit`, its arrays split.
 
-python -m tests.scale.mesh_program Auto|Explicit labels|batch
-python -m tests.scale.mesh_program Auto|Explicit own
+python -m tests.scale.mesh_program labels|batch|own
 
 `own`: inside the user's own `jax.shard_map`, over the batch.
+
+Compiled quickly, as most tests are: what arrays are moved is decided before any optimization that
+is left out, and was found to be the same with all of them.
 """
 
 from __future__ import annotations
@@ -11,9 +13,9 @@ from __future__ import annotations
 import inspect
 import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -24,8 +26,7 @@ import mlc_losses as ml
 from mlc_losses.losses.contrastive import _similarity
 from mlc_losses.perturbed import _jax
 from tests.losses.cases import CASES
-from tests.support.backends import OPTIMIZED
-from tests.support.case import Case
+from tests.support.case import Case, with_prototypes
 
 N, L = 32, 512
 # they sort, select or compare the labels of an example: with labels split they may gather these
@@ -76,23 +77,37 @@ def spec_of(x: Any, over: str) -> PartitionSpec:
     return PartitionSpec(*("devices" if axis == over else None for axis in axes))
 
 
-def value_and_gradient(case: Case, numbers: dict[str, Any]) -> Callable[..., Any]:
+class Program(NamedTuple):
+    """Value and gradient of a loss, and its arrays: the first, those beside it, those by name."""
+
+    run: Callable[..., Any]
+    arrays: tuple[Any, ...]
+
+    def split(self, mesh: Any, over: str) -> Any:
+        def put(x: Any) -> Any:
+            return jax.device_put(x, NamedSharding(mesh, spec_of(x, over)))
+
+        return jax.tree.map(put, self.arrays)
+
+
+def program_of(case: Case, **more: Any) -> Program:
+    positional, keywords = case.draw(0, n=N, num_labels=L)
+    arrays = {name: x for name, x in keywords.items() if np.ndim(x)} | more
+    numbers = {name: x for name, x in keywords.items() if not np.ndim(x)}
+
     def total(first: Any, rest: Any, arrays: dict[str, Any]) -> Any:
         values = case.loss(first, *rest, **arrays, **numbers)
         return (values * jnp.cos(jnp.arange(values.size)).reshape(values.shape)).sum(), values
 
-    return jax.jit(jax.grad(total, has_aux=True), compiler_options=OPTIMIZED)
+    return Program(jax.grad(total, has_aux=True), (positional[0], positional[1:], arrays))
 
 
-def check(case: Case, mesh: Any, over: str) -> None:
-    positional, keywords = case.draw(0, n=N, num_labels=L)
-    arrays = {name: x for name, x in keywords.items() if np.ndim(x)}
-    numbers = {name: x for name, x in keywords.items() if not np.ndim(x)}
-    given = (positional[0], positional[1:], arrays)
-    split = jax.tree.map(lambda x: jax.device_put(x, NamedSharding(mesh, spec_of(x, over))), given)
-    wanted = value_and_gradient(case, numbers)(*jax.tree.map(jnp.asarray, given))
+def check(case: Case, mesh: Any, over: str, wanted: Any) -> None:
+    """`wanted` is what the program gives on one device."""
+    loss = program_of(case)
     with jax.set_mesh(mesh):
-        program = value_and_gradient(case, numbers).lower(*split).compile()
+        split = loss.split(mesh, over)
+        program = jax.jit(loss.run).lower(*split).compile()
         found = program(*split)
     for one, many in zip(jax.tree.leaves(wanted), jax.tree.leaves(found), strict=True):
         np.testing.assert_allclose(many, one, rtol=1e-9, atol=1e-11)
@@ -105,17 +120,11 @@ def check_masks(case: Case, mesh: Any, over: str) -> None:
     """A mask of labels and one of examples are split as the logits are; traced, not run."""
     if "where" not in inspect.signature(case.loss).parameters:
         return
-    positional, keywords = case.draw(0, n=N, num_labels=L)
-    numbers = {name: x for name, x in keywords.items() if not np.ndim(x)}
     of_labels = np.arange(N * L).reshape(N, L) % 5 > 0
     for where in (of_labels, of_labels[:, :1]):
-        arrays = {name: x for name, x in keywords.items() if np.ndim(x)} | {"where": where}
-        given = (positional[0], positional[1:], arrays)
-        split = jax.tree.map(
-            lambda x: jax.device_put(x, NamedSharding(mesh, spec_of(x, over))), given
-        )
+        loss = program_of(case, where=where)
         with jax.set_mesh(mesh):
-            value_and_gradient(case, numbers).lower(*split)
+            jax.jit(loss.run).lower(*loss.split(mesh, over))
 
 
 def check_operators(mesh: Any) -> None:
@@ -132,50 +141,58 @@ def check_operators(mesh: Any) -> None:
                 jax.jit(jax.grad(partial(total, operator, options))).lower(scores)
 
 
-def check_in_own_shard_map(case: Case, mesh: Any) -> None:
+def check_in_own_shard_map(case: Case, meshes: Sequence[Any]) -> None:
     """Each device has the loss of its rows, as if they were all."""
     positional, keywords = case.draw(0, n=N, num_labels=L)
     specs = tuple(spec_of(x, "batch") for x in positional)
-
     keywords = {name: jnp.asarray(x) if np.ndim(x) else x for name, x in keywords.items()}
 
     def loss(*arrays: Any) -> Any:
         return jnp.atleast_1d(case.loss(*arrays, **keywords))
 
-    def total(first: Any, *rest: Any) -> Any:
-        return loss(first, *rest).sum()
+    def value_and_gradient(loss: Callable[..., Any]) -> Callable[..., Any]:
+        return lambda *x: (loss(*x), jax.grad(lambda *x: loss(*x).sum())(*x))
 
-    split = jax.shard_map(loss, mesh=mesh, in_specs=specs, out_specs=PartitionSpec("devices"))
-    arrays = [
-        jax.device_put(x, NamedSharding(mesh, spec))
-        for x, spec in zip(positional, specs, strict=True)
-    ]
-    found = jax.jit(split)(*arrays), jax.jit(jax.grad(lambda *x: split(*x).sum()))(*arrays)
-    alone = jax.jit(loss), jax.jit(jax.grad(total))
-    for part, rows in enumerate(np.split(np.arange(N), mesh.size)):
+    alone, wanted = jax.jit(value_and_gradient(loss)), []
+    for rows in np.split(np.arange(N), meshes[0].size):
         given = [x[rows] if tuple(spec) else x for x, spec in zip(positional, specs, strict=True)]
-        for one, many in zip(alone, found, strict=True):
-            wanted = one(*map(jnp.asarray, given))
-            np.testing.assert_allclose(
-                np.split(np.asarray(many), mesh.size)[part], wanted, rtol=1e-9, atol=1e-11
-            )
+        wanted.append(alone(*map(jnp.asarray, given)))
+    for mesh in meshes:
+        split = jax.shard_map(loss, mesh=mesh, in_specs=specs, out_specs=PartitionSpec("devices"))
+        arrays = [
+            jax.device_put(x, NamedSharding(mesh, spec))
+            for x, spec in zip(positional, specs, strict=True)
+        ]
+        found = jax.jit(value_and_gradient(split))(*arrays)
+        for many, parts in zip(found, zip(*wanted, strict=True), strict=True):
+            np.testing.assert_allclose(many, np.concatenate(parts), rtol=1e-9, atol=1e-11)
 
 
-def main(kind: str, over: str) -> None:
-    # several blocks of rows, as large batches have
-    _jax._BLOCK_SIZE, _similarity._BLOCK_SIZE = 8 * L, 8 * N
-    mesh = jax.make_mesh((4,), ("devices",), axis_types=(AxisType[kind],))
+def check_all(case: Case, meshes: Sequence[Any], over: str) -> None:
+    # several blocks of anchors, as large batches have
+    _similarity._BLOCK_SIZE = 8 * (N + L if case.arrays is with_prototypes else N)
+    if over == "own":
+        check_in_own_shard_map(case, meshes)
+        return
+    loss = program_of(case)
+    wanted = jax.jit(loss.run)(*jax.tree.map(jnp.asarray, loss.arrays))
+    for mesh in meshes:
+        check(case, mesh, over, wanted)
+        check_masks(case, mesh, over)
+
+
+def main(over: str) -> None:
+    _jax._BLOCK_SIZE = 8 * L  # several blocks of rows too
+    kinds = AxisType.Auto, AxisType.Explicit
+    meshes = [jax.make_mesh((4,), ("devices",), axis_types=(kind,)) for kind in kinds]
     cases = [case for case in [*CASES, *OVERLAP] if over != "labels" or not case.embedded]
     wrong = []
     if over == "batch":
-        check_operators(mesh)
+        for mesh in meshes:
+            check_operators(mesh)
     for case in cases:
         try:
-            if over == "own":
-                check_in_own_shard_map(case, mesh)
-            else:
-                check(case, mesh, over)
-                check_masks(case, mesh, over)
+            check_all(case, meshes, over)
         except Exception as error:
             wrong.append(f"{case.id}: {type(error).__name__}: {error}"[:600])
     print("\n\n".join(wrong))

@@ -25,6 +25,5 @@ def test_the_page_names_what_gathers() -> None:
 @pytest.mark.devices
 @pytest.mark.slow("compiles every loss for one device and for four, forwards and backwards")
 @pytest.mark.parametrize("over", ["labels", "batch", "own"])
-@pytest.mark.parametrize("axes", ["Auto", "Explicit"])
-def test_every_loss_is_that_of_one_device_and_moves_few_numbers(axes: str, over: str) -> None:
-    run_on_devices(4, "tests.scale.mesh_program", axes, over)
+def test_every_loss_is_that_of_one_device_and_moves_few_numbers(over: str) -> None:
+    run_on_devices(4, "tests.scale.mesh_program", over)

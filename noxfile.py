@@ -89,13 +89,13 @@ def properties(session: nox.Session) -> None:
 def devices(session: nox.Session) -> None:
     """Losses over simulated devices, on JAX, and over two processes, on JAX and PyTorch."""
     for backend in ("jax", "torch"):
-        pytest(session, backend, *WORKERS, "-m", "devices", *LIBRARY, *session.posargs)
+        pytest(session, backend, *WORKERS, "-m", "devices", "tests/scale", *session.posargs)
 
 
 @nox.session(venv_backend="none", requires=["environment"], default=False)
 def scale(session: nox.Session) -> None:
     """A loss on a linear layer of many labels, block by block, on JAX."""
-    pytest(session, "jax", *WORKERS, "-m", "scale and not devices", *LIBRARY, *session.posargs)
+    pytest(session, "jax", *WORKERS, "-m", "scale", "tests/scale", *session.posargs)
 
 
 @nox.session(venv_backend="none", requires=["environment"], default=False)

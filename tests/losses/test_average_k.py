@@ -4,11 +4,6 @@ from __future__ import annotations
 
 import functools
 import math
-import os
-import subprocess
-import sys
-import textwrap
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -23,7 +18,6 @@ from tests.support.backends import (
     compiled,
     in_programs,
     to_numpy,
-    users_flags,
     xp,
 )
 from tests.support.depth import examples
@@ -313,57 +307,3 @@ def test_each_term_trains_its_own_head():
     found, expected = (jax.jit(jax.grad(f, (0, 1)))(s, t) for f in (total, apart))
     for derivatives, alone in zip(found, expected, strict=True):
         np.testing.assert_allclose(derivatives, alone, rtol=1e-12)
-
-
-# several devices ---------------------------------------------------------------------------------
-
-EIGHT_DEVICES = """
-    import re
-    import jax
-    import numpy as np
-    from jax.sharding import AxisType, NamedSharding, PartitionSpec
-    import mlc_losses as ml
-
-    rng = np.random.default_rng(0)
-    logits = rng.normal(size=(32, 50)).astype(np.float32)
-    logits[:4] *= 0.01  # one device has the ambiguous examples: a threshold of its own is lower
-    logits[16:] = logits[:16]  # every score is tied with one on another device
-    labels = rng.integers(0, 50, 32)
-
-    def everything(logits, labels):
-        sets = [ml.average_k_pseudo_labels(logits, labels, 5.5, rule=rule)
-                for rule in ("exclude_label", "threshold")]
-        threshold = ml.average_k_threshold(logits, 5.5)
-        return *sets, threshold, ml.average_k_two_head(logits, -logits, labels, 5.5)
-
-    on_one = jax.jit(everything)(logits, labels)
-    assert on_one[0].sum() == 32 * 5.5
-    for kind in (AxisType.Auto, AxisType.Explicit):
-        mesh = jax.make_mesh((8,), ("batch",), axis_types=(kind,))
-        split = NamedSharding(mesh, PartitionSpec("batch"))
-        both = jax.device_put(logits, split), jax.device_put(labels, split)
-        compiled = jax.jit(everything).lower(*both).compile()
-        results = compiled(*both)
-        for one, result in zip(on_one, results):
-            np.testing.assert_allclose(np.asarray(one), np.asarray(result), rtol=1e-5)
-        assert results[0].sharding.is_equivalent_to(split, 2), results[0].sharding
-        # no device gets the scores of another
-        collective = r"= \\S*?\\[([0-9,]*)\\]\\S* (?:all-gather|all-to-all|all-reduce)\\("
-        moved = re.findall(collective, compiled.as_text())
-        assert moved and all("50" not in shape.split(",") for shape in moved), moved
-    print("counts only")
-"""
-
-
-@only_jax
-@pytest.mark.devices
-def test_the_batch_is_global_over_eight_devices():
-    flags = f"{users_flags()} --xla_force_host_platform_device_count=8"
-    root = str(Path(mlc_losses.__file__).parent.parent)
-    done = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(EIGHT_DEVICES)],
-        env={**os.environ, "XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu", "PYTHONPATH": root},
-        capture_output=True,
-        text=True,
-    )
-    assert done.stdout == "counts only\n", done.stderr

@@ -1,4 +1,4 @@
-"""Run by `test_contrastive_sharded.py` with 8 simulated devices: one device against all of them."""
+"""Run by `test_across_batch.py` with 8 simulated devices: one device against all of them."""
 
 from __future__ import annotations
 

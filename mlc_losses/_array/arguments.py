@@ -254,7 +254,7 @@ def per_label(name: str, weights: Any, like: Any) -> Any:
             f"{name} must have one entry per label, shape {shape_of(like)[-1:]}, "
             f"got {shape_of(weights)}"
         )
-    return xp.reshape(xp.astype(weights, like.dtype), (1,) * (like.ndim - 1) + (-1,))
+    return xp.reshape(as_dtype(xp, weights, like.dtype), (1,) * (like.ndim - 1) + (-1,))
 
 
 def per_example(name: str, value: Any, like: Any) -> Any:
@@ -270,7 +270,7 @@ def per_example(name: str, value: Any, like: Any) -> Any:
         raise ValueError(
             f"{name} must be a number or have the batch shape {batch}, got {shape_of(value)}"
         )
-    return xp.broadcast_to(xp.astype(value, like.dtype), batch)
+    return xp.broadcast_to(as_dtype(xp, value, like.dtype), batch)
 
 
 def check_matrix(name: str, x: Array, axes: str = "[n, L]") -> None:

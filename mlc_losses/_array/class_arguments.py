@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 from mlc_losses._array.arguments import check_floating, check_integer, checked_where, labels_last
+from mlc_losses._array.backend import is_torch_array
 from mlc_losses._array.host import first_index, to_host
 from mlc_losses._array.labels import is_class, label_any, num_labels
 from mlc_losses._array.namespace import (
@@ -13,6 +14,7 @@ from mlc_losses._array.namespace import (
     can_look,
     default_integer,
     namespace,
+    of_ready_tensors,
     shape_of,
     to_compute_dtype,
 )
@@ -26,6 +28,10 @@ def class_scores(
     `valid` is for `of_valid`. The label of an example that `where` leaves out as a whole is
     neither checked nor used: it is 0.
     """
+    xp = of_ready_tensors(logits, labels, axis, are_ids=True)
+    if where is None and xp is not None and can_look(labels):
+        _check_known_ids(labels, logits.shape[-1], "labels")
+        return xp, logits, labels, None, None
     xp = namespace(**{logits_name: logits, "labels": labels, "where": where})
     check_floating(xp, logits_name, logits)
     check_integer(xp, "labels", labels)
@@ -94,8 +100,15 @@ def of_valid(loss: Any, valid: Any) -> Any:
 
 def check_class_ids(labels: Any, count: int, name: str = "labels") -> None:
     """Raises for a class id out of range, if values can be looked at."""
-    if not can_look(labels):
-        return
+    if can_look(labels):
+        _check_known_ids(labels, count, name)
+
+
+def _check_known_ids(labels: Any, count: int, name: str) -> None:
+    if is_torch_array(labels) and labels.numel():  # NumPy would take a small call longer
+        low, high = labels.aminmax()
+        if low.item() >= 0 and high.item() < count:
+            return
     values = to_host(name, labels)
     if count == 0 and values.size:
         raise ValueError(f"{name} must be class ids, but the label axis has length 0")

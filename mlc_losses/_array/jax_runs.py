@@ -6,15 +6,15 @@ runs are added to one another first: this loop is unrolled, takes up whatever ma
 vectorises over the labels of a run. Only its results are written, `[N, L / runs]`. It must reduce
 two arrays at a time; one alone goes the other way.
 
-All of this is for one device. Over several it would gather the labels.
+All of this is for one device. Over several it would gather the labels, unless each has a program
+of its own, under `jax.shard_map`.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 from jax import lax
@@ -30,39 +30,63 @@ _FEWEST_LABELS = 128
 Terms = Callable[..., tuple[Any, ...]]
 
 
+class _Reduction(NamedTuple):
+    """Of all labels, and of two of them from `start` on."""
+
+    over_labels: Callable[[Any], Any]
+    combine: Callable[..., Any]
+    start: float
+
+    def of_devices(self, own: Any) -> Any:
+        """That of all labels from that of the labels which are here."""
+        shards = label_shards(jnp)
+        return own if shards is None else self.over_labels(own[..., None])
+
+
+_SUM = _Reduction(label_sum, lax.add, 0.0)
+_MAX = _Reduction(label_max, lax.max, -math.inf)
+
+
 def sums_of_terms(terms: Terms, arrays: tuple[Any, ...], runs: int) -> tuple[Any, ...]:
     """The sums over the labels of one or two `terms(*arrays)`, elementwise in their arrays.
 
     The runs are 8, or 4 for larger terms: of more, XLA no longer unrolls the loop, and takes three
     times as long.
     """
-    return _reduced(label_sum, lax.add, 0.0, runs, terms, arrays)
+    return _reduced(_SUM, runs, terms, arrays)
 
 
 def maxima_of_terms(terms: Terms, arrays: tuple[Any, ...], runs: int) -> tuple[Any, ...]:
     """The largest of each."""
-    return _reduced(label_max, lax.max, -math.inf, runs, terms, arrays)
+    return _reduced(_MAX, runs, terms, arrays)
 
 
 def _reduced(
-    over_labels: Callable[[Any], Any],
-    combine: Callable[..., Any],
-    start: float,
-    runs: int,
-    terms: Terms,
-    arrays: tuple[Any, ...],
+    reduction: _Reduction, runs: int, terms: Terms, arrays: tuple[Any, ...]
 ) -> tuple[Any, ...]:
-    def whole(*arrays: Any) -> Any:
-        return tuple(map(over_labels, terms(*arrays)))
+    def by_runs(*arrays: Any) -> Any:
+        return tuple(map(reduction.of_devices, _by_runs(reduction, runs, terms, *arrays)))
 
-    return _on_one_cpu(partial(_by_runs, combine, start, runs, terms), whole, arrays)
+    def whole(*arrays: Any) -> Any:
+        return tuple(map(reduction.over_labels, terms(*arrays)))
+
+    shards = label_shards(jnp)
+    if shards is None or not shards.allows_custom_gradient:
+        return _on_one_cpu(by_runs, whole, arrays)
+    # a program of each device for its own labels
+    is_cpu = jax.default_backend() == "cpu"
+    return (by_runs if is_cpu and _has_enough_labels(arrays[0]) else whole)(*arrays)
+
+
+def _has_enough_labels(x: Any) -> bool:
+    return bool(x.shape[-1] >= _FEWEST_LABELS)
 
 
 def _on_one_cpu(on_cpu: Callable[..., Any], elsewhere: Callable[..., Any], arrays: Any) -> Any:
     several = jax.default_backend() == "cpu" and jax.device_count() > 1
     # on an explicit mesh, which may be of one device
     split = jax.typeof(arrays[0]).sharding.spec[-1:] not in ((), (None,))
-    if several or split or label_shards(jnp) is not None or arrays[0].shape[-1] < _FEWEST_LABELS:
+    if several or split or label_shards(jnp) is not None or not _has_enough_labels(arrays[0]):
         return elsewhere(*arrays)
     return lax.platform_dependent(*arrays, cpu=on_cpu, default=elsewhere)
 
@@ -97,11 +121,9 @@ def quick_or_exact(
     return _on_one_cpu(on_cpu, elsewhere, arrays)
 
 
-def _by_runs(
-    combine: Callable[..., Any], start: float, runs: int, terms: Terms, *arrays: Any
-) -> tuple[Any, ...]:
+def _by_runs(reduction: _Reduction, runs: int, terms: Terms, *arrays: Any) -> tuple[Any, ...]:
     """Reduces one or two terms over the labels, in one pass."""
-    first = arrays[0]
+    first, (_, combine, start) = arrays[0], reduction
     width = first.shape[-1] // runs
     cut = runs * width
 

@@ -173,20 +173,22 @@ def is_concrete(x: Any) -> bool:
     return True
 
 
-def of_ready_tensors(logits: Any, targets: Any, axis: Any) -> Any:
+def of_ready_tensors(logits: Any, other: Any, axis: Any, *, are_ids: bool = False) -> Any:
     """The namespace of tensors that pass every check and stay as they are, as in most calls.
 
-    None for others. On a small batch the checks, one by one, would take as long as the loss.
+    None for others. `other`: targets, or class ids, one for each row. On a small batch the checks,
+    one by one, would take as long as the loss.
     """
     xp = NAMESPACES.get(type(logits))
     is_ready = (
         xp is not None
         and is_torch_namespace(xp)
-        and type(targets) is type(logits)
-        and logits.dtype is targets.dtype is xp.float32
-        and logits.layout is targets.layout is xp.strided
-        and logits.shape == targets.shape
-        and logits.device == targets.device
+        and type(other) is type(logits)
+        and logits.dtype is xp.float32
+        and other.dtype is (xp.int64 if are_ids else xp.float32)
+        and logits.layout is other.layout is xp.strided
+        and other.shape == (logits.shape[:-1] if are_ids else logits.shape)
+        and logits.device == other.device
         and type(axis) is int
         and logits.ndim
         and (axis == -1 or axis == logits.ndim - 1)

@@ -51,25 +51,21 @@ class RowRule(ABC):
 
     # whether `derivatives` looks at the values
     derives_from_values: ClassVar[bool] = True
-    # whether `finite_values` fills an array with a derivative by the logits, of `kept_cotangent`
+    # whether `finite_values` fills `derivative`, since it has most of its terms at hand
     keeps_derivative: ClassVar[bool] = False
     # whether they come from one kernel, which gains nothing from blocks of rows
     in_one_kernel: ClassVar[bool] = False
 
     def finite_values(
-        self, xp: Any, params: Any, where: Any, *arrays: Any, derivative: Any = None
+        self, xp: Any, params: Any, where: Any, wanted: Any, derivative: Any, *arrays: Any
     ) -> Any:
         """The same values at less cost, if all are finite; else None.
 
-        For PyTorch on a CPU, in eager code, where it costs nothing to look at them.
+        For PyTorch on a CPU, in eager code, where it costs nothing to look at them. The first
+        `wanted` values are enough; None is all. `derivative` is None or an array to fill with that
+        of the first value by the logits.
         """
         return None
-
-    def kept_cotangent(self, cotangents: Any) -> Any:
-        """The one that the derivative goes with that `finite_values` filled; None for others."""
-        if len(cotangents) > 1 and any(x is not None for x in cotangents[1:]):
-            return None
-        return cotangents[0]
 
     def finite_derivatives(
         self, index: int, xp: Any, params: Any, where: Any, values: Any, *arrays: Any
@@ -89,14 +85,22 @@ class SharedTermsRule(RowRule):
 
 
 def apply_rule(
-    xp: Any, rule: RowRule, arrays: tuple[Any, ...], params: tuple[Any, ...] = (), where: Any = None
+    xp: Any,
+    rule: RowRule,
+    arrays: tuple[Any, ...],
+    params: tuple[Any, ...] = (),
+    where: Any = None,
+    *,
+    wanted: int | None = None,
 ) -> tuple[Any, ...]:
-    """The values of the rule, differentiable by all of its arrays that are floating-point."""
-    if is_torch_namespace(xp):
-        # a module of a package would take longer to find
-        from mlc_losses._array.torch_rules import apply_rule as attached
+    """The values of the rule, differentiable by all of its arrays that are floating-point.
 
-        return attached(rule, params, where, arrays)
+    The first `wanted` at least: not to ask for all may cost less.
+    """
+    if is_torch_namespace(xp):
+        from mlc_losses._array import torch_rules
+
+        return torch_rules.apply_rule(rule, params, where, arrays, wanted)
     shards = label_shards(xp)
     if is_jax_namespace(xp) and (shards is None or shards.allows_custom_gradient):
         from mlc_losses._array import jax_rules
@@ -106,13 +110,19 @@ def apply_rule(
 
 
 def apply_rule_over_batch(
-    xp: Any, rule: RowRule, arrays: tuple[Any, ...], params: tuple[Any, ...] = (), where: Any = None
+    xp: Any,
+    rule: RowRule,
+    arrays: tuple[Any, ...],
+    params: tuple[Any, ...] = (),
+    where: Any = None,
+    *,
+    wanted: int | None = None,
 ) -> tuple[Any, ...]:
     """The same for each label over the examples of `[n, L]`: the values are `[L]`."""
     if not is_jax_namespace(xp):
         turned = tuple(xp.permute_dims(whole_batch(x), (1, 0)) for x in arrays)
         mask = None if where is None else xp.permute_dims(where, (1, 0))
-        return apply_rule(xp, rule, turned, params, mask)
+        return apply_rule(xp, rule, turned, params, mask, wanted=wanted)
     found = rule.values_over_batch(xp, params, where, *arrays)
     if found is not None:
         return tuple(found)
@@ -130,6 +140,8 @@ def apply_rule_over_batch(
 
 def is_finite(x: Any) -> bool:
     """Whether the sum of all numbers is, and not so large that a formula may have been cut off."""
+    if x.ndim == 1 and len(x) <= 64:  # a few numbers are added up sooner here
+        return abs(sum(x.tolist())) < 1e29
     return abs(x.sum().item()) < 1e29
 
 
@@ -147,19 +159,40 @@ class LabelSum(RowRule):
     term: Formula
     by: tuple[Formula | None, ...]
     derives_from_values = False
-    # a cheaper term, for finite arrays alone
+    # a cheaper term and its derivative by the logits, on PyTorch, for finite arrays alone; what
+    # they return may be written into
     finite_term: Formula | None = None
+    finite_by_logits: Formula | None = None
 
     def values(self, xp: Any, params: Any, where: Any, *arrays: Any) -> tuple[Any, ...]:
-        return (self._total(self.term, xp, params, where, arrays),)
+        def masked(first: Any, where: Any, *rest: Any) -> tuple[Any]:
+            x = self.term(xp, params, *masked_arrays(xp, where, (first, *rest)))
+            return (x if where is None else xp.where(where, x, 0.0),)
+
+        first, *rest = arrays
+        return sums_of_terms(xp, masked, (first, where, *rest))
 
     def finite_values(
-        self, xp: Any, params: Any, where: Any, *arrays: Any, derivative: Any = None
+        self, xp: Any, params: Any, where: Any, wanted: Any, derivative: Any, *arrays: Any
     ) -> Any:
         if self.finite_term is None:
             return None
-        total = self._total(self.finite_term, xp, params, where, arrays)
+        if where is None:
+            terms = self.finite_term(xp, params, *arrays)
+        else:
+            terms = self.finite_term(xp, params, *masked_arrays(xp, where, arrays)).mul_(where)
+        total = terms.sum(-1)
         return (total,) if is_finite(total) else None
+
+    def finite_derivatives(
+        self, index: int, xp: Any, params: Any, where: Any, values: Any, *arrays: Any
+    ) -> Any:
+        if index != 0 or self.finite_by_logits is None:
+            return None
+        if where is None:
+            return (self.finite_by_logits(xp, params, *arrays),)
+        arrays = masked_arrays(xp, where, arrays)
+        return (self.finite_by_logits(xp, params, *arrays).mul_(where),)
 
     def derivatives(
         self, index: int, xp: Any, params: Any, where: Any, values: Any, *arrays: Any
@@ -169,14 +202,6 @@ class LabelSum(RowRule):
             return (None,)
         derivative = formula(xp, params, *masked_arrays(xp, where, arrays))
         return (derivative if where is None else xp.where(where, derivative, 0.0),)
-
-    def _total(self, term: Formula, xp: Any, params: Any, where: Any, arrays: Any) -> Any:
-        def masked(first: Any, where: Any, *rest: Any) -> tuple[Any]:
-            x = term(xp, params, *masked_arrays(xp, where, (first, *rest)))
-            return (x if where is None else xp.where(where, x, 0.0),)
-
-        first, *rest = arrays
-        return sums_of_terms(xp, masked, (first, where, *rest))[0]
 
 
 @dataclass(frozen=True)
@@ -189,7 +214,7 @@ class LabelSumAndDerivative(LabelSum):
     keeps_derivative = True
 
     def finite_values(
-        self, xp: Any, params: Any, where: Any, *arrays: Any, derivative: Any = None
+        self, xp: Any, params: Any, where: Any, wanted: Any, derivative: Any, *arrays: Any
     ) -> Any:
         assert self.finite_term is not None
         terms = self.finite_term(xp, params, derivative, *masked_arrays(xp, where, arrays))
@@ -277,4 +302,4 @@ def sum_over_labels(
     where: Any = None,
 ) -> Any:
     """`[...]`, the sum of the rule's term."""
-    return apply_rule(xp, rule, arrays, params, where)[0]
+    return apply_rule(xp, rule, arrays, params, where, wanted=1)[0]

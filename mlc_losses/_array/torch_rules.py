@@ -7,12 +7,13 @@ the way then stays in the cache, and nothing of the size of the batch is allocat
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import reduce
-from operator import add
 from typing import Any
 
 import torch
+from torch._C import _are_functorch_transforms_active
 from torch._C._functorch import TransformType
+from torch.autograd import forward_ad
+from torch.compiler import is_compiling
 
 from mlc_losses._array import torch_namespace as xp
 from mlc_losses._array.labels import label_sum
@@ -23,28 +24,36 @@ _BLOCK_SIZE = 2**18
 _PLAIN = (torch.Tensor, torch.nn.Parameter)
 
 
-def apply_rule(rule: RowRule, params: Any, where: Any, arrays: Any) -> tuple[Any, ...]:
-    of_tensors = params and any(isinstance(p, torch.Tensor) for p in params)
-    if (of_tensors and not _are_constants(params)) or is_differentiated_by_operation():
+def apply_rule(
+    rule: RowRule, params: Any, where: Any, arrays: Any, wanted: int | None
+) -> tuple[Any, ...]:
+    if is_compiling() or _are_functorch_transforms_active() or forward_ad._current_level >= 0:
+        return _apply_traced(rule, params, where, arrays)
+    if params and any(isinstance(p, torch.Tensor) and p.requires_grad for p in params):
+        return rule.values(xp, params, where, *arrays)
+    fit = _are_of_cpu(where, *arrays)
+    if arrays[0].requires_grad or any(x.requires_grad for x in arrays):
+        return _apply_eagerly((rule, params, fit, wanted), where, *arrays)
+    return _values(rule, params, where, arrays, fit, wanted)[0]
+
+
+def _apply_traced(rule: RowRule, params: Any, where: Any, arrays: Any) -> tuple[Any, ...]:
+    """For the compiler, `torch.func` and forward mode."""
+    # whether a derivative by a parameter will be asked for is not known
+    of_tensors = any(isinstance(p, torch.Tensor) for p in params)
+    if of_tensors or is_differentiated_by_operation():
         return rule.values(xp, params, where, *arrays)
     if is_transformed():
-        return _TransformedRule.apply(rule, params, where, *arrays)
-    if arrays[0].requires_grad or any(x.requires_grad for x in arrays):
-        return _Rule.apply(rule, params, where, *arrays)
-    return _values(rule, params, where, arrays, _fit_for_blocks(where, *arrays))[0]
-
-
-def _are_constants(params: Any) -> bool:
-    """Whether no derivative by one of them can be asked for."""
-    if torch.compiler.is_compiling() or is_transformed():
-        return False
-    return not any(isinstance(p, torch.Tensor) and p.requires_grad for p in params)
+        return _TransformedRule.apply((rule, params, False, None), where, *arrays)
+    if any(x.requires_grad for x in arrays):
+        return _Rule.apply((rule, params, False, None), where, *arrays)
+    return tuple(rule.values(xp, params, where, *arrays))
 
 
 def is_transformed() -> bool:
     """Whether `torch.func` or forward mode is at work, outside of the compiler."""
-    return not torch.compiler.is_compiling() and (
-        torch._C._are_functorch_transforms_active() or torch.autograd.forward_ad._current_level >= 0
+    return not is_compiling() and (
+        _are_functorch_transforms_active() or forward_ad._current_level >= 0
     )
 
 
@@ -54,9 +63,9 @@ def is_differentiated_by_operation() -> bool:
     The compiler loses derivatives under `torch.func`. Where forward mode is differentiated by
     forward mode, PyTorch loses the second derivative of a `jvp`.
     """
-    if not torch._C._are_functorch_transforms_active():
+    if not _are_functorch_transforms_active():
         return False
-    if torch.compiler.is_compiling():
+    if is_compiling():
         return True
     stack = torch._C._functorch.get_interpreter_stack()
     return sum(level.key() == TransformType.Jvp for level in stack) > 1
@@ -66,47 +75,73 @@ class _Rule(torch.autograd.Function):
     """For reverse mode, and for the compiler, which refuses a `jvp` or `vmap` of one's own."""
 
     @staticmethod
-    def forward(ctx: Any, rule: RowRule, params: Any, where: Any, *arrays: Any) -> Any:
-        fit, first = _fit_for_blocks(where, *arrays), arrays[0]
-        keeps = fit and rule.keeps_derivative and first.requires_grad
-        kept = _empty_like(first, first.dtype) if keeps else None
-        values, ctx.finite = _values(rule, params, where, arrays, fit, kept)
-        ctx.derivative = kept if ctx.finite else None
-        _keep(ctx, rule, params, (where, *arrays), values)
-        return values
+    def forward(ctx: Any, how: Any, where: Any, *arrays: Any) -> Any:
+        rule, params, fit, wanted = how
+        kept, first, enough = None, arrays[0], None
+        if fit and rule.keeps_derivative and wanted == 1 and first.requires_grad:
+            kept = _empty_like(first, first.dtype)
+            # derivatives by other arrays are made of all values
+            enough = None if any(ctx.needs_input_grad[3:]) else wanted
+        values, finite = _values(rule, params, where, arrays, fit, enough, kept)
+        if rule.derives_from_values and enough is None:
+            ctx.save_for_backward(kept, where, *arrays, *values)
+        else:
+            ctx.save_for_backward(kept, where, *arrays)
+        ctx.set_materialize_grads(False)
+        ctx.how = rule, params, finite, wanted is None
+        return values[:wanted]
 
     @staticmethod
     def backward(ctx: Any, *cotangents: Any) -> Any:
-        needed, derivative, saved = ctx.needs_input_grad, ctx.derivative, ctx.saved_tensors
+        needed, (derivative, where, *saved) = ctx.needs_input_grad, ctx.saved_tensors
+        rule, params, finite, all_are_results = ctx.how
         gradients: list[Any] = [None] * len(needed)
-        if derivative is not None and needed[3] and not torch.is_grad_enabled():
-            cotangent = ctx.rule.kept_cotangent(cotangents)
-            if cotangent is not None:
-                gradients[3] = derivative * cotangent.unsqueeze(-1)
-        for place in range(3, len(needed)):
-            if needed[place] and gradients[place] is None:
-                gradients[place] = _gradient(ctx, place - 3, saved, cotangents)
+        if cotangents[0] is None and all(x is None for x in cotangents):
+            return tuple(gradients)
+        # a gradient that is differentiated again is made of differentiable operations
+        again = torch.is_grad_enabled()
+        if derivative is not None and not again:
+            gradients[2] = derivative * cotangents[0].unsqueeze(-1)
+        arrays, values = saved[: len(needed) - 2], saved[len(needed) - 2 :]
+        if again:
+            finite = False
+            if rule.derives_from_values and not all_are_results:
+                values = _Rule.apply((rule, params, False, None), where, *arrays)
+        for index in range(len(arrays)):
+            if needed[2 + index] and gradients[2 + index] is None:
+                how = (rule, params, finite, index)
+                given = (where, values, cotangents, *arrays)
+                if again or arrays[0].numel() <= _BLOCK_SIZE:
+                    gradients[2 + index] = _sum_of_products(how, None, *given)
+                else:
+                    gradients[2 + index] = _gradient_in_blocks(how, *given)
         return tuple(gradients)
+
+
+# without a look for what `torch.func` has left behind
+_apply_eagerly = super(torch.autograd.Function, _Rule).apply
 
 
 class _TransformedRule(torch.autograd.Function):
     """For `torch.func` and forward mode."""
 
     @staticmethod
-    def forward(rule: RowRule, params: Any, where: Any, *arrays: Any) -> Any:
-        return _values(rule, params, where, arrays, _fit_for_blocks(where, *arrays))[0]
+    def forward(how: Any, where: Any, *arrays: Any) -> Any:
+        rule, params, _, wanted = how
+        return _values(rule, params, where, arrays, _fit_for_blocks(where, *arrays), wanted)[0]
 
     @staticmethod
     def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
-        ctx.finite, ctx.derivative = False, None
-        rule, params, *tensors = inputs
-        _keep(ctx, rule, params, tensors, output)
+        (rule, params, *_), *tensors = inputs
+        ctx.save_for_backward(None, *tensors, *(output if rule.derives_from_values else ()))
         ctx.save_for_forward(*tensors, *output)
+        ctx.set_materialize_grads(False)
+        ctx.how = rule, params, False, True
 
     backward = _Rule.backward
 
     @staticmethod
-    def vmap(info: Any, in_dims: Any, rule: RowRule, params: Any, *tensors: Any) -> Any:
+    def vmap(info: Any, in_dims: Any, how: Any, *tensors: Any) -> Any:
         """One more leading axis is one more axis of the batch."""
 
         def in_front(x: Any, axis: Any) -> Any:
@@ -114,17 +149,19 @@ class _TransformedRule(torch.autograd.Function):
                 return None
             return x.expand(info.batch_size, *x.shape) if axis is None else x.movedim(axis, 0)
 
-        output = _TransformedRule.apply(rule, params, *map(in_front, tensors, in_dims[2:]))
+        output = _TransformedRule.apply(how, *map(in_front, tensors, in_dims[1:]))
         return output, (0,) * len(output)
 
     @staticmethod
-    def jvp(ctx: Any, *dots: Any) -> Any:
-        where, arrays, values = _parts(ctx, ctx.saved_tensors)
+    def jvp(ctx: Any, _: Any, __: Any, *dots: Any) -> Any:
+        rule, params, *_ = ctx.how
+        where, *saved = ctx.saved_tensors
+        arrays, values = saved[: len(dots)], saved[len(dots) :]
         moved: list[Any] = [None] * len(values)
-        for index, (array, dot) in enumerate(zip(arrays, dots[3:], strict=True)):
+        for index, (array, dot) in enumerate(zip(arrays, dots, strict=True)):
             if dot is None:
                 continue
-            found = ctx.rule.derivatives(index, xp, ctx.params, where, values, *arrays)
+            found = rule.derivatives(index, xp, params, where, values, *arrays)
             for place, derivative in enumerate(found):
                 if derivative is not None:
                     more = derivative * dot
@@ -136,53 +173,43 @@ class _TransformedRule(torch.autograd.Function):
         )
 
 
-def _keep(ctx: Any, rule: RowRule, params: Any, tensors: Any, values: Any) -> None:
-    ctx.rule, ctx.params = rule, params
-    # a small call takes time for each
-    ctx.save_for_backward(*((*tensors, *values) if rule.derives_from_values else tensors))
-    ctx.set_materialize_grads(False)
+def _sum_of_products(
+    how: Any, out: Any, where: Any, values: Any, cotangents: Any, *arrays: Any
+) -> Any:
+    """By one array: its derivative of each value times the value's cotangent; None is 0."""
+    rule, params, finite, index = how
+    found = None
+    if finite:
+        found = rule.finite_derivatives(index, xp, params, where, values, *arrays)
+    if found is None:
+        found = rule.derivatives(index, xp, params, where, values, *arrays)
+    has_labels, total = arrays[index].ndim == arrays[0].ndim, None
+    # there may be fewer results than values
+    for derivative, cotangent in zip(found, cotangents, strict=False):
+        if derivative is None or cotangent is None:
+            continue
+        if has_labels:
+            cotangent = cotangent.unsqueeze(-1)
+        if out is None:
+            product = derivative * cotangent
+            total = product if total is None else total + product
+        elif total is None:
+            total = torch.mul(derivative, cotangent, out=out)
+        else:
+            total.addcmul_(derivative, cotangent)
+    return total
 
 
-def _parts(ctx: Any, tensors: Any) -> tuple[Any, Any, Any]:
-    """The mask, the arrays and the values."""
-    end = len(ctx.needs_input_grad) - 2
-    return tensors[0], tensors[1:end], tensors[end:]
-
-
-def _gradient(ctx: Any, index: int, saved: Any, cotangents: Any) -> Any:
-    """By the array with that index: its derivative of each value times the value's cotangent."""
-    where, arrays, values = _parts(ctx, saved)
-    # a gradient that is differentiated again is made of differentiable operations
-    again = torch.is_grad_enabled()
-    has_labels = arrays[index].ndim == arrays[0].ndim
-
-    def terms(where: Any, values: Any, cotangents: Any, *arrays: Any) -> list[tuple[Any, Any]]:
-        given = (index, xp, ctx.params, where, values, *arrays)
-        found = ctx.rule.finite_derivatives(*given) if ctx.finite and not again else None
-        found = ctx.rule.derivatives(*given) if found is None else found
-        return [
-            (derivative, cotangent[..., None] if has_labels else cotangent)
-            for derivative, cotangent in zip(found, cotangents, strict=True)
-            if derivative is not None and cotangent is not None
-        ]
-
-    if (
-        again
-        or not has_labels
-        or arrays[0].numel() <= _BLOCK_SIZE
-        or not _fit_for_blocks(where, *arrays, *values, *cotangents)
-    ):
-        products = [d * c for d, c in terms(where, values, cotangents, *arrays)]
-        return reduce(add, products) if products else None
-    out = _empty_like(arrays[index], arrays[0].dtype)
+def _gradient_in_blocks(how: Any, where: Any, values: Any, cotangents: Any, *arrays: Any) -> Any:
+    """The same, a block of rows at a time if that may be."""
+    array, first = arrays[how[-1]], arrays[0]
+    if array.ndim != first.ndim or not _fit_for_blocks(where, *arrays, *values, *cotangents):
+        return _sum_of_products(how, None, where, values, cotangents, *arrays)
+    out = _empty_like(array, first.dtype)
     flat = out.view(-1, out.shape[-1]) if out.ndim != 2 else out
     for rows, (where_, arrays_, values_, cotangents_) in _blocks(where, arrays, values, cotangents):
-        products = terms(where_, values_, cotangents_, *arrays_)
-        if not products:
+        if _sum_of_products(how, flat[rows], where_, values_, cotangents_, *arrays_) is None:
             return None
-        block = torch.mul(*products[0], out=flat[rows])
-        for product in products[1:]:
-            block.addcmul_(*product)
     return out
 
 
@@ -192,25 +219,31 @@ def _empty_like(x: Any, dtype: Any) -> Any:
 
 
 def _values(
-    rule: RowRule, params: Any, where: Any, arrays: Any, fit: bool, derivative: Any = None
+    rule: RowRule,
+    params: Any,
+    where: Any,
+    arrays: Any,
+    fit: bool,
+    wanted: int | None,
+    derivative: Any = None,
 ) -> tuple[Any, bool]:
-    """The values, and whether all of them came from the cheaper formula.
+    """The values, as many as are `wanted`, and whether all came from the cheaper formula.
 
-    `fit`: whether the arrays are fit for blocks. `derivative`: what the rule may fill with that by
-    the logits.
+    `fit`: whether the arrays are fit for blocks. `derivative`: what is filled with that of the
+    first value by the logits.
     """
     first = arrays[0]
+    size = first.numel()
     # a row is not divided
-    is_block = not fit or first.numel() <= max(_BLOCK_SIZE, first.shape[-1])
-    if fit and (is_block or rule.in_one_kernel):
-        values = rule.finite_values(xp, params, where, *arrays, derivative=derivative)
+    if not fit or size <= _BLOCK_SIZE or size == first.shape[-1]:
+        return _values_of_block(rule, params, where, arrays, fit, wanted, derivative)
+    if rule.in_one_kernel:
+        values = rule.finite_values(xp, params, where, wanted, derivative, *arrays)
         if values is not None:
-            return tuple(values), True
-    if is_block:
-        return tuple(rule.values(xp, params, where, *arrays)), False
+            return values, True
     found, finite = zip(
         *(
-            _values(rule, params, where_, arrays_, True, derivative_)
+            _values_of_block(rule, params, where_, arrays_, True, wanted, derivative_)
             for _, (where_, arrays_, derivative_) in _blocks(where, arrays, derivative)
         ),
         strict=True,
@@ -219,10 +252,27 @@ def _values(
     return tuple(torch.cat(x).reshape(batch) for x in zip(*found, strict=True)), all(finite)
 
 
+def _values_of_block(
+    rule: RowRule, params: Any, where: Any, arrays: Any, fit: bool, wanted: Any, derivative: Any
+) -> tuple[Any, bool]:
+    if fit:
+        values = rule.finite_values(xp, params, where, wanted, derivative, *arrays)
+        if values is not None:
+            return values, True
+    values = tuple(rule.values(xp, params, where, *arrays))
+    if derivative is not None:
+        derivative.copy_(rule.derivatives(0, xp, params, where, values, *arrays)[0])
+    return values[:wanted], False
+
+
 def _fit_for_blocks(*tensors: Any) -> bool:
     """Plain tensors of a CPU: neither traced, nor fake, nor under `vmap`."""
-    if torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active():
+    if is_compiling() or _are_functorch_transforms_active():
         return False
+    return _are_of_cpu(*tensors)
+
+
+def _are_of_cpu(*tensors: Any) -> bool:
     for x in tensors:  # `all` would cost a small call a microsecond
         if x is not None and not (type(x) in _PLAIN and x.is_cpu):
             return False
@@ -230,8 +280,7 @@ def _fit_for_blocks(*tensors: Any) -> bool:
 
 
 def _blocks(where: Any, arrays: Any, *rows: Any) -> Iterator[tuple[slice, Any]]:
-    """The rows of a block, and those of everything: of `where`, the arrays and what else is
-    `[...]`."""
+    """The rows of a block, and those of `where`, of the arrays and of what else is `[...]`."""
     ndim, num_labels = arrays[0].ndim, max(arrays[0].shape[-1], 1)
 
     def flat(x: Any) -> Any:

@@ -33,14 +33,13 @@ _ENOUGH = 1 / 16
 
 
 def class_cross_entropy(
-    xp: Any, logits: Any, labels: Any, where: Any = None
-) -> tuple[Any, Any, Any]:
+    xp: Any, logits: Any, labels: Any, where: Any = None, wanted: int | None = None
+) -> tuple[Any, ...]:
     """`log Σ e^s - s_y` of logits `[..., L]` and class ids `[...]`; 0 where the label is left out.
 
-    And a shift, a constant, with `Σ e^(s - shift)`, which is differentiable.
+    And a shift, a constant, with `Σ e^(s - shift)`, which is differentiable, if all are `wanted`.
     """
-    loss, shift, total = apply_rule(xp, ClassCrossEntropy(), (logits, labels), where=where)
-    return loss, shift, total
+    return apply_rule(xp, ClassCrossEntropy(), (logits, labels), where=where, wanted=wanted)
 
 
 @dataclass(frozen=True)
@@ -82,36 +81,38 @@ class ClassCrossEntropy(SharedTermsRule):
     in_one_kernel = True
 
     def finite_values(
-        self, xp: Any, params: Any, where: Any, *arrays: Any, derivative: Any = None
+        self, xp: Any, params: Any, where: Any, wanted: Any, derivative: Any, *arrays: Any
     ) -> Any:
         """By PyTorch's own softmax."""
         logits, labels = arrays
-        ids = in_range(xp, labels, logits)[..., None]
-        own, known = logits.gather(-1, ids), None
+        ids = labels.unsqueeze(-1)
         if where is not None:
             # a label that is left out is alone
             known = where.gather(-1, ids)
-            own = xp.where(known, own, 0.0)
+            own = xp.where(known, logits.gather(-1, ids), 0.0)
             logits = xp.where(where & known, logits, -math.inf).scatter_(-1, ids, own)
         share = xp.softmax(logits, -1, out=derivative)
         of_label = share.gather(-1, ids)
-        least, most = (float(x) for x in of_label.aminmax()) if len(of_label) else (0.0, 0.0)
-        if least > _LEAST_SHARE:
-            shift, total = own, 1.0 / of_label
-            far = -xp.log(of_label)
-        else:
-            shift, total = xp.amax(logits, -1, True), 1.0 / xp.amax(share, -1, True)
-            far = shift - own + xp.log(total)
-            if not is_finite(far):
-                return None
+        if not of_label.numel():
+            return None
+        least, most = (x.item() for x in of_label.aminmax())
+        trusted = least > _LEAST_SHARE
+        others: tuple[Any, ...] = ()
+        if wanted != 1 or not trusted:
+            others = shift, total = xp.amax(logits, -1), 1.0 / xp.amax(share, -1)
         if most > 1.0 - _ENOUGH:
-            rest = share.scatter_(-1, ids, 0.0).sum(-1, keepdim=True)
+            rest = share.scatter_(-1, ids, 0.0).sum(-1, True)
         else:
-            rest = 1.0 - of_label
+            rest = of_label.neg().add_(1.0)
         if derivative is not None:
             share.scatter_(-1, ids, -rest)
-        loss = xp.where(rest < 0.5, -xp.log1p(-rest), far)
-        return loss[..., 0], shift[..., 0], total[..., 0]
+        loss = (rest / of_label).log1p_().squeeze(-1)
+        if not trusted:
+            far = shift - logits.gather(-1, ids).squeeze(-1) + xp.log(total)
+            if not is_finite(far):
+                return None
+            loss = xp.where(rest.squeeze(-1) < 0.5, loss, far)
+        return loss, *others
 
 
 def _known(xp: Any, where: Any, logits: Any) -> Any:

@@ -34,7 +34,7 @@ def log_odds_against(xp: Any, logits: Any, labels: Any, where: Any = None, scale
     It keeps its digits where the softmax is near 0 or 1: cross-entropy is its softplus. -inf where
     nothing is against the class: it is alone, it is left out, or its logit is inf.
     """
-    return apply_rule(xp, _LogOdds(), (logits, labels), (scale,), where)[0]
+    return apply_rule(xp, _LogOdds(), (logits, labels), (scale,), where, wanted=1)[0]
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ class _LogOdds(RowRule):
     keeps_derivative = True
 
     def finite_values(
-        self, xp: Any, params: Any, where: Any, *arrays: Any, derivative: Any = None
+        self, xp: Any, params: Any, where: Any, wanted: Any, derivative: Any, *arrays: Any
     ) -> Any:
         """By PyTorch's own softmax of the other classes, `e^(s - largest) / Σ e^(s - largest)`."""
         (scale,), (logits, labels) = params, arrays

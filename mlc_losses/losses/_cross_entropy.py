@@ -14,8 +14,11 @@ from mlc_losses._array.ops import (
     sigmoid,
     softplus,
 )
-from mlc_losses._array.row_rules import LabelSum, LabelSumAndDerivative, sum_over_labels
+from mlc_losses._array.row_rules import LabelSum, sum_over_labels
 from mlc_losses.losses._powers import sigmoid_power
+
+# entries for which the number of operations counts for more than what each of them does
+_FEW = 2**12
 
 
 def cross_entropy(
@@ -84,15 +87,18 @@ def _term(xp: Any, params: Any, logits: Any, targets: Any) -> Any:
     return wrong_side * xp.where(wrong_side > 0, size, 0.0) + xp.log1p(xp.exp(-size))
 
 
-def _finite_term(xp: Any, params: Any, derivative: Any, logits: Any, targets: Any) -> Any:
-    """On PyTorch, in place where it may be."""
-    targets = as_dtype(xp, targets, logits.dtype)
-    if derivative is not None:
-        xp.sigmoid(logits, out=derivative).sub_(targets)
-    # log(1 + e^-|s|), by a sigmoid that is right to its last digit however small it is
+def _finite_term(xp: Any, params: Any, logits: Any, targets: Any) -> Any:
+    y = as_dtype(xp, targets, logits.dtype)
+    if logits.numel() <= _FEW:
+        # log(e^(s - s y) + e^(-s y)), where one exponent is 0 if a target is 0 or 1
+        return logits.addcmul(logits, y, value=-1.0).logaddexp((logits * y).neg_())
+    # log(1 + e^-|s|), by a sigmoid, which takes half the time of an exponential
     rest = logits.abs().neg_().sigmoid_().neg_().log1p_()
-    linear = logits.relu().addcmul_(logits, targets, value=-1.0)
-    return linear.sub_(rest)
+    return logits.relu().addcmul_(logits, y, value=-1.0).sub_(rest)
+
+
+def _finite_by_logits(xp: Any, params: Any, logits: Any, targets: Any) -> Any:
+    return logits.sigmoid().sub_(as_dtype(xp, targets, logits.dtype))
 
 
 def _by_logits(xp: Any, params: Any, logits: Any, targets: Any) -> Any:
@@ -103,7 +109,7 @@ def _by_targets(xp: Any, params: Any, logits: Any, targets: Any) -> Any:
     return finite(xp, -logits)
 
 
-_CROSS_ENTROPY = LabelSumAndDerivative(_term, (_by_logits, _by_targets), _finite_term)
+_CROSS_ENTROPY = LabelSum(_term, (_by_logits, _by_targets), _finite_term, _finite_by_logits)
 
 
 def _weighted(xp: Any, params: Any, *arrays: Any) -> Any:

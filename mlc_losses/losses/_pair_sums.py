@@ -11,29 +11,47 @@ from dataclasses import dataclass
 from typing import Any
 
 from mlc_losses._array.batch import batch_max, batch_sum
-from mlc_losses._array.namespace import as_dtype, is_number, namespace, shape_of
-from mlc_losses._array.ops import scaled, stop_gradient
-from mlc_losses._array.row_rules import RowRule, apply_rule, apply_rule_over_batch, is_finite
-from mlc_losses.losses._two_sided import SideSums, TwoSided, as_sides, side_sums, without_unknown
+from mlc_losses._array.namespace import as_dtype, is_number, namespace
+from mlc_losses._array.ops import relevance, scaled, sigmoid, softplus, stop_gradient
+from mlc_losses._array.row_rules import (
+    RowRule,
+    apply_rule,
+    apply_rule_over_batch,
+    is_finite,
+    masked_arrays,
+)
+from mlc_losses.losses._two_sided import (
+    SideSums,
+    TwoSided,
+    Zlpr,
+    as_sides,
+    side_sums,
+    without_unknown,
+)
 
 # far below any logit that counts, and no infinity
 _OFF_SIDE = 1e30
 # its exponential is a normal number, and adds nothing to 1
 _SMALLEST_EXPONENT = -87.0
+# its exponential is finite in every dtype
+_LARGEST_EXPONENT = 88.0
+# below what a sum over labels may be that do not overflow
+_TINY = 1e-30
 
 
 def two_sided_logsumexp(xp: Any, logits: Any, targets: Any, bound: Any, where: Any = None) -> Any:
     """`log(e^b + Σ (1 - y) e^s) + log(e^-b + Σ y e^-s)` over the labels.
 
-    Targets are weights in [0, 1]; if they are bool or integers, one exponential does for two.
-    `bound` is one value b per example. The shifts are added first: a small sum keeps its digits.
+    Targets are weights in [0, 1], in the dtype of the logits; if they are bool or integers, one
+    exponential does for two.
+    `bound` is one value b per example; None is 0.
     """
-    hard = not xp.isdtype(targets.dtype, "real floating")
-    sums = SideSums(*apply_rule(xp, TwoSided(hard), (logits, targets, bound), where=where))
-    return (sums.negative_shift + sums.positive_shift) + (sums.negative_log + sums.positive_log)
+    hard = targets.dtype != logits.dtype
+    arrays = (logits, targets) if bound is None else (logits, targets, bound)
+    return apply_rule(xp, Zlpr(hard), arrays, where=where, wanted=1)[0]
 
 
-def log_pair_sum(
+def pair_loss(
     logits: Any,
     targets: Any,
     where: Any = None,
@@ -42,89 +60,107 @@ def log_pair_sum(
     positive_temperature: Any = 1.0,
     over_batch: bool = False,
 ) -> Any:
-    """`log Σ_N Σ_P e^(s_n - s_p)`; with temperatures `log (Σ_N e^(s_n / T))^T` and so for P.
+    """`log(1 + Σ_N Σ_P e^(s_n - s_p))`; with temperatures `(Σ_N e^(s_n / T))^T` and so for P.
 
-    Targets are 0 or 1, in any dtype. `over_batch`: for each label over the examples of `[B, L]`.
+    Targets are relevant above 1/2, in any dtype; NaN is on no side. `over_batch`: for each label
+    over the examples of `[B, L]`.
 
-    -inf where either side is empty, whatever the other one is. The shifts are added first, so that
+    0 where either side is empty, whatever the other one is. The shifts are added first, so that
     it is accurate where the sides cancel.
     """
     xp = namespace(logits=logits, targets=targets)
     temperatures = (negative_temperature, positive_temperature)
     apply = apply_rule_over_batch if over_batch else apply_rule
-    return apply(xp, _LogPairSum(), (logits, targets), temperatures, where)[0]
+    return apply(xp, _PairLoss(), (logits, targets), temperatures, where, wanted=1)[0]
 
 
 @dataclass(frozen=True)
-class _LogPairSum(RowRule):
-    """The rule of `log_pair_sum`, of which the temperatures are the parameters.
+class _PairLoss(RowRule):
+    """The rule of `pair_loss`, of which the temperatures are the parameters.
 
-    Values: the result, and the `SideSums` it is made of.
+    Values: the loss, and the `SideSums` it is made of.
     """
 
     def values(self, xp: Any, params: Any, where: Any, logits: Any, targets: Any) -> Any:
-        logits = _tempered(xp, logits, targets, *params)
+        logits, targets = _tempered(xp, logits, targets, *params)
         sums = SideSums(*_SIDES.values(xp, (), where, logits, targets))
-        return _joined(sums, *params), *sums
+        return softplus(_joined(sums, *params)), *sums
 
     def derivatives(
         self, index: int, xp: Any, params: Any, where: Any, values: Any, logits: Any, targets: Any
     ) -> tuple[Any, ...]:
+        if index == 1:
+            return (None,) * 5
         sums = SideSums(*values[1:])
-        logits = _tempered(xp, logits, targets, *params)
-        found = _SIDES.derivatives(index, xp, (), where, sums, logits, targets)
+        logits, targets = _tempered(xp, logits, targets, *params)
+        found = _SIDES.derivatives(0, xp, (), where, sums, logits, targets)
         _, negative, _, positive = found
-        paired = xp.where(_is_empty(xp, sums), 0.0, 1.0)[..., None]
+        share = sigmoid(_joined(sums, *params))[..., None]
         cool, warm = params
-        if index == 0:  # by the logits over their temperature
-            return paired * (negative + positive), None, negative / cool, None, positive / warm
-        return paired * (cool * negative + warm * positive), *found
+        # by the logits over their temperature
+        return share * (negative + positive), None, negative / cool, None, positive / warm
 
     def values_over_batch(
         self, xp: Any, params: Any, where: Any, logits: Any, targets: Any
     ) -> tuple[Any]:
-        logits = _tempered(xp, logits, targets, *params)
+        logits, targets = _tempered(xp, logits, targets, *params)
         arrays = without_unknown(xp, where, *as_sides(xp, logits, targets))
         sums = side_sums(xp, *arrays, largest=_largest_of_batch, total=_total_of_batch)
-        return (_joined(sums, *params),)
+        return (softplus(_joined(sums, *params)),)
 
     keeps_derivative = True
 
     def finite_values(
-        self, xp: Any, params: Any, where: Any, *arrays: Any, derivative: Any = None
+        self, xp: Any, params: Any, where: Any, wanted: Any, derivative: Any, *arrays: Any
     ) -> Any:
-        """Without a choice between the sides: it would cost as much as an exponential."""
-        logits, targets = arrays
-        if not shape_of(logits)[-1]:
+        """The loss alone; without a shift where no sum and no product of two may overflow."""
+        logits, targets = masked_arrays(xp, where, arrays)
+        if wanted != 1 or not logits.numel():
             return None
-        positive = as_dtype(xp, targets, logits.dtype)
-        negative = 1.0 - positive
-        off_sides = (positive, negative)
-        if where is not None:
-            logits = xp.where(where, logits, 0.0)
-            off_sides = tuple(xp.where(where, off, 1.0) for off in off_sides)
         cool, warm = params
-        factors = (1.0 / cool, -1.0 / warm)
-        sides = [_side(logits * c, off) for c, off in zip(factors, off_sides, strict=True)]
-        (_, shift, log, empty), (_, other_shift, other_log, other_empty) = sides
-        paired = (cool * shift + warm * other_shift) + (cool * log + warm * other_log)
-        if not is_finite(paired):
-            return None
-        alone = empty | other_empty
+        positive = relevance(xp, targets, logits.dtype)
+        largest = logits.abs().max().item() * max(1.0, 1.0 / cool, 1.0 / warm)
+        if not 2.0 * largest < _LARGEST_EXPONENT - (cool + warm) * math.log(logits.shape[-1]):
+            return _shifted_values(xp, params, where, derivative, logits, positive)
+        tempered = cool != 1.0 or warm != 1.0
+        term = (logits / cool if tempered else logits).exp()
+        up = term.addcmul(term, positive, value=-1.0)
+        down = positive * (logits / -warm).exp_() if tempered else positive / term
+        if where is not None:
+            up, down = up.mul_(where), down.mul_(where)
+        rise, fall = up.sum(-1, True), down.sum(-1, True)
+        product = rise**cool * fall**warm if tempered else rise * fall
         if derivative is not None:
-            share, other_share = (xp.where(alone, 0.0, xp.exp(-side[2])) for side in sides)
-            xp.mul(sides[0][0], share[..., None], out=derivative)
-            derivative.addcmul_(sides[1][0], other_share[..., None], value=-1.0)
-            if where is not None:
-                derivative.mul_(where)
-        logs = (xp.where(side[3], -math.inf, side[2]) for side in sides)
-        negative_log, positive_log = logs
-        return (
-            xp.where(alone, -math.inf, paired), shift, negative_log, other_shift, positive_log,
-        )  # fmt: skip
+            whole = 1.0 + product
+            # what the product is without one side, over the whole; an empty side makes it 0
+            if tempered:
+                fall, rise = product / rise.clamp(_TINY), product / fall.clamp(_TINY)
+            xp.mul(up, fall / whole, out=derivative)
+            derivative.addcmul_(down, rise / whole, value=-1.0)
+        return (product.log1p_().squeeze(-1),)
 
 
-_SIDES = TwoSided(hard=True)
+def _shifted_values(
+    xp: Any, params: Any, where: Any, derivative: Any, logits: Any, positive: Any
+) -> Any:
+    """Without a choice between the sides: it would cost as much as an exponential."""
+    cool, warm = params
+    off_sides = (positive, 1.0 - positive)
+    if where is not None:
+        off_sides = tuple(xp.where(where, off, 1.0) for off in off_sides)
+    up, peak, log, empty = _side(logits * (1.0 / cool), off_sides[0])
+    down, other_peak, other_log, other_empty = _side(logits * (-1.0 / warm), off_sides[1])
+    paired = (cool * peak + warm * other_peak) + (cool * log + warm * other_log)
+    if not is_finite(paired):
+        return None
+    paired.masked_fill_(empty | other_empty, -math.inf)
+    if derivative is not None:
+        share = paired.sigmoid()
+        xp.mul(up, (share * (-log).exp_())[..., None], out=derivative)
+        derivative.addcmul_(down, (share * (-other_log).exp_())[..., None], value=-1.0)
+        if where is not None:
+            derivative.mul_(where)
+    return (softplus(paired),)
 
 
 def _largest_of_batch(xp: Any, pair: Callable[..., Any], logits: Any, targets: Any) -> list[Any]:
@@ -148,15 +184,20 @@ def _side(exponents: Any, off_side: Any) -> tuple[Any, Any, Any, Any]:
     return terms, shift, terms.sum(-1).masked_fill_(empty, 1.0).log_(), empty
 
 
-def _tempered(xp: Any, logits: Any, targets: Any, cool: Any, warm: Any) -> Any:
-    """Each logit over the temperature of its side."""
+_SIDES = TwoSided(hard=True)
+
+
+def _tempered(xp: Any, logits: Any, targets: Any, cool: Any, warm: Any) -> tuple[Any, Any]:
+    """Each logit over the temperature of its side, and which are positive: 1 or 0, or bool."""
+    if xp.isdtype(targets.dtype, "real floating"):
+        targets = relevance(xp, targets, logits.dtype)
     are_numbers = is_number(cool) and is_number(warm)
     if are_numbers and cool == warm == 1.0:
-        return logits
+        return logits, targets
     factor = 1.0 / cool + as_dtype(xp, targets, logits.dtype) * (1.0 / warm - 1.0 / cool)
     # of huge logits the difference is to be finite
     is_smaller = are_numbers and min(cool, warm) >= 1.0
-    return logits * factor if is_smaller else scaled(logits, factor)
+    return (logits * factor if is_smaller else scaled(logits, factor)), targets
 
 
 def _is_empty(xp: Any, sums: SideSums) -> Any:

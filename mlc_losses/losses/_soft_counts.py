@@ -52,7 +52,7 @@ class SoftCounts(RowRule):
         return (*(x if where is None else xp.where(where, x, 0.0) for x in found), None)
 
     def finite_values(
-        self, xp: Any, params: Any, where: Any, *arrays: Any, derivative: Any = None
+        self, xp: Any, params: Any, where: Any, wanted: Any, derivative: Any, *arrays: Any
     ) -> Any:
         """With a shift of 0, where no label's probabilities are all near to underflow."""
         logits, *_ = cells = _cells(xp, where, *arrays)

@@ -12,77 +12,20 @@ of N about k both are far from 0, for any k and t, and nothing overflows.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
 
-from mlc_losses._array.labels import columns, label_sum, labels_together, num_labels, top_k
-from mlc_losses._array.layout import label_shards, require_custom_gradient
+from mlc_losses._array.labels import columns, label_sum, num_labels
+from mlc_losses._array.layout import label_shards
 from mlc_losses._array.loops import repeat, scan
 from mlc_losses._array.namespace import namespace, shape_of
-from mlc_losses._array.ops import stop_gradient
-from mlc_losses._array.row_rules import RowRule, apply_rule
 from mlc_losses._array.scatter import add_at, values_at
 
 # labels that follow one another in the recursion for the counts, or k if that is more; all others
 # are counted side by side
 _STEPS = 64
-
-
-class SymmetricRatio(NamedTuple):
-    """`t log(σ_k / σ_{k-1}) = kth + t log_ratio`.
-
-    `kth`, the k-th largest entry, is a constant here: the gradient of `log_ratio` is the whole
-    gradient. -inf where there are fewer than k entries above -inf.
-    """
-
-    kth: Any
-    log_ratio: Any
-
-
-def symmetric_ratio(x: Any, k: int, temperature: Any) -> SymmetricRatio:
-    """The smooth k-th largest over the labels, in two parts; k in 1..L.
-
-    Entries of -inf are left out. One of inf counts as very large.
-    """
-    xp = namespace(x=x)
-    require_custom_gradient(xp, "counts sets of labels")
-    x = labels_together(x)
-    # no more than 2k labels are picked with a probability above 1/2, if k are on average
-    largest = top_k(stop_gradient(x), min(2 * k, num_labels(x)))
-    kth = xp.sort(largest.values, axis=-1)[..., -k]
-    # an entry further than this from the k-th adds less than e^-reach to the value
-    reach = 30.0 if xp.finfo(x.dtype).bits == 32 else 80.0
-    center = xp.where(xp.isinf(kth), 0.0, kth)[..., None]
-    # cut before it is divided: by a temperature inf / t has no derivative
-    most = reach * temperature
-    logits = xp.clip(x - center, -most, most) / temperature
-    logits = xp.where((kth == -xp.inf)[..., None], 0.0, logits)
-    ratio, _ = apply_rule(xp, _LogRatio(k), (logits, largest.indices))
-    return SymmetricRatio(kth, xp.where(kth == -xp.inf, 0.0, ratio))
-
-
-@dataclass(frozen=True)
-class _LogRatio(RowRule):
-    """The rule of `log(σ_k / σ_{k-1})` of `e^logits`; values: the logarithm, and the factor c.
-
-    The second array holds the ids of the largest labels.
-    """
-
-    k: int
-
-    def values(self, xp: Any, params: Any, where: Any, logits: Any, front: Any) -> tuple[Any, Any]:
-        c = factor(logits, self.k)
-        return log_ratio(logits, front, c, k=self.k), c
-
-    def derivatives(
-        self, index: int, xp: Any, params: Any, where: Any, values: Any, logits: Any, front: Any
-    ) -> tuple[Any, None]:
-        if index == 1:
-            return None, None
-        # the logarithm does not depend on the factor
-        c = stop_gradient(values[1])
-        return log_ratio_and_derivatives(logits, front, c, k=self.k)[1], None
+# steps that JAX takes at once, where each needs no more than the one before
+_UNROLLED = 16
 
 
 def factor(logits: Any, k: int) -> Any:
@@ -211,7 +154,7 @@ def _product_of_all(counts: Any) -> Any:
 def _product(a: Any, b: Any) -> Any:
     """Counts `[K, ...]` of the union of two sets of labels."""
     xp = namespace(x=a)
-    return scan(_add_shifted, (xp.zeros_like(a), b), (a,))[0][0]
+    return scan(_add_shifted, (xp.zeros_like(a), b), (a,), unroll=4)[0][0]
 
 
 def _add_shifted(state: Any, slices: Any) -> tuple[Any, None]:
@@ -225,7 +168,7 @@ def _derivatives_of_rest(counts: _Counts, k: int) -> Any:
     odds = counts.odds_of_rest
     nothing = xp.zeros_like(odds)
     upward = partial(_without_label, odds)
-    (without, before), _ = scan(upward, (nothing, nothing), (counts.all[:k, :],), unroll=16)
+    (without, before), _ = scan(upward, (nothing, nothing), (counts.all[:k, :],), unroll=_UNROLLED)
     high, low = counts.all[k, :, None], counts.all[k - 1, :, None]
     return _chance(odds) * (without / high - before / low)
 
@@ -252,12 +195,12 @@ def _derivatives_of_front(counts: _Counts, k: int) -> Any:
 
     upward = partial(_add_without, xp.where(often, 0.0, odds))
     slices = (front[:-1, :], others[1:-1, :], others[2:, :])
-    (_, without, before), _ = scan(upward, start, slices)
+    (_, without, before), _ = scan(upward, start, slices, unroll=_UNROLLED)
     rare_derivatives = _chance(odds) * (without / high - before / low)
 
     downward = partial(_add_without, xp.where(often, 1.0 / xp.where(often, odds, 1.0), 0.0))
     slices = (front[1:, :], others[1:-1, :], others[:-2, :])
-    (_, without, beyond), _ = scan(downward, start, slices, reverse=True)
+    (_, without, beyond), _ = scan(downward, start, slices, reverse=True, unroll=_UNROLLED)
     frequent_derivatives = (without / low - beyond / high) / (1.0 + odds)
     return xp.where(often, frequent_derivatives, rare_derivatives)
 

@@ -11,8 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from mlc_losses._array.labels import label_sum
-from mlc_losses._array.namespace import as_dtype, namespace
+from mlc_losses._array.namespace import as_dtype, device_of, namespace, shape_of
 from mlc_losses._array.ops import finite
 from mlc_losses._array.row_rules import (
     RowRule,
@@ -49,7 +48,7 @@ class TwoSided(RowRule):
 
     hard: bool
 
-    def values(self, xp: Any, params: Any, where: Any, *arrays: Any) -> SideSums:
+    def values(self, xp: Any, params: Any, where: Any, *arrays: Any) -> tuple[Any, ...]:
         arrays = self._known(xp, where, *arrays)
         if len(arrays) == 2:
             return side_sums(xp, *arrays)
@@ -74,34 +73,57 @@ class TwoSided(RowRule):
         # the shifts are constants: only the logarithms have a derivative
         return None, negative, None, positive
 
-    def finite_values(
-        self, xp: Any, params: Any, where: Any, *arrays: Any, derivative: Any = None
-    ) -> SideSums | None:
-        if len(arrays) < 3:
-            return None
-        logits, targets, bound = arrays
-        # one pass instead of two: the bound's own term is 1, so nothing underflows that counts
-        targets = as_dtype(xp, targets, logits.dtype)
-        negative = 1.0 - targets
-        if where is not None:
-            known = xp.astype(where, logits.dtype)
-            negative, targets = negative * known, targets * known
-        term = xp.exp(logits - bound[..., None])
-        up, down = negative * term, targets / term
-        rise, fall = label_sum(up), label_sum(down)
-        if derivative is not None:
-            xp.mul(up, 1.0 / (1.0 + rise)[..., None], out=derivative)
-            derivative.addcmul_(down, 1.0 / (1.0 + fall)[..., None], value=-1.0)
-        # a result must not be an argument itself
-        sums = SideSums(bound + 0.0, xp.log1p(rise), -bound, xp.log1p(fall))
-        return sums if is_finite(sums.negative_log + sums.positive_log) else None
+
+class Zlpr(TwoSided):
+    """Values: both sides together, and the `SideSums`. Without a bound it is 0."""
+
+    def values(self, xp: Any, params: Any, where: Any, *arrays: Any) -> tuple[Any, ...]:
+        sums = SideSums(*super().values(xp, params, where, *with_bound(xp, *arrays)))
+        # the shifts are added first: a small sum keeps its digits
+        total = (sums.negative_shift + sums.positive_shift) + (
+            sums.negative_log + sums.positive_log
+        )
+        return total, *sums
+
+    def derivatives(
+        self, index: int, xp: Any, params: Any, where: Any, values: Any, *arrays: Any
+    ) -> tuple[Any, ...]:
+        found = super().derivatives(index, xp, params, where, values[1:], *with_bound(xp, *arrays))
+        _, negative, _, positive = found
+        return negative + positive, *found
 
     keeps_derivative = True
 
-    def kept_cotangent(self, cotangents: Any) -> Any:
-        """What is kept is that of both logarithms together; the shifts are constants."""
-        _, negative, _, positive = cotangents
-        return negative if negative is positive else None  # those of the sum are one
+    def finite_values(
+        self, xp: Any, params: Any, where: Any, wanted: Any, derivative: Any, *arrays: Any
+    ) -> Any:
+        """One pass instead of two: the bound's own term is 1, so nothing underflows that counts."""
+        logits, targets, *bounds = arrays
+        positive = as_dtype(xp, targets, logits.dtype)
+        term = (logits - bounds[0].unsqueeze(-1) if bounds else logits).exp()
+        up, down = term.addcmul(term, positive, value=-1.0), positive / term
+        if where is not None:
+            up, down = up.mul_(where), down.mul_(where)
+        rise, fall = up.sum(-1, True), down.sum(-1, True)
+        negative, other = rise.log1p(), fall.log1p()
+        total = (negative + other).squeeze(-1)
+        if not is_finite(total):
+            return None
+        if derivative is not None:
+            xp.div(up, rise.add_(1.0), out=derivative).addcdiv_(down, fall.add_(1.0), value=-1.0)
+        if wanted == 1:
+            return (total,)
+        *_, bound = with_bound(xp, *arrays)
+        # a result must not be an argument itself
+        return total, bound + 0.0, negative.squeeze(-1), -bound, other.squeeze(-1)
+
+
+def with_bound(xp: Any, logits: Any, targets: Any, *bound: Any) -> tuple[Any, ...]:
+    """With a bound of 0 if none is given."""
+    if bound:
+        return logits, targets, *bound
+    zeros = xp.zeros(shape_of(logits)[:-1], dtype=logits.dtype, device=device_of(logits))
+    return logits, targets, zeros
 
 
 def as_sides(xp: Any, logits: Any, targets: Any) -> tuple[Any, Any]:

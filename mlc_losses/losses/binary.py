@@ -19,6 +19,7 @@ from mlc_losses._array.namespace import (
     Array,
     ArrayT,
     accept_numpy,
+    as_dtype,
     can_look,
     is_number,
     namespace,
@@ -85,6 +86,8 @@ def _weighted(
     xp: Any, logits: Any, targets: Any, where: Any, axis: int, pos_weight: Any, label_weights: Any
 ) -> Any:
     """The sum, of arguments that are checked but for the weights."""
+    if pos_weight is None and label_weights is None:
+        return cross_entropy(xp, logits, targets, where)
     negative = _weights("label_weights", label_weights, logits, where, axis)
     positive = negative
     if pos_weight is not None:
@@ -119,7 +122,7 @@ def _factors(name: str, weights: Any, like: Any, where: Any, axis: int) -> Any:
     check_numbers(xp, name, weights)
     weights = accept_numpy(xp, weights)
     if weights.ndim == 0:
-        return xp.reshape(xp.astype(weights, like.dtype), (1,) * like.ndim)
+        return xp.reshape(as_dtype(xp, weights, like.dtype), (1,) * like.ndim)
     if weights.ndim == 1:
         return per_label(name, weights, like)
     cells = labels_last(xp, weights, axis) if weights.ndim == like.ndim else weights
@@ -128,7 +131,7 @@ def _factors(name: str, weights: Any, like: Any, where: Any, axis: int) -> Any:
             f"{name} must be a number, have one entry per label, shape {shape_of(like)[-1:]}, or "
             f"the shape of the logits, got {shape_of(weights)}"
         )
-    cells = xp.astype(cells, like.dtype)
+    cells = as_dtype(xp, cells, like.dtype)
     return cells if where is None else xp.where(where, cells, 0.0)
 
 

@@ -21,8 +21,8 @@ from mlc_losses._array.namespace import (
     shape_of,
     to_compute_dtype,
 )
-from mlc_losses._array.ops import matmul, softplus
-from mlc_losses.losses._pair_sums import log_pair_sum
+from mlc_losses._array.ops import matmul
+from mlc_losses.losses._pair_sums import pair_loss
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -251,7 +251,7 @@ def label_powerset(set_logits: ArrayT, set_ids: Array) -> ArrayT:
     ids = xp.astype(set_ids, default_integer(xp))
     valid = valid_ids("set_ids", ids, shape_of(logits)[-1], logits.dtype)
     is_target = ids[..., None] == label_indices(logits)
-    loss = softplus(log_pair_sum(logits, is_target))
+    loss = pair_loss(logits, is_target)
     return of_valid(loss, valid)
 
 

@@ -11,11 +11,11 @@ from typing import Any
 from mlc_losses._array.arguments import checked_labels, per_example
 from mlc_losses._array.labels import label_count, label_max, label_sum
 from mlc_losses._array.namespace import Array, ArrayT
-from mlc_losses._array.ops import relevance, softplus, stop_gradient
+from mlc_losses._array.ops import stop_gradient
 from mlc_losses.losses._cross_entropy import cross_entropy
 from mlc_losses.losses._pair_arguments import pair_arguments
 from mlc_losses.losses._pair_logistic import pair_logistic
-from mlc_losses.losses._pair_sums import log_pair_sum
+from mlc_losses.losses._pair_sums import pair_loss
 
 
 def lsep(logits: ArrayT, targets: Array, *, where: Array | None = None, axis: int = -1) -> ArrayT:
@@ -58,10 +58,8 @@ def lsep(logits: ArrayT, targets: Array, *, where: Array | None = None, axis: in
       >>> lsep(np.array([1.5, -0.5, 2.0, -3.0, 0.25]), np.array([1, 0, 1, 0, 0])).round(4)
       np.float64(0.528)
     """
-    xp, logits, targets, where = checked_labels(logits, targets, where, axis)
-    if xp.isdtype(targets.dtype, "real floating"):
-        targets = relevance(xp, targets, logits.dtype)
-    return softplus(log_pair_sum(logits, targets, where))
+    _, logits, targets, where = checked_labels(logits, targets, where, axis)
+    return pair_loss(logits, targets, where)
 
 
 def bp_mll(logits: ArrayT, targets: Array, *, where: Array | None = None, axis: int = -1) -> ArrayT:

@@ -11,7 +11,7 @@ from mlc_losses._array.labels import label_any, label_count, label_max, label_su
 from mlc_losses._array.namespace import Array, ArrayT, namespace
 from mlc_losses._array.ops import relevance, sigmoid, softplus, stop_gradient
 from mlc_losses.losses._pair_arguments import pair_arguments
-from mlc_losses.losses._pair_sums import log_pair_sum
+from mlc_losses.losses._pair_sums import pair_loss
 
 
 def distributional_ranking(
@@ -154,8 +154,8 @@ def two_way(
     check_matrix("logits", logits)
     relevant = relevance(xp, targets, logits.dtype)
     temperatures = {"negative_temperature": cool, "positive_temperature": warm}
-    by_example = softplus(log_pair_sum(logits, relevant, where, **temperatures))
-    by_label = softplus(log_pair_sum(logits, relevant, where, **temperatures, over_batch=True))
+    by_example = pair_loss(logits, targets, where, **temperatures)
+    by_label = pair_loss(logits, targets, where, **temperatures, over_batch=True)
     # without a positive they are exactly 0
     examples = batch_sum(xp.astype(label_max(relevant) > 0, logits.dtype))
     num_labels = label_count(batch_max(relevant) > 0, logits)
@@ -226,4 +226,4 @@ def circle(
     beyond = xp.where(positive, scores - (1.0 - margin), scores - margin)
     # a weight of 0 is 0 even where the similarity is infinite
     scaled = gamma * weights * xp.where(weights == 0, 0.0, beyond)
-    return softplus(log_pair_sum(xp.where(positive | negative, scaled, -math.inf), positive))
+    return pair_loss(xp.where(positive | negative, scaled, -math.inf), positive)

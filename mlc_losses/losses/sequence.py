@@ -35,10 +35,10 @@ from mlc_losses._array.namespace import (
     shape_of,
     to_compute_dtype,
 )
-from mlc_losses._array.ops import relevant_and_missing, softplus
+from mlc_losses._array.ops import relevant_and_missing
 from mlc_losses._array.scatter import first_positions
 from mlc_losses.losses._class_counts import check_counts
-from mlc_losses.losses._pair_sums import log_pair_sum
+from mlc_losses.losses._pair_sums import pair_loss
 
 
 def order_labels(targets: ArrayT, counts: Array, max_labels: int) -> ArrayT:
@@ -139,7 +139,7 @@ def label_sequence(step_logits: ArrayT, ids: Array) -> ArrayT:
     live = label_indices(classes) <= num_given[..., None]
     logits = xp.where(live[..., None], logits, 0.0)
     is_target = classes[..., None] == label_indices(logits)
-    return _nan_where(bad, label_sum(softplus(log_pair_sum(logits, is_target)), live))
+    return _nan_where(bad, label_sum(pair_loss(logits, is_target), live))
 
 
 def label_set_sequence(step_logits: ArrayT, targets: Array, ids: Array) -> ArrayT:

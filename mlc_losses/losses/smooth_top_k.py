@@ -8,7 +8,7 @@ from mlc_losses._array.labels import label_sum, num_labels
 from mlc_losses._array.namespace import Array, ArrayT
 from mlc_losses._array.ops import softplus
 from mlc_losses.losses._class_leads import at_label, difference, of_scores
-from mlc_losses.losses._symmetric import symmetric_ratio
+from mlc_losses.losses._smooth_kth import symmetric_ratio
 
 
 def smooth_top_k_hinge(

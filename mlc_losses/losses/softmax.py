@@ -90,7 +90,7 @@ def _of_class_ids(
     logits: Any, labels: Any, smoothing: Any, class_weights: Any, z_loss: Any, where: Any, axis: int
 ) -> Any:
     xp, logits, labels, where, valid = class_scores(logits, labels, where, axis)
-    loss, shift, total = class_cross_entropy(xp, logits, labels, where)
+    loss, *rest = class_cross_entropy(xp, logits, labels, where, 1 if is_0(z_loss) else None)
     ours: Any = loss
     if class_weights is not None:
         factor = of_class(xp.reshape(_class_weights(class_weights, logits), (-1,)), labels)
@@ -106,6 +106,7 @@ def _of_class_ids(
         ours = (1.0 - smoothing) * ours + smoothing * spread
     loss = ours
     if not is_0(z_loss):
+        shift, total = rest
         there = total > 0 if where is None else (total > 0) & at_class(where, labels)
         square = _square(xp, shift + xp.log(xp.where(there, total, 1.0)))
         loss = loss + z_loss * xp.where(there, square, 0.0)

@@ -70,7 +70,7 @@ def zlpr(
       array([1.3849, 2.0886])
     """
     xp, logits, targets, where = checked_labels(logits, targets, where, axis)
-    bound = per_example("threshold", threshold, logits)
+    bound = None if is_0(threshold) else per_example("threshold", threshold, logits)
     return two_sided_logsumexp(xp, logits, targets, bound, where)
 
 

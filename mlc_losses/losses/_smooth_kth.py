@@ -1,0 +1,105 @@
+"""A smooth k-th largest entry over the labels, as the ratio of two symmetric polynomials."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from mlc_losses._array.labels import labels_together, num_labels, top_k
+from mlc_losses._array.layout import require_custom_gradient
+from mlc_losses._array.namespace import is_number, namespace
+from mlc_losses._array.ops import stop_gradient
+from mlc_losses._array.row_rules import SharedTermsRule, apply_rule
+from mlc_losses.losses._symmetric import factor, log_ratio, log_ratio_and_derivatives
+
+
+class SymmetricRatio(NamedTuple):
+    """`t log(σ_k / σ_{k-1}) = kth + t log_ratio`.
+
+    `kth`, the k-th largest entry, is a constant here: the gradient of `log_ratio` is the whole
+    gradient. -inf where there are fewer than k entries above -inf.
+    """
+
+    kth: Any
+    log_ratio: Any
+
+
+def symmetric_ratio(x: Any, k: int, temperature: Any) -> SymmetricRatio:
+    """The smooth k-th largest over the labels, in two parts; k in 1..L.
+
+    Entries of -inf are left out. One of inf counts as very large.
+    """
+    xp = namespace(x=x)
+    require_custom_gradient(xp, "counts sets of labels")
+    x = labels_together(x)
+    # no more than 2k labels are picked with a probability above 1/2, if k are on average
+    largest = top_k(stop_gradient(x), min(2 * k, num_labels(x)))
+    kth = xp.sort(largest.values, axis=-1)[..., -k]
+    shift = kth
+    if not is_number(temperature):  # its derivative is that of the operations
+        x, shift, temperature = _logits(xp, (temperature,), x, kth), xp.zeros_like(kth), 1.0
+    arrays = (x, shift, largest.indices)
+    ratio, *_ = apply_rule(xp, _LogRatio(k), arrays, (temperature,), wanted=1)
+    return SymmetricRatio(kth, xp.where(kth == -xp.inf, 0.0, ratio))
+
+
+@dataclass(frozen=True)
+class _LogRatio(SharedTermsRule):
+    """The rule of `log(σ_k / σ_{k-1})` of `e^(x / t)`; values: the logarithm, and the factor c.
+
+    Of the entries, the k-th largest, a constant, and the ids of the largest ones.
+    """
+
+    k: int
+
+    def values(self, xp: Any, params: Any, where: Any, x: Any, kth: Any, front: Any) -> Any:
+        logits = _logits(xp, params, x, kth)
+        c = factor(logits, self.k)
+        return log_ratio(logits, front, c, k=self.k), c
+
+    def derivatives(
+        self, index: int, xp: Any, params: Any, where: Any, values: Any, *arrays: Any
+    ) -> tuple[Any, None]:
+        # the logarithm does not depend on the factor
+        c = stop_gradient(values[1])
+        return None if index else self._both(xp, params, c, *arrays)[1], None
+
+    def values_and_derivative(self, xp: Any, params: Any, where: Any, *arrays: Any) -> Any:
+        c = factor(_logits(xp, params, *arrays[:2]), self.k)
+        value, derivative = self._both(xp, params, c, *arrays)
+        return (value, c), derivative
+
+    def _both(self, xp: Any, params: Any, c: Any, x: Any, kth: Any, front: Any) -> tuple[Any, Any]:
+        (temperature,), logits = params, _logits(xp, params, x, kth)
+        value, derivative = log_ratio_and_derivatives(logits, front, c, k=self.k)
+        is_cut = xp.abs(_over(xp, x, kth)) > _reach(xp, x) * temperature
+        return value, xp.where(is_cut, 0.0, derivative) / temperature
+
+    keeps_derivative = True
+
+    def finite_values(
+        self, xp: Any, params: Any, where: Any, wanted: Any, derivative: Any, *arrays: Any
+    ) -> Any:
+        if derivative is None:
+            return self.values(xp, params, where, *arrays)
+        values, found = self.values_and_derivative(xp, params, where, *arrays)
+        derivative.copy_(found)
+        return values
+
+
+def _reach(xp: Any, x: Any) -> float:
+    """An entry further from the k-th, in temperatures, adds less than e^-reach to the value."""
+    return 30.0 if xp.finfo(x.dtype).bits == 32 else 80.0
+
+
+def _logits(xp: Any, params: Any, x: Any, kth: Any) -> Any:
+    """Of the entries over the temperature, with the k-th at 0."""
+    (temperature,) = params
+    # cut before it is divided: by a temperature inf / t has no derivative
+    most = _reach(xp, x) * temperature
+    logits = xp.clip(_over(xp, x, kth), -most, most) / temperature
+    return xp.where((kth == -xp.inf)[..., None], 0.0, logits)
+
+
+def _over(xp: Any, x: Any, kth: Any) -> Any:
+    return x - xp.where(xp.isinf(kth), 0.0, kth)[..., None]

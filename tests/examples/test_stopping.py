@@ -14,6 +14,7 @@ import jax.numpy as jnp  # noqa: E402
 import mlc_losses  # noqa: E402
 from examples.model import Settings, forward  # noqa: E402
 from examples.studies.common import stopping  # noqa: E402
+from examples.studies.common.dropout import dropped  # noqa: E402
 from examples.studies.common.stopping import State  # noqa: E402
 
 RATES = (0.1, 0.2)
@@ -92,3 +93,19 @@ def test_a_network_learns_and_a_rate_does_not_depend_on_those_beside_it():
     for one, other in zip(*map(jax.tree.leaves, (both.params, alone.params)), strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-5)
     assert jnp.isfinite(forward(both.params, x)).all()
+
+
+@pytest.mark.parametrize("shape", [(401, 501), (1, 1)])
+def test_dropout_keeps_the_mean(shape):
+    x = jnp.full(shape, 2.0)
+    first, second = (np.asarray(dropped(x, 0.3, jax.random.key(i))) for i in (0, 1))
+    assert set(np.unique(first)) <= {0.0, np.float32(2 / 0.7)}
+    assert dropped(x, 0.0, jax.random.key(0)) is x
+    if first.size > 1:
+        # four standard errors, of cells, of rows and columns, and of cells of two keys
+        assert abs((first == 0).mean() - 0.3) < 4 * (0.21 / first.size) ** 0.5
+        for axis in (0, 1):
+            spread = (0.21 / first.shape[axis]) ** 0.5
+            np.testing.assert_allclose((first == 0).mean(axis).std(), spread, rtol=0.2)
+        both = ((first == 0) & (second == 0)).mean()
+        assert abs(both - 0.09) < 4 * (0.09 * 0.91 / first.size) ** 0.5

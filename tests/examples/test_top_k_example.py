@@ -14,6 +14,7 @@ import jax  # noqa: E402
 from typer.testing import CliRunner  # noqa: E402
 
 from examples.studies.common import one_label  # noqa: E402
+from examples.studies.common.store import Runs  # noqa: E402
 from examples.studies.top_k import data as top_k_data  # noqa: E402
 from examples.studies.top_k import methods as top_k_methods  # noqa: E402
 from examples.studies.top_k import report as top_k_report  # noqa: E402
@@ -113,3 +114,21 @@ def test_paired_table_marks_what_stands():
     assert to_focal.startswith("**") and to_focal.endswith("(0 / 100 / 0)")
     records += [record("LDAM", i, 0.89 + 20 * w) for i, w in enumerate(wiggle)]
     assert "**" not in top_k_report.paired_table(records).rows[0][-1]
+
+
+def test_seed_0_is_not_trained_again(monkeypatch, tmp_path):
+    trained = []
+
+    def counted(task, rows, name, k, setting, seed):
+        trained.append((k, seed))
+        part = {"5": {"accuracy": setting.rate}}
+        return {"seconds": 1.0, "validation": part, "test": part, "setting": setting}
+
+    monkeypatch.setattr(top_k, "trained", counted)
+    data = one_label.load("digits")
+    plan = top_k.Plan(seeds=3, other_seeds=0)
+    task = top_k.make_task(data, plan)
+    records = top_k.compare(task, ["noised"], plan, Runs(tmp_path), lambda what: None)
+    assert trained == 30 * [(5, 0)] + [(5, 1), (5, 2)]
+    assert [record["setting"].rate for record in records] == 3 * [0.1]
+    assert records[0]["test"] == records[1]["test"]

@@ -19,7 +19,8 @@ import optax
 
 import mlc_losses as ml
 from examples.data import MultiLabelData, apply_scaling, fit_scaling
-from examples.model import Params, forward, forward_train, init_params, shuffled_batches
+from examples.model import Params, forward, init_params, shuffled_batches
+from examples.studies.common.dropout import dropped
 from examples.studies.common.stopping import State
 from examples.studies.common.sweep import QUICK
 
@@ -170,6 +171,15 @@ def encode(network: Params, x: jax.Array) -> jax.Array:
     return x
 
 
+def forward_train(network: Params, x: jax.Array, key: jax.Array, settings: Settings) -> jax.Array:
+    """Outputs `[n, ...]`, with dropout on the features and on the hidden layers."""
+    keys = jax.random.split(key, len(network))
+    x = dropped(x, settings.input_dropout, keys[0])
+    for layer, own in zip(network[:-1], keys[1:], strict=True):
+        x = dropped(jax.nn.relu(x @ layer["kernel"] + layer["bias"]), settings.dropout, own)
+    return x @ network[-1]["kernel"] + network[-1]["bias"]
+
+
 def begin(
     key: jax.Array, rates: jax.Array, columns: int, y: jax.Array, method: str, settings: Settings
 ) -> State:
@@ -284,13 +294,14 @@ def _step(
 
 def _probe(network: Params, batches: Any, x: Any, y: Any, settings: Settings) -> Params:
     """A linear layer on the frozen encoder, whose columns it first brings to one scale."""
-    seen = encode(network, x[batches.reshape(-1)])
+    encoded = encode(network, x)  # once, as each row is in many batches
+    seen = encoded[batches.reshape(-1)]
     shift = seen.mean(axis=0, keepdims=True)
     scale = seen.std(axis=0, keepdims=True) + 1e-3
+    features = (encoded - shift) / scale
 
     def step(params: Params, _: Any, batch: Any, __: Any) -> tuple[jax.Array, None]:
-        features = (encode(network, x[batch]) - shift) / scale
-        return ml.binary_cross_entropy(forward(params, features), y[batch]).mean(), None
+        return ml.binary_cross_entropy(forward(params, features[batch]), y[batch]).mean(), None
 
     start = [
         {"kernel": jnp.zeros((settings.hidden, y.shape[1])), "bias": jnp.zeros((1, y.shape[1]))}

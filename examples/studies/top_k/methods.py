@@ -12,6 +12,7 @@ import numpy as np
 
 import mlc_losses as ml
 from examples.model import Params, Settings, init_params
+from examples.studies.common.dropout import dropped
 from examples.studies.common.stopping import (
     Found,
     State,
@@ -126,8 +127,7 @@ def scores_of(
     fan_in, hidden_units = first["kernel"].shape
     if key is not None:
         # one draw for both layers: each takes long to compile
-        kept = jax.random.bernoulli(key, 1.0 - dropout, (len(x), fan_in + hidden_units))
-        kept = kept / (1.0 - dropout)
+        kept = dropped(jnp.ones((len(x), fan_in + hidden_units), x.dtype), dropout, key)
         x = x * kept[:, :fan_in]
     hidden = jax.nn.relu(x @ first["kernel"] + first["bias"])
     if key is not None:

@@ -110,17 +110,16 @@ def trained(
 
 
 def search(task: Task, name: str, k: int) -> dict[str, Any]:
-    """Every setting once with seed 0; the one with the best validation score."""
+    """Every setting once with seed 0; the one with the best validation score, and its training."""
     settings = settings_to_search(METHODS[name], RATES)
     rows = task.rows(0)
-    choices = []
-    for setting in settings:
-        found = trained(task, rows, name, k, setting, 0)["validation"]
-        choices.append(found[str(k)][task.criterion] if found else -1.0)
+    results = [trained(task, rows, name, k, setting, 0) for setting in settings]
+    parts = [result["validation"] for result in results]
+    choices = [part[str(k)][task.criterion] if part else -1.0 for part in parts]
     best = int(np.argmax(choices))
     if choices[best] < 0:
         raise ValueError(f"{name} diverges on {task.data.name} with every setting")
-    return {"choices": choices, "setting": settings[best]}
+    return {"choices": choices, "setting": settings[best], "training": results[best]}
 
 
 def compare(
@@ -143,6 +142,8 @@ def compare(
         after_run(f"{name}: search")
         for k, seed in trainings(name, plan, task.data.num_classes):
             compute = partial(_train_one, task, name, k, setting, seed)
+            if (k, seed) == (searched_k, 0):
+                compute = partial(dict, found["training"])
             record = runs.get(f"{stem}-{k}-{seed}", key | {"setting": setting}, compute)
             if record is None:
                 continue

@@ -58,7 +58,7 @@ from examples.studies.contrastive.training import (
 from examples.train import load_data
 
 DATA = ("scene", "bibtex", "reuters21578_modapte90")
-RATES = (1e-3, 3e-3, 1e-2, 3e-2)
+RATES = (3e-4, 1e-3, 3e-3, 1e-2, 3e-2)
 FRACTIONS = (0.1, 0.3, 1.0)
 MARKS = marks("examples/studies/contrastive")
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)

@@ -16,15 +16,8 @@ from mlc_losses._array.labels import (
 )
 from mlc_losses._array.layout import label_shards
 from mlc_losses._array.ops import entries_at, finite, stop_gradient
-from mlc_losses._array.row_rules import (
-    SharedTermsRule,
-    apply_rule,
-    is_finite,
-    quick_or_exact,
-    row_max,
-    subtracted,
-    sums_of_terms,
-)
+from mlc_losses._array.row_rules import SharedTermsRule, apply_rule, is_finite
+from mlc_losses._array.term_sums import quick_or_exact, row_max, subtracted, sums_of_terms
 
 # a label with a smaller share has lost digits of it, or all of them
 _LEAST_SHARE = 1e-30

@@ -14,14 +14,8 @@ from mlc_losses._array.labels import (
     replaced_at_class,
 )
 from mlc_losses._array.ops import finite, scaled
-from mlc_losses._array.row_rules import (
-    RowRule,
-    apply_rule,
-    is_finite,
-    quick_or_exact,
-    row_max,
-    sums_of_terms,
-)
+from mlc_losses._array.row_rules import RowRule, apply_rule, is_finite
+from mlc_losses._array.term_sums import quick_or_exact, row_max, sums_of_terms
 from mlc_losses.losses._log_sum_exp import over
 
 # of a sum that is 1 and more: what is left of it without the 1 has then all but 4 of its bits

@@ -6,14 +6,8 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from mlc_losses._array.row_rules import (
-    LabelSum,
-    RowRule,
-    apply_rule,
-    row_max,
-    sum_over_labels,
-    sums_of_terms,
-)
+from mlc_losses._array.row_rules import LabelSum, RowRule, apply_rule, sum_over_labels
+from mlc_losses._array.term_sums import row_max, sums_of_terms
 
 
 def log_sum_exp(xp: Any, logits: Any, where: Any = None) -> tuple[Any, Any]:

@@ -8,7 +8,8 @@ from typing import Any
 
 from mlc_losses._array.labels import label_sum
 from mlc_losses._array.ops import magnitude, sigmoid, stop_gradient
-from mlc_losses._array.row_rules import RowRule, masked_arrays, row_max, sums_of_terms
+from mlc_losses._array.row_rules import RowRule, masked_arrays
+from mlc_losses._array.term_sums import row_max, sums_of_terms
 
 # of a cell that does not count: enough for its derivative, and 0 can still be multiplied by it
 _LARGEST_EXPONENT = 40.0

@@ -13,13 +13,8 @@ from typing import Any, NamedTuple
 
 from mlc_losses._array.namespace import as_dtype, device_of, namespace, shape_of
 from mlc_losses._array.ops import finite
-from mlc_losses._array.row_rules import (
-    RowRule,
-    is_finite,
-    maxima_of_terms,
-    quick_or_exact,
-    sums_of_terms,
-)
+from mlc_losses._array.row_rules import RowRule, is_finite
+from mlc_losses._array.term_sums import maxima_of_terms, quick_or_exact, sums_of_terms
 
 # of a label on a side, whose weight is at least the smallest step from 1 to the next number: the
 # exponential of no label is more than the reciprocal of that times the side's total

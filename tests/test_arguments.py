@@ -330,7 +330,7 @@ def test_libraries_are_called_by_their_names() -> None:
 @only_jax
 @every_loss
 def test_numpy_arrays_beside_jax_logits(case: Case) -> None:
-    """Everything but logits and points may be NumPy's, as for `jax.jit`."""
+    """Everything but the first array may be NumPy's, as for `jax.jit`."""
     import jax
 
     arrays, keywords = case.draw(21)
@@ -338,11 +338,10 @@ def test_numpy_arrays_beside_jax_logits(case: Case) -> None:
     if case.loss.__name__ == "noised_top_k_hinge":  # the noise of the case is made of JAX arrays
         keywords["offsets"] = asarray(keywords["offsets"])
 
-    def loss(*logits: Any) -> Any:
-        return case.loss(*logits, *arrays[len(logits) :], **keywords, **mask)
+    def loss(logits: Any) -> Any:
+        return case.loss(logits, *arrays[1:], **keywords, **mask)
 
-    others = arrays[:-1] if case.takes_targets else arrays
-    found = jax.eval_shape(loss, *(here(x, "float32") for x in others))
+    found = jax.eval_shape(loss, here(arrays[0], "float32"))
     assert found.dtype == "float32"
 
 
@@ -395,6 +394,16 @@ def test_numpy_numbers_as_hyper_parameters(case: Case) -> None:
         assert jax.eval_shape(lambda: loss(ours)) == jax.eval_shape(lambda: loss(rounded))
     else:
         np.testing.assert_array_equal(to_numpy(loss(ours)), to_numpy(loss(rounded)))
+
+
+@pytest.mark.parametrize("shape", [(), (1,)])
+@pytest.mark.parametrize("loss", [ml.zlpr, ml.calibrated_ranking])
+def test_a_threshold_for_all_examples_is_a_number(loss: Any, shape: tuple[int, ...]) -> None:
+    """Of NumPy too, and with an axis, as every other hyper-parameter."""
+    s, y = (asarray(np.concatenate([x, -x])) for x in (X, Y))
+    expected = to_numpy(loss(s, y, threshold=0.3))
+    for threshold in (np.full(shape, 0.3), asarray(np.full(shape, 0.3))):
+        np.testing.assert_array_equal(to_numpy(loss(s, y, threshold=threshold)), expected)
 
 
 # not among them: what decides how many there are, and is looked at

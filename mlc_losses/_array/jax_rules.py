@@ -14,6 +14,7 @@ from jax import lax
 from jax import numpy as jnp
 from jax.custom_derivatives import SymbolicZero
 
+from mlc_losses._array.by_operation import without_infinities
 from mlc_losses._array.labels import label_sum
 from mlc_losses._array.layout import Layout, current_layout, use_layout
 from mlc_losses._array.row_rules import RowRule, SharedTermsRule
@@ -120,10 +121,11 @@ def _moved_by_params(
 ) -> tuple[Any, ...]:
     """Parameters have no formula of their own: the values are differentiated op by op."""
     traced, where, arrays = primals
+    finite = without_infinities(jnp, arrays)
 
     def values(traced: Any) -> Any:
         with use_layout(layout):
-            return rule.values(jnp, _params(static, traced), where, *arrays)
+            return rule.values(jnp, _params(static, traced), where, *finite)
 
     dots = tuple(
         jnp.zeros_like(p) if isinstance(dot, SymbolicZero) else dot

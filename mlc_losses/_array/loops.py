@@ -156,7 +156,7 @@ def recomputed(function: Callable[..., Any]) -> Callable[..., Any]:
         if is_torch_namespace(xp):
             from torch.utils.checkpoint import checkpoint
 
-            from mlc_losses._array.torch_rules import is_transformed
+            from mlc_losses._array.torch_modes import is_transformed
 
             if not is_transformed():  # which checkpoints do not pass through
                 return checkpoint(function, *arrays, use_reentrant=False, preserve_rng_state=False)

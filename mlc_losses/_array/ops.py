@@ -107,9 +107,19 @@ def scaled(x: Any, factor: Any) -> Any:
     if is_number(factor) and factor == 1.0:
         return x
     xp = namespace(x=x)
-    # an infinity stays out of the product: the derivative by the factor would be 0 * inf
+    # for an infinity the factor is a constant: the derivative by it would be 0 * inf
     infinite = xp.isinf(x)
-    return xp.where(infinite, x, finite(xp, factor * xp.where(infinite, 0.0, x)))
+    constant = factor if is_number(factor) else stop_gradient(factor)
+    product = finite(xp, factor * xp.where(infinite, 0.0, x))
+    return xp.where(infinite, constant * x, product)
+
+
+def weighed(x: Any, weight: Any) -> Any:
+    """`w x`, of which a weight of 0 leaves nothing where x is infinite."""
+    if is_number(weight) and weight != 0.0:
+        return weight * x
+    xp = namespace(x=x)
+    return weight * xp.where((weight == 0.0) & xp.isinf(x), 0.0, x)
 
 
 def magnitude(x: Any) -> Any:

@@ -11,13 +11,14 @@ from typing import Any
 
 import torch
 from torch._C import _are_functorch_transforms_active
-from torch._C._functorch import TransformType
 from torch.autograd import forward_ad
 from torch.compiler import is_compiling
 
 from mlc_losses._array import torch_namespace as xp
+from mlc_losses._array.by_operation import values_by_operation
 from mlc_losses._array.labels import label_sum
-from mlc_losses._array.row_rules import RowRule
+from mlc_losses._array.row_rules import RowRule, is_finite
+from mlc_losses._array.torch_modes import is_differentiated_by_operation, is_transformed
 
 # entries of a block: 1 MiB in float32
 _BLOCK_SIZE = 2**18
@@ -30,7 +31,7 @@ def apply_rule(
     if is_compiling() or _are_functorch_transforms_active() or forward_ad._current_level >= 0:
         return _apply_traced(rule, params, where, arrays)
     if params and any(isinstance(p, torch.Tensor) and p.requires_grad for p in params):
-        return rule.values(xp, params, where, *arrays)
+        return _by_operation(rule, params, where, arrays)
     fit = _are_of_cpu(where, *arrays)
     if arrays[0].requires_grad or any(x.requires_grad for x in arrays):
         return _apply_eagerly((rule, params, fit, wanted), where, *arrays)
@@ -42,7 +43,7 @@ def _apply_traced(rule: RowRule, params: Any, where: Any, arrays: Any) -> tuple[
     # whether a derivative by a parameter will be asked for is not known
     of_tensors = any(isinstance(p, torch.Tensor) for p in params)
     if of_tensors or is_differentiated_by_operation():
-        return rule.values(xp, params, where, *arrays)
+        return _by_operation(rule, params, where, arrays)
     if is_transformed():
         return _TransformedRule.apply((rule, params, False, None), where, *arrays)
     if any(x.requires_grad for x in arrays):
@@ -50,25 +51,10 @@ def _apply_traced(rule: RowRule, params: Any, where: Any, arrays: Any) -> tuple[
     return tuple(rule.values(xp, params, where, *arrays))
 
 
-def is_transformed() -> bool:
-    """Whether `torch.func` or forward mode is at work, outside of the compiler."""
-    return not is_compiling() and (
-        _are_functorch_transforms_active() or forward_ad._current_level >= 0
-    )
-
-
-def is_differentiated_by_operation() -> bool:
-    """Whether a Function of one's own would have wrong derivatives, without an error.
-
-    The compiler loses derivatives under `torch.func`. Where forward mode is differentiated by
-    forward mode, PyTorch loses the second derivative of a `jvp`.
-    """
-    if not _are_functorch_transforms_active():
-        return False
-    if is_compiling():
-        return True
-    stack = torch._C._functorch.get_interpreter_stack()
-    return sum(level.key() == TransformType.Jvp for level in stack) > 1
+def _by_operation(rule: RowRule, params: Any, where: Any, arrays: Any) -> tuple[Any, ...]:
+    if _fit_for_blocks(where, *arrays) and all(map(is_finite, arrays)):
+        return tuple(rule.values(xp, params, where, *arrays))
+    return values_by_operation(rule, xp, params, where, arrays)
 
 
 class _Rule(torch.autograd.Function):
@@ -255,7 +241,7 @@ def _values(
 def _values_of_block(
     rule: RowRule, params: Any, where: Any, arrays: Any, fit: bool, wanted: Any, derivative: Any
 ) -> tuple[Any, bool]:
-    if fit:
+    if fit and arrays[0].shape[-1]:  # of no labels there is no largest, nor a softmax
         values = rule.finite_values(xp, params, where, wanted, derivative, *arrays)
         if values is not None:
             return values, True

@@ -121,11 +121,13 @@ def _from_nothing(xp: Any, steps: Any) -> Any:
 def _between(xp: Any, lower: Any, upper: Any) -> Any:
     """The midpoint, or the lower end where that is -inf or the midpoint is rounded up to the upper.
 
-    The halves are added, as the sum of two large scores would overflow.
+    Half the way up from the lower end, or from 0 if that lies between: neither a sum nor a
+    difference of two large scores. Two halves XLA would make into half a sum, which overflows.
     """
-    # -inf + inf must not be formed
-    middle = 0.5 * lower + 0.5 * xp.where(lower > -math.inf, upper, lower)
-    return xp.where(middle < upper, middle, lower)
+    low = xp.where(xp.isfinite(lower), lower, 0.0)
+    around_0 = (low < 0) & (upper > 0)
+    middle = xp.where(around_0, 0.0, low) + 0.5 * (upper - xp.where(around_0, -low, low))
+    return xp.where((lower > -math.inf) & (middle < upper), middle, lower)
 
 
 def _f1(xp: Any, hits: Any, predicted: Any) -> Any:

@@ -130,7 +130,7 @@ def _is_read_by_torch(xp: Any) -> bool:
     """
     if not is_torch_namespace(xp):
         return False
-    from mlc_losses._array.torch_rules import is_transformed
+    from mlc_losses._array.torch_modes import is_transformed
 
     return is_compiled_by_torch(xp) or is_transformed()
 

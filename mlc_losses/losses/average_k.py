@@ -30,7 +30,7 @@ from mlc_losses._array.namespace import (
     shape_of,
     to_compute_dtype,
 )
-from mlc_losses._array.ops import stop_gradient
+from mlc_losses._array.ops import stop_gradient, weighed
 from mlc_losses.losses._batch_ranks import largest_mask, num_examples, rank_of
 from mlc_losses.losses._cross_entropy import two_weight_nll
 from mlc_losses.losses._pair_sums import pair_loss
@@ -254,7 +254,7 @@ def average_k_two_head(
         other, negative = xp.where(where, other, 0.0), xp.where(where, negative, 0.0)
     loss = pair_loss(scores, is_label)
     if not is_0(head_weight):  # 0 times infinity
-        loss = loss + head_weight * two_weight_nll(xp, other, positive, negative)
+        loss = loss + weighed(two_weight_nll(xp, other, positive, negative), head_weight)
     return of_valid(loss, valid)
 
 

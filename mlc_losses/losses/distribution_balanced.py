@@ -6,7 +6,7 @@ from typing import Any
 
 from mlc_losses._array.arguments import checked_float, checked_labels, per_label
 from mlc_losses._array.namespace import Array, ArrayT, namespace
-from mlc_losses._array.ops import broadcast_like, relevance, sigmoid, sign
+from mlc_losses._array.ops import broadcast_like, relevance, sigmoid, sign, weighed
 from mlc_losses._array.row_rules import LabelSum, sum_over_labels
 from mlc_losses.losses._class_counts import at_least_one, check_counts
 from mlc_losses.losses._cross_entropy import faded, faded_derivative, signed
@@ -135,7 +135,7 @@ def _rebalanced(
 
 def _balanced(xp: Any, params: Any, *arrays: Any) -> Any:
     weight, factor, wrong = _rebalanced(xp, params, *arrays)
-    return weight / xp.abs(factor) * faded(wrong, params[5])
+    return weighed(faded(wrong, params[5]), weight / xp.abs(factor))
 
 
 def _balanced_by_logits(xp: Any, params: Any, *arrays: Any) -> Any:

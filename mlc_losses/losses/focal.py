@@ -6,7 +6,7 @@ from typing import Any
 
 from mlc_losses._array.arguments import checked_float, checked_labels
 from mlc_losses._array.namespace import Array, ArrayT, is_0, is_number
-from mlc_losses._array.ops import decided, sigmoid
+from mlc_losses._array.ops import decided, sigmoid, weighed
 from mlc_losses._array.row_rules import LabelSum, LabelSumAndDerivative, sum_over_labels
 from mlc_losses.losses._cross_entropy import (
     blended,
@@ -83,9 +83,9 @@ def _balanced(xp: Any, relevant: Any, alpha: Any, x: Any) -> Any:
     if alpha is None:
         return x
     weight = 1.0 - alpha + relevant * (2.0 * alpha - 1.0)
-    if not (is_number(alpha) and 0.0 < alpha < 1.0):
-        x = xp.where((weight == 0) & xp.isinf(x), 0.0, x)
-    return x * weight
+    if is_number(alpha) and 0.0 < alpha < 1.0:
+        return x * weight
+    return weighed(x, weight)
 
 
 def poly(

@@ -15,7 +15,14 @@ from mlc_losses._array.arguments import (
 from mlc_losses._array.batch import batch_size, batch_sum
 from mlc_losses._array.kth_of_batch import kth_largest
 from mlc_losses._array.labels import label_count, label_sum, num_labels
-from mlc_losses._array.namespace import Array, ArrayT, default_integer, is_number
+from mlc_losses._array.namespace import (
+    Array,
+    ArrayT,
+    accept_numpy,
+    default_integer,
+    is_number,
+    namespace,
+)
 from mlc_losses._array.ops import sigmoid, stop_gradient
 from mlc_losses._array.row_rules import LabelSum, sum_over_labels
 from mlc_losses.losses._batch_ranks import rank_of
@@ -136,8 +143,9 @@ def role(
     """
     expected = checked_float("expected", expected, like=logits, low=0.0)
     xp, logits, seen, where = _batch(logits, targets, where)
+    namespace(logits=logits, estimator_logits=estimator_logits)
     xp, estimates, _, _ = label_arguments(
-        estimator_logits, targets, where, logits_name="estimator_logits"
+        accept_numpy(xp, estimator_logits), targets, where, logits_name="estimator_logits"
     )
     estimates = xp.astype(estimates, logits.dtype)
 

@@ -82,5 +82,9 @@ def smooth_top_k_hinge(
     k = positive_integer("k", k, num_labels(scores))
     kth, log_ratio = symmetric_ratio(xp.where(is_label, -xp.inf, scores), k, k * tau)
     lead = difference(kth, label_sum(at_label(scores, is_label))) / k
-    loss = tau * softplus((margin + lead) / tau + log_ratio)
+    # infinities apart: the derivative by the temperature would be 0 * inf
+    endless = xp.isinf(lead)
+    near = tau * softplus((margin + xp.where(endless, 0.0, lead)) / tau + log_ratio)
+    far = xp.where(lead > 0, margin + lead + tau * log_ratio, 0.0)
+    loss = xp.where(endless, far, near)
     return of_valid(of_scores(loss, scores, is_label), valid)

@@ -9,7 +9,7 @@ from mlc_losses._array.arguments import checked_float, checked_labels, per_label
 from mlc_losses._array.class_arguments import class_scores, of_valid
 from mlc_losses._array.labels import at_class, label_count, label_sum, of_class
 from mlc_losses._array.namespace import Array, ArrayT, is_0, is_floating
-from mlc_losses._array.ops import decided, softplus
+from mlc_losses._array.ops import decided, softplus, weighed
 from mlc_losses._array.value_checks import check_at_least_0
 from mlc_losses.losses._class_cross_entropy import class_cross_entropy
 from mlc_losses.losses._class_odds import class_lead, log_odds_against
@@ -97,19 +97,19 @@ def _of_class_ids(
         ours = factor * _unless_0(xp, factor, loss)
     if not is_0(smoothing) and class_weights is None:
         lead = class_lead(xp, logits, labels, where)
-        ours = loss + smoothing * xp.where(loss == math.inf, 0.0, lead)
+        ours = loss + weighed(xp.where(loss == math.inf, 0.0, lead), smoothing)
     elif not is_0(smoothing):
         shares = _class_weights(class_weights, logits) * _even_shares(xp, logits, where)
         spread, _ = _cross_entropy(xp, logits, shares, where)
         if where is not None:
             spread = xp.where(at_class(where, labels), spread, 0.0)
-        ours = (1.0 - smoothing) * ours + smoothing * spread
+        ours = weighed(ours, 1.0 - smoothing) + weighed(spread, smoothing)
     loss = ours
     if not is_0(z_loss):
         shift, total = rest
         there = total > 0 if where is None else (total > 0) & at_class(where, labels)
         square = _square(xp, shift + xp.log(xp.where(there, total, 1.0)))
-        loss = loss + z_loss * xp.where(there, square, 0.0)
+        loss = loss + weighed(xp.where(there, square, 0.0), z_loss)
     return of_valid(loss, valid)
 
 
@@ -130,7 +130,7 @@ def _of_distribution(
     if class_weights is not None:
         targets = _class_weights(class_weights, logits) * targets
     loss, log_total = _cross_entropy(xp, logits, targets, where)
-    return loss if is_0(z_loss) else loss + z_loss * _square(xp, log_total)
+    return loss if is_0(z_loss) else loss + weighed(_square(xp, log_total), z_loss)
 
 
 def _cross_entropy(xp: Any, logits: Any, targets: Any, where: Any) -> tuple[Any, Any]:

@@ -196,7 +196,7 @@ def noised_top_k_hinge(
     margin: Any = 1.0
     if margins is not None:
         margin = label_sum(at_label(per_label("margins", margins, checked), is_label))
-    return of_valid(of_scores(_hinge(scale * (margin + lead)), checked, is_label), valid)
+    return of_valid(of_scores(scale * _hinge(margin + lead), checked, is_label), valid)
 
 
 def _lead_over_label(scores: Any, is_label: Any) -> Any:

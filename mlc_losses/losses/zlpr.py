@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from mlc_losses._array.arguments import check_floating, checked_float, checked_labels, per_example
-from mlc_losses._array.namespace import Array, ArrayT, accept_numpy, is_0, namespace
-from mlc_losses._array.ops import sigmoid, sign
+from mlc_losses._array.namespace import Array, ArrayT, is_0
+from mlc_losses._array.ops import sigmoid, sign, weighed
 from mlc_losses._array.row_rules import LabelSum, sum_over_labels
 from mlc_losses.losses._pair_sums import two_sided_logsumexp
 
@@ -120,18 +120,21 @@ def zlpr_kl(
       >>> zlpr_kl(np.array([1.5, -0.5]), np.array([0.5, 0.25])).round(4)
       np.float64(0.3336)
     """
-    xp, first, second, where = checked_labels(
-        logits, other_logits, where, axis, targets_name="other_logits"
-    )
+    scale = checked_float("scale", scale, like=logits)
+    xp, first, second, where = _two_passes(logits, other_logits, where, axis)
+    return sum_over_labels(xp, _SYMMETRIC_KL, (first, second), (scale,), where)
+
+
+def _two_passes(logits: Any, other_logits: Any, where: Any, axis: int) -> tuple[Any, Any, Any, Any]:
+    xp, *arrays = checked_labels(logits, other_logits, where, axis, targets_name="other_logits")
     check_floating(xp, "other_logits", other_logits)
-    params = (checked_float("scale", scale, like=logits),)
-    return sum_over_labels(xp, _SYMMETRIC_KL, (first, second), params, where)
+    return xp, *arrays
 
 
 def _gaps(xp: Any, params: Any, first: Any, second: Any) -> tuple[Any, Any]:
     """`c (s - t)` and `σ(c s) - σ(c t)`, the second free of cancellation."""
     (scale,) = params
-    first, second = scale * first, scale * second
+    first, second = weighed(first, scale), weighed(second, scale)
     # equal infinities are equal: inf - inf must not be formed
     equal = first == second
     gap = xp.where(equal, 0.0, first) - xp.where(equal, 0.0, second)
@@ -149,7 +152,8 @@ def _kl_by_first(xp: Any, params: Any, first: Any, second: Any) -> Any:
     (scale,) = params
     gap, difference = _gaps(xp, params, first, second)
     # at infinity the density is 0, and its product with the gap too
-    density = sigmoid(scale * first) * sigmoid(-scale * first)
+    first = weighed(first, scale)
+    density = sigmoid(first) * sigmoid(-first)
     return scale * (difference + xp.where(density == 0, 0.0, density * gap))
 
 
@@ -205,11 +209,11 @@ def r_drop(
       np.float64(1.1545)
     """
     alpha = checked_float("alpha", alpha, like=logits, low=0.0)
-    xp = namespace(logits=logits, other_logits=other_logits)
-    apart = zlpr_kl(logits, other_logits, where=where, axis=axis)
-    other_logits = accept_numpy(xp, other_logits)
-    fit = zlpr(logits, targets, where=where, axis=axis) + zlpr(
-        other_logits, targets, where=where, axis=axis
-    )
-    # 0 times infinity
-    return 0.5 * (fit if is_0(alpha) else fit + alpha * apart)
+    xp, first, second, mask = _two_passes(logits, other_logits, where, axis)
+    _, _, targets, _ = checked_labels(logits, targets, where, axis)
+    fit = two_sided_logsumexp(xp, first, targets, None, mask)
+    fit = fit + two_sided_logsumexp(xp, second, targets, None, mask)
+    if is_0(alpha):
+        return 0.5 * fit
+    apart = sum_over_labels(xp, _SYMMETRIC_KL, (first, second), (1.0,), mask)
+    return 0.5 * (fit + weighed(apart, alpha))

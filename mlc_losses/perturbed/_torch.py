@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from mlc_losses._array.labels import label_sum
-from mlc_losses._array.torch_rules import is_differentiated_by_operation, is_transformed
+from mlc_losses._array.torch_modes import is_differentiated_by_operation, is_transformed
 from mlc_losses.perturbed._exact import expected_sum
 
 

@@ -16,7 +16,13 @@ from mlc_losses._array.arguments import (
 from mlc_losses._array.backend import is_jax_array, is_jax_namespace
 from mlc_losses._array.class_arguments import check_class_ids
 from mlc_losses._array.labels import label_any
-from mlc_losses._array.namespace import can_look, library_of, namespace, shape_of
+from mlc_losses._array.namespace import (
+    accept_numpy,
+    can_look,
+    library_of,
+    namespace,
+    shape_of,
+)
 from mlc_losses._array.value_checks import check_at_least_0
 from mlc_losses.targets import check_ids
 
@@ -30,7 +36,7 @@ class Head(NamedTuple):
     targets: Any  # [N, L], [N, P] or [N]
     from_ids: bool  # whether targets are ids [N, P], to become multi-hot
     weights: Any  # [N], or None
-    where: Any  # [N, L], or None
+    where: Any  # [N, L] or [N, 1], or None
     block_size: int | None
 
 
@@ -50,12 +56,9 @@ def checked_head(
     block_size: Any,
 ) -> Head:
     xp = check_layer(caller, features, kernel, bias)
-    arrays = {"targets": targets, "weights": weights, "where": where}
-    if is_jax_namespace(xp):
-        check_jax(caller, **arrays)
-    else:
-        namespace(features=features, **arrays)
+    namespace(features=features, targets=targets, weights=weights, where=where)
     check_array("targets", targets)
+    targets, weights, where = (accept_numpy(xp, x) for x in (targets, weights, where))
     rows, num_labels = shape_of(features)[0], shape_of(kernel)[1]
     if block_size is not None:
         block_size = positive_integer("block_size", block_size)
@@ -68,10 +71,10 @@ def checked_head(
             )
     if where is not None:
         check_mask(xp, "where", where, "label unknown")
-        if shape_of(where) != (rows, num_labels):
+        if shape_of(where) not in ((rows, num_labels), (rows, 1)):
             raise ValueError(
-                f"where must have one entry per example and label, {(rows, num_labels)}, "
-                f"got {shape_of(where)}"
+                f"where must have one entry per example and label, {(rows, num_labels)}, or per "
+                f"example, {(rows, 1)}, got {shape_of(where)}"
             )
     from_ids = _targets_are_ids(xp, targets, where, rows, num_labels)
     return Head(features, kernel, bias, targets, from_ids, weights, where, block_size)

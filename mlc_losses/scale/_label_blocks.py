@@ -208,6 +208,8 @@ def _values(plan: Plan, features: Any, layer: _Cut, data: Data) -> Any:
         size = kernel.shape[1]
 
         def columns(x: Any) -> Any:
+            if x.shape[1] == 1:  # of whole examples
+                return jnp.broadcast_to(x, (x.shape[0], size))
             return lax.dynamic_slice_in_dim(x, offset, size, axis=1)
 
         targets = data.targets

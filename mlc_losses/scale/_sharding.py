@@ -15,7 +15,7 @@ from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from mlc_losses._array.batch import rows_and_more
 from mlc_losses._array.layout import Layout, NeedsWholeAxisError, use_layout
-from mlc_losses._array.namespace import shape_of
+from mlc_losses._array.namespace import accept_numpy, shape_of
 from mlc_losses.scale._arguments import check_jax, name_of
 from mlc_losses.scale._devices import Devices
 from mlc_losses.scale._programs import Program, traced
@@ -127,9 +127,10 @@ def _arrays_apart(loss: Any, args: Any, keywords: Any) -> tuple[Callable[..., An
     # the logits, or embeddings, first, however they are given
     given = {name: given[name] for name in dict.fromkeys([*names, *given]) if name in given}
     arrays = {name: x for name, x in given.items() if hasattr(x, "shape")}
-    check_jax("sharded", **arrays)
     if not arrays or next(iter(given)) not in arrays:
         raise TypeError("the first argument must be an array, the logits or embeddings")
+    arrays = {name: accept_numpy(jnp, x) for name, x in arrays.items()}
+    check_jax("sharded", **arrays)
 
     def call(*values: Any) -> Any:
         full = {**given, **dict(zip(arrays, values, strict=True))}

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from mlc_losses._array.namespace import can_look
-from mlc_losses._array.torch_rules import is_transformed
+from mlc_losses._array.torch_modes import is_transformed
 from mlc_losses.scale import _plain_linear, _torch_compiled
 from mlc_losses.scale._arguments import Head
 from mlc_losses.scale._torch_blocks import sums_by_row_blocks

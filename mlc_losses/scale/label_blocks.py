@@ -41,7 +41,7 @@ def label_block_loss(
         elsewhere.
       label_block: labels of a block; None is 65536.
       weights: ``[N]``, at least 0, as in :func:`linear_loss`.
-      where: bool ``[N, L]``, handed to the loss.
+      where: bool ``[N, L]``, or ``[N, 1]`` for whole examples, handed to the loss.
 
     Returns:
       a scalar, the weighted mean; 0 for no example.

@@ -43,7 +43,7 @@ def linear_loss(
         than L; or class ids, integer ``[N]``, handed to the loss as they are.
       weights: ``[N]``, at least 0: a weighted mean. An example of weight 0 adds nothing, to value
         or gradient, even if it holds NaN. None is a weight of 1.
-      where: bool ``[N, L]``, handed to the loss as its ``where``.
+      where: bool ``[N, L]``, or ``[N, 1]`` for whole examples, handed to the loss as its ``where``.
       key: for a loss that takes ``key``. A JAX PRNG key is split, one key for each block; a
         generator of PyTorch or NumPy is used block after block.
       block_size: rows of a block. None takes as many as keep the logits of one at 8 MiB on a CPU

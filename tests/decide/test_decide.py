@@ -133,12 +133,22 @@ def test_tuned_threshold_of_one_label(scores, relevant, expected):
     np.testing.assert_allclose(to_numpy(got), [expected], rtol=1e-12)
 
 
-@pytest.mark.usefixtures("op_by_op")
-def test_the_midpoint_of_huge_scores_does_not_overflow():
-    """Operation by operation; in one program XLA adds first, and the lower score divides them."""
-    scores, relevant = asarray([[1.7e308], [1.5e308]], "float64"), asarray([[1], [0]])
+@pytest.mark.usefixtures("users_compiler")
+@pytest.mark.parametrize(
+    ("dtype", "low", "high", "expected"),
+    [
+        ("float64", 1.5e308, 1.7e308, 1.6e308),
+        ("float64", -1.7e308, 1.5e308, -1e307),
+        ("float64", 3e-308, 1e-307, 6.5e-308),
+        ("float32", 3e38, 3.2e38, 3.1e38),
+        ("float32", -3.2e38, -3e38, -3.1e38),
+    ],
+)
+def test_the_midpoint_of_huge_and_of_tiny_scores(dtype, low, high, expected):
+    """In one program too, where XLA would make half a sum of two halves."""
+    scores, relevant = asarray([[high], [low]], dtype), asarray([[1], [0]])
     np.testing.assert_allclose(
-        to_numpy(ml.tune_thresholds(scores, relevant)), [1.6e308], rtol=1e-12
+        to_numpy(ml.tune_thresholds(scores, relevant)), [expected], rtol=1e-6
     )
 
 

@@ -234,6 +234,15 @@ def test_no_labels_at_all_is_zero(case: Case) -> None:
     assert_close(call(case, arrays, keywords), expected, rtol=0)
 
 
+@every_loss
+@pytest.mark.skipif(NAME == "jax", reason="compiled for the empty shape alone")
+def test_no_examples_of_no_classes(case: Case) -> None:
+    if not case.single_label or case.fewest_labels or case.follows_size:
+        pytest.skip("not promised")
+    arrays, keywords = case.draw(2, n=0, num_labels=0)
+    assert tuple(call(case, arrays, keywords).shape) == (0,)
+
+
 @long_on_jax(FIRST)
 def test_label_axis_may_be_anywhere(case: Case) -> None:
     if not case.takes_axis:

@@ -30,8 +30,8 @@ MODES = {
         "as in eager code, also the gradient under `vmap`"),
     "test_torch_func_compiled": Mode(
         "PyTorch", "`torch.func.grad` inside `torch.compile`",
-        "as in eager code on finite logits, second derivatives too; not for losses with a "
-        "`Hierarchy` or `LabelPowerset`"),
+        "as in eager code, of infinite logits too; second derivatives on finite logits; not for "
+        "losses with a `Hierarchy` or `LabelPowerset`"),
     "test_second_derivatives_on_torch": Mode(
         "PyTorch", "`torch.func.hessian`, double backward",
         "as reverse mode twice; forward mode twice too"),

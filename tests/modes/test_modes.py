@@ -105,15 +105,21 @@ AT_INFINITY = [
 ]
 
 
+def with_infinite_logits(subject: Subject) -> list[Any]:
+    x, *rest = subject.here()
+    assert subject.case is not None
+    right = asarray(subject.case.relevant(subject.arrays))
+    x[0, :3], x[2, 1:4] = np.inf, -np.inf
+    x[4] = np.inf * (right[4] * 2.0 - 1.0)
+    return [x, *rest]
+
+
 @only_torch
 @over(AT_INFINITY, ("zlpr-hard_bool",))
 def test_compiled_at_infinity(subject: Subject) -> None:
     import torch
 
-    x, *rest = subject.here()
-    right = asarray(subject.case.relevant(subject.arrays))
-    x[0, :3], x[2, 1:4] = np.inf, -np.inf
-    x[4] = np.inf * (right[4] * 2.0 - 1.0)
+    x, *rest = with_infinite_logits(subject)
     x.requires_grad_()
 
     def both(function: Callable[..., Any]) -> tuple[Any, Any]:
@@ -236,6 +242,20 @@ def test_torch_func_compiled(subject: Subject) -> None:
     found = compiled_by("eager", derivatives)(x)
     for actual, expected in zip(found, derivatives(x), strict=True):
         close(actual, expected, rtol=1e-7, atol=1e-9)
+
+
+@only_torch
+@over([s for s in AT_INFINITY if not s.id.startswith(WITH_TABLES)], ("zlpr-hard_bool",))
+def test_torch_func_compiled_at_infinity(subject: Subject) -> None:
+    import torch
+
+    x, *rest = with_infinite_logits(subject)
+    function = total(subject)
+    program = compiled_by("eager", torch.func.grad_and_value(lambda x: function(x, *rest)))
+    for actual, expected in zip(
+        program(x), (torch_gradient(function, x, *rest), function(x, *rest)), strict=True
+    ):
+        close(actual, expected)
 
 
 @only_torch

@@ -19,6 +19,7 @@ from tests.scale import parallel_linear
 from tests.support.case import Case, with_prototypes
 
 N, L, PROCESSES = 8, 7, 2
+COMPILED = ("two_way",)  # with the rows gathered outside
 
 
 def of_all(x: torch.Tensor) -> torch.Tensor:
@@ -26,7 +27,9 @@ def of_all(x: torch.Tensor) -> torch.Tensor:
     return torch.cat(all_gather(x.contiguous()))
 
 
-def mean_and_gradient(case: Case, model: Any, layer: Any, own: slice, together: bool) -> Any:
+def mean_and_gradient(
+    case: Case, model: Any, layer: Any, own: slice, together: bool, compiled: bool = False
+) -> Any:
     """The mean of the loss over the batch, and its gradient by the layer that makes the logits."""
     (inputs, *rest), keywords = case.draw(0, n=N, num_labels=L)
     rest = [torch.asarray(x) for x in rest]
@@ -37,7 +40,8 @@ def mean_and_gradient(case: Case, model: Any, layer: Any, own: slice, together: 
         outputs = of_all(outputs)
         of_rows = [of_all(x) if len(x) == N // PROCESSES else x for x in of_rows]
     layer.weight.grad = None
-    mean = case.loss(outputs, *of_rows, **keywords).mean()
+    loss = torch.compile(case.loss, fullgraph=True, backend="eager") if compiled else case.loss
+    mean = loss(outputs, *of_rows, **keywords).mean()
     mean.backward()
     return mean.detach(), layer.weight.grad.clone()
 
@@ -54,6 +58,9 @@ def check_across_batch(rows: slice, processes: int) -> None:
         found = mean_and_gradient(case, parallel, layer, rows, together=True)
         for alone, many in zip(wanted, found, strict=True):
             torch.testing.assert_close(many, alone, rtol=1e-10, atol=1e-12, msg=case.id)
+        if case.loss.__name__ in COMPILED:
+            again = mean_and_gradient(case, parallel, layer, rows, together=True, compiled=True)
+            torch.testing.assert_close(again, found, msg=case.id)
         apart = mean_and_gradient(case, parallel, layer, rows, together=False)
         differ.append(not torch.allclose(apart[1], wanted[1]))
     # what the recipe is for

@@ -14,6 +14,7 @@ from tests.support.programs import free_port, run_together, start
 
 
 @pytest.mark.devices
+@pytest.mark.slow("two processes start, and compile")
 @pytest.mark.parametrize("check", ["across_batch", "linear"])
 def test_two_processes_agree_with_one(check: str) -> None:
     port = free_port()

@@ -47,10 +47,14 @@ def test_top_k(bias: str, k: int, label_block: int | None) -> None:
     np.testing.assert_array_equal(to_numpy(found), np.take_along_axis(scores, expected, 1))
 
 
+@pytest.mark.parametrize("of_examples", [False, True])
 @pytest.mark.parametrize("block_size", [None, 2, 5])
-def test_value_of_the_mean_loss(block_size: int | None) -> None:
+def test_value_of_the_mean_loss(block_size: int | None, of_examples: bool) -> None:
     targets = asarray(RNG.random((5, 11)) < 0.3)
     layer: list[Any] = [asarray(FEATURES), asarray(KERNEL), asarray(BIASES["ties"])]
-    found = linear_loss(zlpr, *layer, targets, block_size=block_size)
-    wanted = to_numpy(zlpr(asarray(FEATURES @ KERNEL), targets)).mean()
+    known = np.array([[True], [False], [True], [True], [False]])
+    where = asarray(known) if of_examples else None
+    found = linear_loss(zlpr, *layer, targets, where=where, block_size=block_size)
+    values = to_numpy(zlpr(asarray(FEATURES @ KERNEL), targets))
+    wanted = np.where(known[:, 0] | (not of_examples), values, 0.0).mean()
     np.testing.assert_allclose(to_numpy(found), wanted, rtol=1e-6)

@@ -77,6 +77,26 @@ def test_it_is_the_dense_loss(name: str) -> None:
     check(blocked, dense, p["features"], p["kernel"], p["bias"])
 
 
+@pytest.mark.parametrize("convert", [np.asarray, jnp.asarray])
+@pytest.mark.parametrize("blocked", [linear_loss, label_block_loss])
+def test_a_mask_of_examples_and_data_of_numpy(blocked: Any, convert: Any) -> None:
+    p = problem()
+    examples = p["where"][:, :1]
+
+    def dense(*layer: Any) -> Any:
+        values = zlpr(logits_of(*layer), p["targets"], where=examples)
+        return (p["weights"] * values).sum() / p["weights"].sum()
+
+    data = {name: convert(p[name]) for name in ("targets", "weights")} | {"where": examples}
+    blocks = {"label_block": 4} if blocked is label_block_loss else {"block_size": 3}
+    check(partial(_of_layer, blocked, data | blocks), dense,
+          p["features"], p["kernel"], p["bias"])  # fmt: skip
+
+
+def _of_layer(blocked: Any, rest: dict[str, Any], *layer: Any) -> Any:
+    return blocked(zlpr, *layer, **rest)
+
+
 def test_class_ids_are_handed_over() -> None:
     p = problem()
     loss = partial(mlc_losses.softmax_focal, gamma=1.5)

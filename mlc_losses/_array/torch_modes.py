@@ -1,0 +1,30 @@
+"""Which transformations of PyTorch are at work; imported only when a tensor comes in."""
+
+from __future__ import annotations
+
+import torch
+from torch._C import _are_functorch_transforms_active
+from torch._C._functorch import TransformType
+from torch.autograd import forward_ad
+from torch.compiler import is_compiling
+
+
+def is_transformed() -> bool:
+    """Whether `torch.func` or forward mode is at work, outside of the compiler."""
+    return not is_compiling() and (
+        _are_functorch_transforms_active() or forward_ad._current_level >= 0
+    )
+
+
+def is_differentiated_by_operation() -> bool:
+    """Whether a Function of one's own would have wrong derivatives, without an error.
+
+    The compiler loses derivatives under `torch.func`. Where forward mode is differentiated by
+    forward mode, PyTorch loses the second derivative of a `jvp`.
+    """
+    if not _are_functorch_transforms_active():
+        return False
+    if is_compiling():
+        return True
+    stack = torch._C._functorch.get_interpreter_stack()
+    return sum(level.key() == TransformType.Jvp for level in stack) > 1

@@ -105,8 +105,9 @@ def distribution_balanced(
     check_counts(xp, counts, num_examples)
     counts = broadcast_like(xp, per_label("counts", counts, logits), logits)
     total = sum_over_labels(xp, _RARITY, (targets, counts), where=where)
-    params = alpha, beta, mu, lam, kappa, gamma, balance, num_examples
-    return sum_over_labels(xp, _BALANCED, (logits, targets, counts, total), params, where)
+    params = alpha, beta, mu, lam, kappa, gamma, num_examples
+    loss = sum_over_labels(xp, _BALANCED, (logits, targets, counts, total), params, where)
+    return weighed(loss, balance)
 
 
 def _rarity_of_relevant(xp: Any, params: Any, targets: Any, counts: Any) -> Any:
@@ -120,12 +121,12 @@ def _rebalanced(
     xp: Any, params: Any, logits: Any, targets: Any, counts: Any, total: Any
 ) -> tuple[Any, Any, Any]:
     """The weight of each label, the factor on its logit, and its logit as a mistake."""
-    alpha, beta, mu, lam, kappa, _, balance, num_examples = params
+    alpha, beta, mu, lam, kappa, _, num_examples = params
     relevant, sign, _ = signed(xp, logits, targets)
     counts, total = at_least_one(xp, counts), total[..., None]
     # huge where no label is relevant
     share = xp.where(total > 0, 1.0 / (counts * xp.where(total > 0, total, 1.0)), _DECIDED)
-    weight = balance * (alpha + sigmoid(beta * (share - mu)))
+    weight = alpha + sigmoid(beta * (share - mu))
     # a label that every example has counts as absent once
     odds_against = xp.maximum(num_examples - counts, xp.ones_like(counts)) / counts
     scale = relevant + lam * (1.0 - relevant)
@@ -135,7 +136,7 @@ def _rebalanced(
 
 def _balanced(xp: Any, params: Any, *arrays: Any) -> Any:
     weight, factor, wrong = _rebalanced(xp, params, *arrays)
-    return weighed(faded(wrong, params[5]), weight / xp.abs(factor))
+    return weight / xp.abs(factor) * faded(wrong, params[5])
 
 
 def _balanced_by_logits(xp: Any, params: Any, *arrays: Any) -> Any:

@@ -69,13 +69,16 @@ class _Rule(torch.autograd.Function):
             # derivatives by other arrays are made of all values
             enough = None if any(ctx.needs_input_grad[3:]) else wanted
         values, finite = _values(rule, params, where, arrays, fit, enough, kept)
+        results = values[:wanted]
         if rule.derives_from_values and enough is None:
             ctx.save_for_backward(kept, where, *arrays, *values)
+            if wanted is not None:  # users may write into what they get
+                results = tuple(x.clone() for x in results)
         else:
             ctx.save_for_backward(kept, where, *arrays)
         ctx.set_materialize_grads(False)
         ctx.how = rule, params, finite, wanted is None
-        return values[:wanted]
+        return results
 
     @staticmethod
     def backward(ctx: Any, *cotangents: Any) -> Any:
@@ -235,7 +238,14 @@ def _values(
         strict=True,
     )
     batch = first.shape[:-1]
-    return tuple(torch.cat(x).reshape(batch) for x in zip(*found, strict=True)), all(finite)
+    return tuple(_joined(parts, batch) for parts in zip(*found, strict=True)), all(finite)
+
+
+def _joined(parts: Any, batch: Any) -> Any:
+    """The values of all blocks `[...]`: no view, since users may write into a result."""
+    out = parts[0].new_empty(batch)
+    torch.cat(parts, out=out.view(-1))
+    return out
 
 
 def _values_of_block(

@@ -99,7 +99,7 @@ class ClassCrossEntropy(SharedTermsRule):
             rest = of_label.neg().add_(1.0)
         if derivative is not None:
             share.scatter_(-1, ids, -rest)
-        loss = (rest / of_label).log1p_().squeeze(-1)
+        loss = (rest / of_label).squeeze(-1).log1p()
         if not trusted:
             far = shift - logits.gather(-1, ids).squeeze(-1) + xp.log(total)
             if not is_finite(far):

@@ -137,7 +137,7 @@ class _PairLoss(RowRule):
                 fall, rise = product / rise.clamp(_TINY), product / fall.clamp(_TINY)
             xp.mul(up, fall / whole, out=derivative)
             derivative.addcmul_(down, rise / whole, value=-1.0)
-        return (product.log1p_().squeeze(-1),)
+        return (product.squeeze(-1).log1p(),)
 
 
 def _shifted_values(

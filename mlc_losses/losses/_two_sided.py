@@ -96,12 +96,16 @@ class Zlpr(TwoSided):
         logits, targets, *bounds = arrays
         positive = as_dtype(xp, targets, logits.dtype)
         term = (logits - bounds[0].unsqueeze(-1) if bounds else logits).exp()
-        up, down = term.addcmul(term, positive, value=-1.0), positive / term
+        # below the normal numbers a term has lost digits, and a small target over it is finite
+        if not self.hard and term.numel() and xp.amin(term).item() < xp.finfo(term.dtype).tiny:
+            return None
+        # y and 1 - y each to its last digit: the difference of the term and y of it has lost them
+        up, down = term.lerp(term.new_zeros(()), positive), positive / term
         if where is not None:
             up, down = up.mul_(where), down.mul_(where)
         rise, fall = up.sum(-1, True), down.sum(-1, True)
-        negative, other = rise.log1p(), fall.log1p()
-        total = (negative + other).squeeze(-1)
+        negative, other = rise.squeeze(-1).log1p(), fall.squeeze(-1).log1p()
+        total = negative + other
         if not is_finite(total):
             return None
         if derivative is not None:
@@ -110,7 +114,7 @@ class Zlpr(TwoSided):
             return (total,)
         *_, bound = with_bound(xp, *arrays)
         # a result must not be an argument itself
-        return total, bound + 0.0, negative.squeeze(-1), -bound, other.squeeze(-1)
+        return total, bound + 0.0, negative, -bound, other
 
 
 def with_bound(xp: Any, logits: Any, targets: Any, *bound: Any) -> tuple[Any, ...]:

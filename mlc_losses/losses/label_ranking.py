@@ -132,7 +132,7 @@ def auc_margin(
     margin = checked_float("margin", margin, like=logits, low=0.0)
     xp, scores, positive, negative = _sides(logits, targets, where)
     sides = (scores, positive, negative)
-    return apply_rule_over_batch(xp, _MarginOfMeans(), sides, (margin,))[0]
+    return apply_rule_over_batch(xp, _MarginOfMeans(), sides, (margin,), wanted=1)[0]
 
 
 def _sides(logits: Any, targets: Any, where: Any) -> tuple[Any, Any, Any, Any]:

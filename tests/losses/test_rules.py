@@ -153,6 +153,35 @@ def test_a_constant_tensor_as_parameter_keeps_the_formula() -> None:
     np.testing.assert_allclose(derivatives(torch.tensor(0.5)), derivatives(0.5), rtol=1e-6)
 
 
+@pytest.mark.skipif(NAME != "torch", reason="PyTorch's arrays are written into")
+@pytest.mark.parametrize("place", ["whole", "blocks", "device"])
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.id)
+def test_users_may_write_into_a_loss(
+    case: Case, place: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`loss += penalty`: a result is no view, and not kept for the backward pass."""
+    from mlc_losses._array import torch_rules
+
+    if place == "blocks":
+        monkeypatch.setattr(torch_rules, "_BLOCK_SIZE", 1)
+    if place == "device":
+        monkeypatch.setattr(torch_rules, "_are_of_cpu", lambda *tensors: False)
+    arrays, keywords = case.draw(0)
+    rest = [asarray(x) for x in arrays[1:]]
+    named = {k: asarray(v) if isinstance(v, np.ndarray) else v for k, v in keywords.items()}
+
+    def total(s: Any) -> Any:
+        return case.loss(s, *rest, **named).sum()
+
+    def written_into(s: Any) -> Any:
+        loss = case.loss(s, *rest, **named)
+        loss += 1.0
+        return loss.sum()
+
+    derivatives = gradient(written_into, asarray(arrays[0]))
+    np.testing.assert_array_equal(derivatives, gradient(total, asarray(arrays[0])))
+
+
 # small losses ------------------------------------------------------------------------------------
 
 SMALL: list[tuple[str, Callable[..., Any], list[float], Any, float]] = [
@@ -172,6 +201,17 @@ def test_small_losses_keep_their_digits(
 ) -> None:
     value = loss(asarray(np.array(logits), "float32"), asarray(np.array(targets)))
     np.testing.assert_allclose(to_numpy(value), expected, rtol=1e-4)
+
+
+@pytest.mark.parametrize(("logits", "targets", "expected"),
+                         [([-103.0], [1e-7], 86.8819044), ([-95.0, 0.0], [1e-5, 1.0], 83.4870745),
+                          ([17.0, 1.0], [1 - 1e-6, 1 - 1e-7], 3.55098697)])  # fmt: skip
+def test_zlpr_keeps_the_digits_of_soft_targets(
+    logits: list[float], targets: list[float], expected: float
+) -> None:
+    """A small one times an exponential that float32 holds few digits of the inverse of."""
+    value = ml.zlpr(asarray(np.array(logits), "float32"), asarray(np.array(targets), "float32"))
+    np.testing.assert_allclose(to_numpy(value), expected, rtol=1e-6)
 
 
 # many labels: blocks of rows, runs of labels -----------------------------------------------------

@@ -79,6 +79,8 @@ class ClassCrossEntropy(SharedTermsRule):
         """By PyTorch's own softmax."""
         logits, labels = arrays
         ids = labels.unsqueeze(-1)
+        if where is not None and wanted != 1:
+            return None  # the shift is of all known classes, where the label is left out too
         if where is not None:
             # a label that is left out is alone
             known = where.gather(-1, ids)

@@ -348,6 +348,17 @@ def test_a_softmax_of_examples_left_out() -> None:
         np.testing.assert_allclose(gradient(loss, *given), derivatives, rtol=1e-12, atol=1e-15)
 
 
+@with_gradients
+def test_a_label_left_out_beside_a_large_logit() -> None:
+    """Its own logit, as a shift, would make the exponential of the other one infinite."""
+    where, label = asarray(np.array([[True, False]])), asarray(np.array([1]))
+
+    def loss(s: Any) -> Any:
+        return xp.sum(ml.softmax_cross_entropy(s, label, z_loss=0.1, where=where))
+
+    np.testing.assert_array_equal(gradient(loss, asarray(np.array([[1e4, 1.0]]))), [[0.0, 0.0]])
+
+
 # memory ------------------------------------------------------------------------------------------
 
 

@@ -120,6 +120,8 @@ class _PairLoss(RowRule):
         cool, warm = params
         positive = relevance(xp, targets, logits.dtype)
         largest = logits.abs().max().item() * max(1.0, 1.0 / cool, 1.0 / warm)
+        if not largest < _OFF_SIDE / 10:
+            return None
         if not 2.0 * largest < _LARGEST_EXPONENT - (cool + warm) * math.log(logits.shape[-1]):
             return _shifted_values(xp, params, where, derivative, logits, positive)
         tempered = cool != 1.0 or warm != 1.0

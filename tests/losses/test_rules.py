@@ -214,6 +214,18 @@ def test_zlpr_keeps_the_digits_of_soft_targets(
     np.testing.assert_allclose(to_numpy(value), expected, rtol=1e-6)
 
 
+# what a user masks a class with, in place of -inf
+@pytest.mark.parametrize("mask", [-1e9, -1e30, -9e29, float(np.finfo(np.float32).min), -np.inf])
+def test_a_class_masked_by_a_large_logit(mask: float) -> None:
+    s, y = asarray(np.array([[0.0, mask, 2.0]]), "float32"), asarray(np.array([[1, 0, 0]]))
+    expected = np.array([2.126928])
+    with np.errstate(over="ignore"):
+        found = ml.lsep(s, y), ml.label_powerset(s, asarray(np.array([0])))
+        no_positive = ml.lsep(s, asarray(np.array([[0, 0, 0]])))
+    np.testing.assert_allclose([to_numpy(x) for x in found], [expected] * 2, rtol=1e-6)
+    np.testing.assert_array_equal(to_numpy(no_positive), [0.0])
+
+
 # many labels: blocks of rows, runs of labels -----------------------------------------------------
 
 ELEMENTWISE = (

@@ -254,7 +254,7 @@ def _values_of_block(
     if fit and arrays[0].shape[-1]:  # of no labels there is no largest, nor a softmax
         values = rule.finite_values(xp, params, where, wanted, derivative, *arrays)
         if values is not None:
-            return values, True
+            return values[:wanted], True  # as many in every block
     values = tuple(rule.values(xp, params, where, *arrays))
     if derivative is not None:
         derivative.copy_(rule.derivatives(0, xp, params, where, values, *arrays)[0])

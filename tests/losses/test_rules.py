@@ -336,6 +336,20 @@ def test_edges_of_a_softmax(rows: list[int]) -> None:
         np.testing.assert_allclose(gradient(softmax_loss, s, y), derivatives, rtol=3e-5, atol=1e-36)
 
 
+@pytest.mark.skipif(NAME != "torch", reason="PyTorch takes blocks of rows")
+@pytest.mark.parametrize("loss", [ml.softmax_cross_entropy, ml.softmax_focal])
+def test_each_block_of_a_softmax_in_its_own_way(loss: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    from mlc_losses._array import torch_rules
+
+    logits, labels = edges_of_a_softmax()
+    s, y = asarray(logits, "float32"), asarray(labels)
+    one_by_one = [to_numpy(loss(s[i], y[i])) for i in range(len(labels))]
+    monkeypatch.setattr(torch_rules, "_BLOCK_SIZE", 150)
+    np.testing.assert_allclose(to_numpy(loss(s, y)), one_by_one, rtol=1e-6)
+    derivatives = gradient(lambda s: xp.sum(loss(s, y)), s)
+    assert np.isfinite(derivatives).all()
+
+
 @pytest.mark.usefixtures("users_compiler")
 def test_a_softmax_of_examples_left_out() -> None:
     """A label left out, and an example left out as a whole, with an id that is none."""

@@ -52,9 +52,10 @@ class _LogSumExp(RowRule):
         self, index: int, xp: Any, params: Any, where: Any, values: Any, logits: Any
     ) -> tuple[Any, ...]:
         peak, log_total = (value[..., None] for value in values)
+        if where is not None:  # before the exponential: NaN would be in second derivatives
+            logits = xp.where(where, logits, -math.inf)
         share = xp.exp(over(xp, logits, peak) - log_total)
-        counted = ~xp.isinf(logits) if where is None else where & ~xp.isinf(logits)
-        return None, xp.where(counted, share, 0.0)
+        return None, xp.where(xp.isinf(logits), 0.0, share)
 
 
 def _below(xp: Any, params: Any, logits: Any, weights: Any, peak: Any) -> Any:

@@ -265,9 +265,10 @@ def by_logits(logits: Any, targets: Any, sums: SideSums) -> tuple[Any, Any]:
 
 def by_targets(xp: Any, where: Any, logits: Any, sums: SideSums) -> tuple[Any, Any]:
     """Derivative of each side by the targets, kept finite."""
-    rise, fall = (finite(xp, xp.exp(x)) for x in _exponents(logits, sums))
-    if where is not None:
-        rise, fall = xp.where(where, rise, 0.0), xp.where(where, fall, 0.0)
+    exponents = _exponents(logits, sums)
+    if where is not None:  # before the exponential: after it, inf would be in second derivatives
+        exponents = tuple(xp.where(where, x, -math.inf) for x in exponents)
+    rise, fall = (finite(xp, xp.exp(x)) for x in exponents)
     return -rise, fall
 
 

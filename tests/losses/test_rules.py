@@ -139,6 +139,34 @@ def test_zlpr_by_soft_targets_and_threshold() -> None:
         np.testing.assert_allclose(derivatives, expected, rtol=1e-6)
 
 
+# a hierarchy makes unknown labels known
+MASKED = [
+    case for case in CASES
+    if case.takes_where and not case.embedded and case.loss.__name__ != "max_constraint"
+]  # fmt: skip
+
+
+@pytest.mark.skipif(NAME != "torch", reason="on JAX the arguments are masked outside of a rule")
+@pytest.mark.parametrize("case", MASKED, ids=lambda case: case.id)
+def test_second_derivatives_by_all_arrays_where_labels_are_unknown(case: Case) -> None:
+    """Neither a NaN there nor what stands in for it."""
+    import torch
+
+    arrays, keywords = case.draw(3, n=4, num_labels=4)
+    named = {k: asarray(v) if isinstance(v, np.ndarray) else v for k, v in keywords.items()}
+    where = np.random.default_rng(3).random((4, 4)) < 0.7
+    arrays[0][~where] = np.resize([np.nan, np.inf, -np.inf], (~where).sum())
+    inputs = [asarray(x) for x in arrays]
+    moving = [x.requires_grad_() for x in inputs if x.is_floating_point()]
+    loss = case.loss(*inputs, **named, where=asarray(where)).sum()
+    first = torch.autograd.grad(loss, moving, create_graph=True, allow_unused=True)
+    moved = [x for x in first if x is not None and x.requires_grad]
+    if moved:
+        weighted = sum((x * torch.linspace(0.5, 1.5, x.numel()).view(x.shape)).sum() for x in moved)
+        second = torch.autograd.grad(weighted, moving, allow_unused=True)
+        assert all(x is None or x.isfinite().all() for x in (*first, *second))
+
+
 @only_torch
 def test_a_constant_tensor_as_parameter_keeps_the_formula() -> None:
     """Of an infinite logit the operations, one by one, have no derivative."""

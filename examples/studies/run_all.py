@@ -42,6 +42,7 @@ from examples.studies.claims.figure import forest
 from examples.studies.claims.page import page, verdict_table
 from examples.studies.claims.rule import Judged, judge
 from examples.studies.claims.runs import EXTREME_LABELS, RUNS
+from examples.studies.common.command import check_names
 from examples.studies.common.pages import replace_between
 from examples.studies.common.records import one_per_line, without
 from examples.studies.common.store import Runs, Unfinished, pack, unpack
@@ -364,11 +365,7 @@ def main(
     docs: Annotated[Path, Option(help="where records and pages go")] = ROOT / "docs" / "results",
 ) -> None:
     names = only or list(COMPARISONS)
-    for name in names:
-        if name not in COMPARISONS:
-            raise typer.BadParameter(
-                f"unknown comparison {name!r}; valid: {', '.join(COMPARISONS)}", param_hint="--only"
-            )
+    check_names("comparison", names, COMPARISONS, "--only")
     if data_dir is None and not finished:
         raise typer.BadParameter(
             "is needed to run the comparisons; --finished alone reports the records kept",

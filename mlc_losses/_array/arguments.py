@@ -30,7 +30,7 @@ from mlc_losses._array.ops import broadcast_like
 
 
 def check_array(name: str, x: Any) -> None:
-    """Raises for what is no array, or one that does not hold all of its entries."""
+    """Raises for what is not an array, or is one that does not hold all of its entries."""
     if is_torch_array(x):
         import torch
 
@@ -282,7 +282,7 @@ def check_matrix(name: str, x: Array, axes: str = "[n, L]") -> None:
 
 
 def checked_option(name: str, value: Any, options: Mapping[Any, Any]) -> Any:
-    """What the option `value` stands for; a wrong one is refused with the list of valid ones."""
+    """The choice that the option `value` names; the error for a wrong one lists the valid ones."""
     try:
         return options[value]
     except (KeyError, TypeError):  # not hashable is not among them either

@@ -17,7 +17,7 @@ def batch_sum(x: Any) -> Any:
 
 
 def _psum_batch(xp: Any, own: Any) -> Any:
-    """The sum over all examples from that over the examples that are here."""
+    """The sum over all examples, from that over the examples of this shard."""
     shards = batch_shards(xp)
     return own if shards is None else shards.psum(own)
 
@@ -76,7 +76,7 @@ def whole_batch(x: Any) -> Any:
 
 
 def rows_and_more(x: Any, more: Any) -> Any:
-    """The rows of `x` that are here, and then more rows, which all have."""
+    """The rows of `x`, then the rows `more`, which every device has."""
     xp = namespace(x=x)
     if is_jax_namespace(xp):
         from mlc_losses._array import jax_rows

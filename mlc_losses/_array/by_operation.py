@@ -13,39 +13,42 @@ from mlc_losses._array.row_rules import RowRule
 def values_by_operation(
     rule: RowRule, xp: Any, params: Any, where: Any, arrays: tuple[Any, ...]
 ) -> tuple[Any, ...]:
-    """The values of the rule, with the first derivatives of its formulas at infinity too.
+    """The values of the rule, differentiated operation by operation.
 
-    There those of the operations are inf - inf or 0 * inf. They are taken at numbers that decide a
-    label instead. An infinite entry that makes a value infinite has a term linear in it.
+    At an infinite entry the derivatives of the operations would be inf - inf or 0 * inf. So a large
+    number takes its place there. If the entry makes a value infinite, the rule's own formula adds
+    the derivative by it, as a term that is linear in the entry.
     """
     fixed = tuple(stop_gradient(x) for x in arrays)
     fixed_params = tuple(p if p is None or is_number(p) else stop_gradient(p) for p in params)
     values = rule.values(xp, fixed_params, where, *fixed)
-    moving = rule.values(xp, params, where, *without_infinities(xp, arrays))
-    found = [_moved(xp, value, x) for value, x in zip(values, moving, strict=True)]
+    differentiable = rule.values(xp, params, where, *without_infinities(xp, arrays))
+    found = [
+        _with_derivatives_of(xp, value, x) for value, x in zip(values, differentiable, strict=True)
+    ]
     for index, (x, constant) in enumerate(zip(arrays, fixed, strict=True)):
         if is_floating(x):
             derivatives = rule.derivatives(index, xp, fixed_params, where, values, *fixed)
             pairs = zip(values, derivatives, strict=True)
-            terms = [_linear(xp, value, by_x, x, constant) for value, by_x in pairs]
+            terms = [_infinite_terms(xp, value, by_x, x, constant) for value, by_x in pairs]
             found = [old + term for old, term in zip(found, terms, strict=True)]
     return tuple(found)
 
 
 def without_infinities(xp: Any, arrays: tuple[Any, ...]) -> tuple[Any, ...]:
-    """Infinite entries as constants that decide a label, and that 0 may be multiplied with."""
+    """The arrays, with infinite entries replaced by large constants; 0 times one of them is 0."""
     return tuple(
         xp.where(xp.isinf(x), decided(stop_gradient(x)), x) if is_floating(x) else x for x in arrays
     )
 
 
-def _moved(xp: Any, value: Any, x: Any) -> Any:
-    """The value, with the derivatives of `x`."""
+def _with_derivatives_of(xp: Any, value: Any, x: Any) -> Any:
+    """The value, with the derivatives of `x`, the value without infinite entries."""
     return xp.where(xp.isfinite(x), value + (x - stop_gradient(x)), x)
 
 
-def _linear(xp: Any, value: Any, derivative: Any, x: Any, constant: Any) -> Any:
-    """What infinite entries of `x` that make the value infinite add to it; 0 for no derivative."""
+def _infinite_terms(xp: Any, value: Any, derivative: Any, x: Any, constant: Any) -> Any:
+    """Terms linear in the infinite entries of `x` that make the value infinite."""
     if derivative is None:
         return 0.0
     has_labels = x.ndim > value.ndim

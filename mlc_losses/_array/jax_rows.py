@@ -42,7 +42,7 @@ def split_like(x: Any, like: Any) -> Any:
 
 
 def labels_alike(x: Any, like: Any) -> Any:
-    """`x` `[1, ..., L]` with its labels split as those of `like`."""
+    """`x` `[1, ..., L]` with its labels split over devices as those of `like`."""
     sharding = jax.typeof(like).sharding
     return _resharded(x, _sharding(sharding.mesh, *[None] * (x.ndim - 1), sharding.spec[-1]))
 
@@ -61,7 +61,7 @@ def rows_alike(x: Any, like: Any) -> Any:
 
 
 def columns(value: Any, x: Any, width: int) -> Any:
-    """`[..., width]`, everywhere the value, to stand beside `x` `[..., W]`."""
+    """`[..., width]`, everywhere the value, to be concatenated with `x` `[..., W]`."""
     new = jnp.full((*x.shape[:-1], width), value, x.dtype)
     return varying_like(_resharded(new, _rows_like(x)), x)
 

@@ -1,7 +1,7 @@
 """Attaches the formulas of a rule to JAX; imported only when a JAX array comes in.
 
-`custom_jvp`, so that forward mode and exact Hessians live beside reverse mode. All is compiled,
-in eager code too: called op by op, a branch or a reduction would be compiled at every call.
+`custom_jvp`, so that forward mode and exact Hessians work too. All is compiled, in eager code too:
+called op by op, a branch or a reduction would be compiled at every call.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from mlc_losses._array.row_rules import RowRule, SharedTermsRule
 
 
 class _Traced:
-    """Stands for a parameter that is an array, among those that are compiled in."""
+    """Takes the place of a parameter that is an array, among the static ones."""
 
 
 def apply_rule(rule: RowRule, params: Any, where: Any, arrays: Any) -> tuple[Any, ...]:
@@ -50,8 +50,8 @@ def _derivatives(
     index: int, rule: RowRule, static: Any, layout: Layout, traced: Any, where: Any, values: Any,
     arrays: Any,
 ) -> tuple[Any, ...]:  # fmt: skip
-    # computed apart from the values: XLA would write down what the two have in common, an array
-    # [N, L], to save an exponential
+    # computed apart from the values: XLA would store what the two have in common, an array [N, L],
+    # to save an exponential
     where, arrays = lax.optimization_barrier((where, arrays))
     with use_layout(layout):
         return rule.derivatives(index, jnp, _params(static, traced), where, values, *arrays)
@@ -65,9 +65,9 @@ def _jvp(rule: RowRule, static: Any, layout: Layout, primals: Any, tangents: Any
         values, by_logits = _values_and_derivative(rule, static, layout, *primals)
     else:
         values = _values(rule, static, layout, *primals)
-    dots = [jnp.zeros_like(value) for value in values]
-    for index, (array, dot) in enumerate(zip(arrays, tangents[2], strict=True)):
-        if isinstance(dot, SymbolicZero):
+    tangents_out = [jnp.zeros_like(value) for value in values]
+    for index, (array, tangent) in enumerate(zip(arrays, tangents[2], strict=True)):
+        if isinstance(tangent, SymbolicZero):
             continue
         found = _derivatives(index, rule, static, layout, traced, where, values, arrays)
         if index == 0 and by_logits is not None:
@@ -75,11 +75,15 @@ def _jvp(rule: RowRule, static: Any, layout: Layout, primals: Any, tangents: Any
         for place, derivative in enumerate(found):
             if derivative is not None:
                 with use_layout(layout):
-                    dots[place] = dots[place] + _along(derivative, dot, array.ndim > values[0].ndim)
-    if any(not isinstance(dot, SymbolicZero) for dot in tangents[0]):
-        moved = _moved_by_params(rule, static, layout, primals, tangents[0])
-        dots = [dot + more for dot, more in zip(dots, moved, strict=True)]
-    return values, tuple(dots)
+                    tangents_out[place] = tangents_out[place] + _times_tangent(
+                        derivative, tangent, array.ndim > values[0].ndim
+                    )
+    if any(not isinstance(tangent, SymbolicZero) for tangent in tangents[0]):
+        by_params = _tangents_by_params(rule, static, layout, primals, tangents[0])
+        tangents_out = [
+            tangent + term for tangent, term in zip(tangents_out, by_params, strict=True)
+        ]
+    return values, tuple(tangents_out)
 
 
 @partial(jax.custom_jvp, nondiff_argnums=(0, 1, 2))
@@ -96,7 +100,7 @@ def _values_and_derivative(
 
 @_values_and_derivative.defjvp
 def _shared_jvp(rule: RowRule, static: Any, layout: Layout, primals: Any, tangents: Any) -> Any:
-    """Of the derivative by its formula, op by op."""
+    """The derivative is differentiated by its formula in `derivatives`, op by op."""
     traced, where, arrays = primals
 
     def values_of(traced: Any, arrays: Any) -> Any:
@@ -106,17 +110,19 @@ def _shared_jvp(rule: RowRule, static: Any, layout: Layout, primals: Any, tangen
         return _derivatives(0, rule, static, layout, traced, where, values, arrays)[0]
 
     moved = tangents[0], tangents[2]
-    values, dots = jax.jvp(values_of, (traced, arrays), moved)
-    derivative, dot = jax.jvp(derivative_of, (traced, values, arrays), (moved[0], dots, moved[1]))
-    return (values, derivative), (dots, dot)
+    values, values_tangents = jax.jvp(values_of, (traced, arrays), moved)
+    derivative, derivative_tangent = jax.jvp(
+        derivative_of, (traced, values, arrays), (moved[0], values_tangents, moved[1])
+    )
+    return (values, derivative), (values_tangents, derivative_tangent)
 
 
-def _along(derivative: Any, dot: Any, has_labels: bool) -> Any:
-    product = derivative * dot.astype(derivative.dtype)
+def _times_tangent(derivative: Any, tangent: Any, has_labels: bool) -> Any:
+    product = derivative * tangent.astype(derivative.dtype)
     return label_sum(product) if has_labels else product
 
 
-def _moved_by_params(
+def _tangents_by_params(
     rule: RowRule, static: Any, layout: Layout, primals: Any, tangents: Any
 ) -> tuple[Any, ...]:
     """Parameters have no formula of their own: the values are differentiated op by op."""
@@ -127,8 +133,8 @@ def _moved_by_params(
         with use_layout(layout):
             return rule.values(jnp, _params(static, traced), where, *finite)
 
-    dots = tuple(
-        jnp.zeros_like(p) if isinstance(dot, SymbolicZero) else dot
-        for p, dot in zip(traced, tangents, strict=True)
+    traced_tangents = tuple(
+        jnp.zeros_like(p) if isinstance(tangent, SymbolicZero) else tangent
+        for p, tangent in zip(traced, tangents, strict=True)
     )
-    return jax.jvp(values, (traced,), (dots,))[1]
+    return jax.jvp(values, (traced,), (traced_tangents,))[1]

@@ -2,9 +2,9 @@
 
 That backend writes the terms of a sum to memory before it adds them up, whole arrays `[N, L]`
 which above 32 MiB are page-faulted at every call. So the labels are cut into a few runs, and the
-runs are added to one another first: this loop is unrolled, takes up whatever makes the terms, and
+runs are added to one another first: XLA unrolls this loop, computes the terms inside it, and
 vectorises over the labels of a run. Only its results are written, `[N, L / runs]`. It must reduce
-two arrays at a time; one alone goes the other way.
+two arrays at a time: a sum of one alone would again be written to memory first.
 
 All of this is for one device. Over several it would gather the labels, unless each has a program
 of its own, under `jax.shard_map`.
@@ -24,21 +24,21 @@ from mlc_losses._array.jax_axes import varying_like
 from mlc_losses._array.labels import label_max, label_sum
 from mlc_losses._array.layout import label_shards
 
-# with fewer labels there is nothing to win
+# with fewer labels runs save no time
 _FEWEST_LABELS = 128
 
 Terms = Callable[..., tuple[Any, ...]]
 
 
 class _Reduction(NamedTuple):
-    """Of all labels, and of two of them from `start` on."""
+    """A sum or maximum: over the labels, of two arrays, and its result without labels, `start`."""
 
     over_labels: Callable[[Any], Any]
     combine: Callable[..., Any]
     start: float
 
-    def of_devices(self, own: Any) -> Any:
-        """That of all labels from that of the labels which are here."""
+    def over_devices(self, own: Any) -> Any:
+        """The result for all labels, from that for the labels of this device."""
         shards = label_shards(jnp)
         return own if shards is None else self.over_labels(own[..., None])
 
@@ -57,7 +57,7 @@ def sums_of_terms(terms: Terms, arrays: tuple[Any, ...], runs: int) -> tuple[Any
 
 
 def maxima_of_terms(terms: Terms, arrays: tuple[Any, ...], runs: int) -> tuple[Any, ...]:
-    """The largest of each."""
+    """The maximum over the labels of each."""
     return _reduced(_MAX, runs, terms, arrays)
 
 
@@ -65,7 +65,7 @@ def _reduced(
     reduction: _Reduction, runs: int, terms: Terms, arrays: tuple[Any, ...]
 ) -> tuple[Any, ...]:
     def by_runs(*arrays: Any) -> Any:
-        return tuple(map(reduction.of_devices, _by_runs(reduction, runs, terms, *arrays)))
+        return tuple(map(reduction.over_devices, _by_runs(reduction, runs, terms, *arrays)))
 
     def whole(*arrays: Any) -> Any:
         return tuple(map(reduction.over_labels, terms(*arrays)))
@@ -73,7 +73,7 @@ def _reduced(
     shards = label_shards(jnp)
     if shards is None or not shards.allows_custom_gradient:
         return _on_one_cpu(by_runs, whole, arrays)
-    # a program of each device for its own labels
+    # each device has a program of its own, for its own labels
     is_cpu = jax.default_backend() == "cpu"
     return (by_runs if is_cpu and _has_enough_labels(arrays[0]) else whole)(*arrays)
 
@@ -83,10 +83,15 @@ def _has_enough_labels(x: Any) -> bool:
 
 
 def _on_one_cpu(on_cpu: Callable[..., Any], elsewhere: Callable[..., Any], arrays: Any) -> Any:
-    several = jax.default_backend() == "cpu" and jax.device_count() > 1
+    has_several_devices = jax.default_backend() == "cpu" and jax.device_count() > 1
     # on an explicit mesh, which may be of one device
     split = jax.typeof(arrays[0]).sharding.spec[-1:] not in ((), (None,))
-    if several or split or label_shards(jnp) is not None or not _has_enough_labels(arrays[0]):
+    if (
+        has_several_devices
+        or split
+        or label_shards(jnp) is not None
+        or not _has_enough_labels(arrays[0])
+    ):
         return elsewhere(*arrays)
     return lax.platform_dependent(*arrays, cpu=on_cpu, default=elsewhere)
 
@@ -98,7 +103,7 @@ def quick_or_exact(
     arrays: tuple[Any, ...],
     in_place: bool,
 ) -> Any:
-    """`quick` returns its results and whether they can be trusted; if not, `exact` ones are.
+    """The results of `quick`, which also returns whether they can be trusted; else of `exact`.
 
     `in_place`: the results are of the size of the arguments. A branch would copy them; a loop, of
     one round or none, leaves them where they are.
@@ -107,13 +112,13 @@ def quick_or_exact(
     def on_cpu(*arrays: Any) -> Any:
         results, trusted = quick(jnp, params, *arrays)
 
-        def again(*_: Any) -> Any:
+        def compute_exactly(*_: Any) -> Any:
             return varying_like((tuple(exact(jnp, params, *arrays)), jnp.array(True)), arrays)
 
         state = varying_like((tuple(results), trusted), arrays)
         if in_place:
-            return lax.while_loop(lambda state: ~state[1], again, state)[0]
-        return lax.cond(trusted, lambda: state[0], lambda: again()[0])
+            return lax.while_loop(lambda state: ~state[1], compute_exactly, state)[0]
+        return lax.cond(trusted, lambda: state[0], lambda: compute_exactly()[0])
 
     def elsewhere(*arrays: Any) -> Any:
         return tuple(exact(jnp, params, *arrays))
@@ -132,10 +137,10 @@ def _by_runs(reduction: _Reduction, runs: int, terms: Terms, *arrays: Any) -> tu
             return None if x is None else x[..., None]
         return x[..., :cut].reshape(*x.shape[:-1], runs, width)
 
-    def beyond(x: Any) -> Any:
+    def remainder(x: Any) -> Any:
         return x if x is None or x.ndim < first.ndim else x[..., cut:]
 
-    def finish(x: Any) -> Any:
+    def reduce_last_axis(x: Any) -> Any:
         return lax.reduce(x, initial, combine, (x.ndim - 1,))
 
     found = tuple(terms(*map(in_runs, arrays)))
@@ -144,7 +149,7 @@ def _by_runs(reduction: _Reduction, runs: int, terms: Terms, *arrays: Any) -> tu
     def filled(found: Any) -> tuple[Any, ...]:
         return *found, *[jnp.full_like(found[0], start)] * missing
 
-    # of bool or integer arrays the terms are floats all the same
+    # the terms are floats, also where the arrays are bool or integer
     initial = jnp.array(start, found[0].dtype)
     partials = lax.reduce(
         filled(found),
@@ -152,8 +157,11 @@ def _by_runs(reduction: _Reduction, runs: int, terms: Terms, *arrays: Any) -> tu
         lambda a, b: (combine(a[0], b[0]), combine(a[1], b[1])),
         (first.ndim - 1,),
     )
-    # what does not fill the runs; padding it instead would cost a copy
-    rest = filled(terms(*map(beyond, arrays)))
-    results = tuple(combine(finish(a), finish(b)) for a, b in zip(partials, rest, strict=True))
+    # the labels that do not fill the runs; padding them would cost a copy
+    rest = filled(terms(*map(remainder, arrays)))
+    results = tuple(
+        combine(reduce_last_axis(a), reduce_last_axis(b))
+        for a, b in zip(partials, rest, strict=True)
+    )
     # both are asked for, or XLA would drop the second and reduce one array alone
     return (combine(*results),) if missing else results

@@ -42,11 +42,11 @@ def kth_largest(x: Any, rank: Any) -> Any:
 
 @one_program
 def _kth_largest_by_bits(x: Any, rank: Any) -> Any:
-    """Its bits one by one, from the highest, each by counting the entries that reach so far.
+    """Finds the bits of the entry one by one, from the highest, by counting larger entries.
 
-    Counts are all that examples have to tell one another: a batch split over devices moves one
-    number per bit. Measured on a CPU, it is 8 to 15 times faster than a sort, and beyond a rank of
-    a few percent of the entries faster than `lax.top_k` too.
+    Only counts are exchanged: a batch split over devices moves one number per bit. Measured on a
+    CPU, it is 8 to 15 times faster than a sort, and beyond a rank of a few percent of the entries
+    faster than `lax.top_k` too.
     """
     import jax
     import jax.numpy as jnp

@@ -29,7 +29,7 @@ def label_sum(x: Any, where: Any = None) -> Any:
 
 
 def _psum_labels(xp: Any, own: Any) -> Any:
-    """The sum over all labels from that over the labels that are here."""
+    """The sum over all labels, from that over the labels of this shard."""
     shards = label_shards(xp)
     return own if shards is None else shards.psum(own)
 
@@ -73,7 +73,7 @@ def label_any(mask: Any) -> Any:
 
 
 def num_labels(like: Any) -> int:
-    """L, of `like` `[..., L]`; a part of it may be all that is here."""
+    """L of `like` `[..., L]`, of which only a shard may be here."""
     shards, width = label_shards(namespace(like=like)), shape_of(like)[-1]
     return width if shards is None else shards.global_size(width)
 
@@ -109,7 +109,7 @@ def label_indices(like: Any) -> Any:
 
 
 def labels_together(x: Any) -> Any:
-    """`x` for what sorts or cuts its labels: none are elsewhere, on a mesh with explicit axes."""
+    """`x` with all its labels on each device of a mesh with explicit axes, to sort or cut them."""
     if is_jax_namespace(namespace(x=x)):
         from mlc_losses._array import jax_rows
 
@@ -147,7 +147,7 @@ def looked_up(table: Any, places: Any) -> Any:
 
 
 def columns(value: Any, x: Any, width: int) -> Any:
-    """`[..., width]`, everywhere the value, to stand beside `x` `[..., W]`."""
+    """`[..., width]`, everywhere the value, to be concatenated with `x` `[..., W]`."""
     xp = namespace(x=x)
     if is_jax_namespace(xp):
         from mlc_losses._array import jax_rows
@@ -179,7 +179,7 @@ def is_class(like: Any, ids: Any) -> Any:
 
 
 def in_range(xp: Any, ids: Any, x: Any) -> Any:
-    """Ids that a tensor can be asked for, whatever they were."""
+    """The ids, each out of range replaced by the nearest in range, so that a lookup is no error."""
     return xp.clip(ids, 0, max(shape_of(x)[-1] - 1, 0))
 
 
@@ -221,17 +221,17 @@ def _top_k_of_shards(shards: Any, x: Any, k: int, sign: int) -> TopK:
 
 
 def top_k_sum(values: Any) -> Any:
-    """Sum over the k entries `[..., k]` that `top_k` has found: all are here."""
+    """Sum over the k entries `[..., k]` that `top_k` has found; they are never split."""
     return namespace(values=values).sum(values, axis=-1)
 
 
 def top_k_min(values: Any) -> Any:
-    """The least of them, the k-th largest."""
+    """The least of the k entries, the k-th largest."""
     return namespace(values=values).min(values, axis=-1)
 
 
 def top_k_any(mask: Any) -> Any:
-    """Whether any of them is True."""
+    """Whether any of the k entries is True."""
     return namespace(mask=mask).any(mask, axis=-1)
 
 

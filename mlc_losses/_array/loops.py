@@ -66,8 +66,8 @@ def choose(condition: Any, yes: Callable[[], Any], no: Callable[[], Any]) -> Any
 def one_program(function: Callable[..., Any], static: int = 0) -> Callable[..., Any]:
     """`function` of arrays, a module's own; on JAX compiled once for shapes, in eager code too.
 
-    The first `static` arguments are no arrays: it is compiled for each of them. Loops inside may be
-    over functions made at each call.
+    The first `static` arguments are not arrays: it is compiled for each of them. Loops inside may
+    be over functions made at each call.
     """
 
     @wraps(function)

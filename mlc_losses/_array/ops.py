@@ -39,7 +39,7 @@ def stop_gradient(x: Any) -> Any:
 
 
 def is_differentiated(x: Any) -> bool:
-    """Whether PyTorch records what is made of `x`, so that nothing of it is to be written into."""
+    """Whether PyTorch records the operations on `x`; then write into none of their results."""
     if not is_torch_namespace(namespace(x=x)):
         return False
     import torch
@@ -115,7 +115,7 @@ def scaled(x: Any, factor: Any) -> Any:
 
 
 def weighed(x: Any, weight: Any) -> Any:
-    """`w x`, of which a weight of 0 leaves nothing where x is infinite."""
+    """`w x`; 0 for a weight of 0, even where x is infinite."""
     if is_number(weight) and weight != 0.0:
         return weight * x
     xp = namespace(x=x)

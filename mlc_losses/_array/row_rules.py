@@ -25,7 +25,7 @@ from mlc_losses._array.term_sums import sums_of_terms
 
 
 class RowRule(ABC):
-    """Hashable, so that JAX can compile it once.
+    """The formulas of a loss. Rules are hashable, so that JAX compiles each of them once.
 
     `arrays` are `[..., L]`, the logits first, or `[...]`, one number per row. `params` are Python
     numbers or 0-dimensional arrays, `where` is bool `[..., L]` or None.
@@ -39,30 +39,31 @@ class RowRule(ABC):
     def derivatives(
         self, index: int, xp: Any, params: Any, where: Any, values: Any, *arrays: Any
     ) -> tuple[Any, ...]:
-        """Of each value by the array with that index, in its shape; None is 0."""
+        """The derivative of each value by the array of that index, in its shape; None is 0."""
 
     def values_over_batch(self, xp: Any, params: Any, where: Any, *arrays: Any) -> Any:
-        """The values of each label of `[n, L]`, `[L]`, made of operations that JAX differentiates.
+        """The values `[L]` of each label over the examples of `[n, L]`, for JAX.
 
-        For JAX, where that takes less time than the rule of each column; None if it does not.
+        They are made of operations that JAX differentiates. None if that takes more time than the
+        rule for each column.
         """
         return None
 
-    # whether `derivatives` looks at the values
+    # whether `derivatives` uses its argument `values`
     derives_from_values: ClassVar[bool] = True
-    # whether `finite_values` fills `derivative`, since it has most of its terms at hand
+    # whether `finite_values` can fill its argument `derivative` at little cost
     keeps_derivative: ClassVar[bool] = False
-    # whether they come from one kernel, which gains nothing from blocks of rows
-    in_one_kernel: ClassVar[bool] = False
+    # whether `finite_values` calls a kernel of PyTorch that gains nothing from blocks of rows
+    uses_fused_kernel: ClassVar[bool] = False
 
     def finite_values(
         self, xp: Any, params: Any, where: Any, wanted: Any, derivative: Any, *arrays: Any
     ) -> Any:
         """The same values at less cost, if all are finite; else None.
 
-        For PyTorch on a CPU, in eager code, where it costs nothing to look at them. The first
-        `wanted` values are enough; None is all. `derivative` is None or an array to fill with that
-        of the first value by the logits.
+        For PyTorch on a CPU, in eager code, where it costs nothing to look at them. Only the first
+        `wanted` values are needed; None is all. `derivative` is None, or an array to fill with the
+        derivative of the first value by the logits.
         """
         return None
 
@@ -94,7 +95,7 @@ def apply_rule(
 ) -> tuple[Any, ...]:
     """The values of the rule, differentiable by all of its arrays that are floating-point.
 
-    The first `wanted` at least: not to ask for all may cost less.
+    At least the first `wanted` of them, or all for None: fewer may cost less.
     """
     if is_torch_namespace(xp):
         from mlc_losses._array import torch_rules
@@ -119,9 +120,9 @@ def apply_rule_over_batch(
 ) -> tuple[Any, ...]:
     """The same for each label over the examples of `[n, L]`: the values are `[L]`."""
     if not is_jax_namespace(xp):
-        turned = tuple(xp.permute_dims(whole_batch(x), (1, 0)) for x in arrays)
+        transposed = tuple(xp.permute_dims(whole_batch(x), (1, 0)) for x in arrays)
         mask = None if where is None else xp.permute_dims(where, (1, 0))
-        return apply_rule(xp, rule, turned, params, mask, wanted=wanted)
+        return apply_rule(xp, rule, transposed, params, mask, wanted=wanted)
     found = rule.values_over_batch(xp, params, where, *arrays)
     if found is not None:
         return tuple(found)
@@ -138,7 +139,7 @@ def apply_rule_over_batch(
 
 
 def is_finite(x: Any) -> bool:
-    """Whether the sum of all numbers is, and not so large that a formula may have been cut off."""
+    """Whether the sum of all numbers is finite, and below the 1e30 that formulas may subtract."""
     if x.ndim == 1 and len(x) <= 64:  # a few numbers are added up sooner here
         return abs(sum(x.tolist())) < 1e29
     return abs(x.sum().item()) < 1e29
@@ -151,15 +152,15 @@ Formula = Callable[..., Any]
 class LabelSum(RowRule):
     """The sum over the labels of a term: `term(xp, params, *arrays)` `[..., L]`.
 
-    Each of `by` has the same arguments and is the derivative by that array; None where there is
-    none. Where `where` is False all arrays are 0 and the term is left out.
+    `by` has a formula for each array, with the same arguments: the derivative of the term by that
+    array, or None if it has none. Where `where` is False all arrays are 0 and the term is left out.
     """
 
     term: Formula
     by: tuple[Formula | None, ...]
     derives_from_values = False
-    # a cheaper term and its derivative by the logits, on PyTorch, for finite arrays alone; what
-    # they return may be written into
+    # for PyTorch, a cheaper term and its derivative by the logits, right for finite arrays alone;
+    # their results must be new arrays, since they are written into
     finite_term: Formula | None = None
     finite_by_logits: Formula | None = None
 
@@ -205,9 +206,9 @@ class LabelSum(RowRule):
 
 @dataclass(frozen=True)
 class LabelSumAndDerivative(LabelSum):
-    """One whose `finite_term(xp, params, derivative, *arrays)` computes both in one pass.
+    """A sum whose `finite_term` computes the term and its derivative by the logits in one pass.
 
-    It fills `derivative`, if that is an array, with the derivative by the logits.
+    It is `finite_term(xp, params, derivative, *arrays)`, and fills `derivative` unless it is None.
     """
 
     keeps_derivative = True

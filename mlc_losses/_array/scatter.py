@@ -1,4 +1,4 @@
-"""Labels by their indices: masks, sums, entries and places, with no array of pairs."""
+"""Labels by their indices: masks, sums and entries at them, without an array of pairs."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ def scatter_true(ids: Any, num_labels: int) -> Any:
     if is_torch_namespace(xp):
         mask = mask.scatter(-1, xp.astype(ids, xp.int64), True)
     else:
-        numbers = label_indices(mask)
+        positions = label_indices(mask)
         for column in range(shape_of(ids)[-1]):
-            mask = mask | (ids[..., column, None] == numbers)
+            mask = mask | (ids[..., column, None] == positions)
     return mask[..., :num_labels]
 
 
@@ -40,7 +40,7 @@ def first_positions(ids: Any, num_labels: int) -> Any:
     xp = namespace(ids=ids)
     require_all_labels(xp, "makes a row of all labels")
     *batch, length = shape_of(ids)
-    # one column more takes the ids that are no label
+    # one column more takes the ids that are not labels
     ids = xp.where((ids >= 0) & (ids < num_labels), ids, num_labels)
     shape = (*batch, num_labels + 1)
     first = xp.full(shape, length, dtype=default_integer(xp), device=device_of(ids))
@@ -53,20 +53,20 @@ def first_positions(ids: Any, num_labels: int) -> Any:
         places = xp.broadcast_to(label_indices(ids), shape_of(ids))
         first = first.scatter_reduce(-1, xp.astype(ids, xp.int64), places, "amin")
     else:
-        numbers = label_indices(first)
+        positions = label_indices(first)
         for column in reversed(range(length)):
-            first = xp.where(ids[..., column, None] == numbers, column, first)
+            first = xp.where(ids[..., column, None] == positions, column, first)
     return first[..., :num_labels]
 
 
 def add_at(indices: Any, weights: Any, num_labels: int) -> Any:
     """`[..., L]`: at each label the sum of the `weights` `[..., W]` whose `indices` name it.
 
-    An index of `num_labels` adds nothing. Where labels are in parts, `num_labels` is the part's
-    and the indices are those of all labels.
+    An index of `num_labels` adds nothing. Where the labels are split, `num_labels` is that of
+    one shard, and the indices count all labels.
     """
     xp = namespace(indices=indices, weights=weights)
-    indices = _here(xp, indices, num_labels)
+    indices = _local_indices(xp, indices, num_labels)
     if is_jax_namespace(xp):
         from mlc_losses._array import jax_rows
 
@@ -92,7 +92,7 @@ def add_at(indices: Any, weights: Any, num_labels: int) -> Any:
 
 
 def _add_in_row(num_labels: int, indices: Any, weights: Any) -> Any:
-    """Of one row of JAX."""
+    """`add_at` for one row, on JAX."""
     zeros = namespace(weights=weights).zeros_like(weights, shape=(num_labels,))
     return zeros.at[indices].add(weights, mode="drop")
 
@@ -108,7 +108,7 @@ def values_at(x: Any, indices: Any) -> Any:
     """The entries of `x` `[..., L]` at the `indices` `[..., W]`; 0 for an index of L."""
     xp = namespace(x=x, indices=indices)
     num_labels = shape_of(x)[-1]
-    indices = _here(xp, indices, num_labels)
+    indices = _local_indices(xp, indices, num_labels)
     exists = indices < num_labels
     places = xp.astype(xp.where(exists, indices, 0), default_integer(xp))
     values = xp.where(exists, entries_at(labels_together(x), places), 0.0)
@@ -116,8 +116,8 @@ def values_at(x: Any, indices: Any) -> Any:
     return values if shards is None else shards.psum(values)
 
 
-def _here(xp: Any, indices: Any, width: int) -> Any:
-    """Indices of all labels as places among those that are here; `width` for one that is not."""
+def _local_indices(xp: Any, indices: Any, width: int) -> Any:
+    """Indices among all labels as indices into this shard; `width` for a label of another shard."""
     shards = label_shards(xp)
     if shards is None:
         return indices
@@ -125,8 +125,8 @@ def _here(xp: Any, indices: Any, width: int) -> Any:
     return xp.where((places >= 0) & (places < width), places, width)
 
 
-def out_of_order(x: Any, order: Any) -> Any:
-    """`x`, given in the order of the ids, back at the places of the ids."""
+def inverse_permuted(x: Any, order: Any) -> Any:
+    """`x`, whose entries are in the `order` of an argsort, in the order before that sort."""
     xp = namespace(x=x)
     if is_jax_namespace(xp):
         from mlc_losses._array import jax_rows

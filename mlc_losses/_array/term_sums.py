@@ -1,6 +1,6 @@
-"""Sums and maxima over the labels of terms that are computed on the way, in one pass.
+"""Sums and maxima over the labels, of terms that are computed and reduced in one pass.
 
-XLA's CPU backend would write the terms to memory first; there `jax_runs.py` does them otherwise.
+XLA's CPU backend would write the terms to memory first; `jax_runs.py` avoids that.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ def sums_of_terms(
 ) -> tuple[Any, ...]:
     """The sums over the labels of the one or two terms that `terms(*arrays)` returns.
 
-    They are elementwise in arrays `[..., L]` and `[...]`. A backend that would write them to memory
-    first cuts the labels into `runs`: 4, or 8 where the terms are small.
+    The terms are elementwise in arrays `[..., L]` and `[...]`. On JAX on a CPU the labels are cut
+    into as many `runs`, see `jax_runs.py`: 4, or 8 if the terms are short formulas.
     """
     if is_jax_namespace(xp):
         from mlc_losses._array import jax_runs
@@ -31,7 +31,7 @@ def sums_of_terms(
 def maxima_of_terms(
     xp: Any, terms: Callable[..., tuple[Any, ...]], arrays: tuple[Any, ...], runs: int = 4
 ) -> tuple[Any, ...]:
-    """The largest of each of them, -inf for none."""
+    """The maximum over the labels of each of the terms; -inf without labels."""
     if is_jax_namespace(xp):
         from mlc_losses._array import jax_runs
 
@@ -40,16 +40,17 @@ def maxima_of_terms(
 
 
 def row_max(xp: Any, x: Any) -> Any:
-    """The largest entry over the labels, -inf for none: what a rule may subtract."""
+    """The largest entry over the labels, without a gradient on JAX; -inf without labels."""
     if not is_jax_namespace(xp):
         return label_max(x)
     return maxima_of_terms(xp, lambda x: (x,), (stop_gradient(x),))[0]
 
 
-def subtracted(xp: Any, peak: Any) -> Any:
-    """`row_max` for the terms to subtract: finite, but on PyTorch, where inf - inf is no error.
+def as_shift(xp: Any, peak: Any) -> Any:
+    """`row_max` as the shift that terms subtract: finite, except on PyTorch.
 
-    Its compiler finds the largest and the sums in one loop, if nothing comes between.
+    There inf - inf raises no error, and the compiler computes maximum and sums in one loop only if
+    no operation is between them.
     """
     return peak if is_torch_namespace(xp) else finite(xp, peak)
 
@@ -64,8 +65,8 @@ def quick_or_exact(
 ) -> Any:
     """`exact(xp, params, *arrays)`.
 
-    On a CPU on JAX that of `quick`, if it says of its results that they can be trusted. `in_place`
-    is for results of the size of the arguments.
+    On JAX on a CPU `quick` is tried first. It returns its results and whether they can be trusted.
+    `in_place` is for results of the size of the arguments.
     """
     if not is_jax_namespace(xp):
         return exact(xp, params, *arrays)

@@ -1,4 +1,4 @@
-"""Which transformations of PyTorch are at work; imported only when a tensor comes in."""
+"""Which transformations of PyTorch are active; imported only when a tensor comes in."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from torch.compiler import is_compiling
 
 
 def is_transformed() -> bool:
-    """Whether `torch.func` or forward mode is at work, outside of the compiler."""
+    """Whether `torch.func` or forward mode is active, outside of the compiler."""
     return not is_compiling() and (
         _are_functorch_transforms_active() or forward_ad._current_level >= 0
     )
 
 
 def is_differentiated_by_operation() -> bool:
-    """Whether a Function of one's own would have wrong derivatives, without an error.
+    """Whether a custom `autograd.Function` would have wrong derivatives, without an error.
 
     The compiler loses derivatives under `torch.func`. Where forward mode is differentiated by
     forward mode, PyTorch loses the second derivative of a `jvp`.

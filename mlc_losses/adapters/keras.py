@@ -42,8 +42,8 @@ class Loss(keras.losses.Loss):
       examples, not by the sum of the weights.
 
     Raises:
-      TypeError: the loss takes no hyper-parameter of that name, or one is no plain number, string
-        or list.
+      TypeError: the loss takes no hyper-parameter of that name, or one is not a plain number,
+        string or list.
       ValueError: the config is asked for, and the loss or ``where`` is not a public name.
 
     Behaviour at 0 and infinity, and errors of a call, are those of the loss. Keras makes floats of

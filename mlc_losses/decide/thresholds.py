@@ -41,7 +41,7 @@ def tune_thresholds(
         one threshold for all labels, best over all of their decisions together.
       where: bool ``[n, L]``, or ``[n, 1]`` for whole examples; False leaves a cell out.
       sample_weight: ``[n]``, at least 0: how many times an example counts. 0 leaves it out, 2 is
-        the same as its row twice. Weights that are no integers decide between cuts of equal
+        the same as its row twice. Weights that are not integers decide between cuts of equal
         value up to rounding only.
 
     Returns:

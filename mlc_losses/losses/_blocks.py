@@ -1,6 +1,6 @@
 """Sums over pairs, each of some entries with all: block by block, never as an array of all pairs.
 
-Entries that add nothing stand last, and blocks of them alone are passed over.
+Entries that add nothing come last, and blocks of them alone are skipped.
 """
 
 from __future__ import annotations

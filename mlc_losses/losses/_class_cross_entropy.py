@@ -17,12 +17,12 @@ from mlc_losses._array.labels import (
 from mlc_losses._array.layout import label_shards
 from mlc_losses._array.ops import entries_at, finite, stop_gradient
 from mlc_losses._array.row_rules import SharedTermsRule, apply_rule, is_finite
-from mlc_losses._array.term_sums import quick_or_exact, row_max, subtracted, sums_of_terms
+from mlc_losses._array.term_sums import as_shift, quick_or_exact, row_max, sums_of_terms
 
-# a label with a smaller share has lost digits of it, or all of them
+# a smaller share of a label may have lost digits to underflow
 _LEAST_SHARE = 1e-30
-# of a sum that is 1 and more: what is left of it without the 1 has then all but 4 of its bits
-_ENOUGH = 1 / 16
+# a sum that is larger than 1 by this much loses at most 4 bits when 1 is subtracted from it
+_LEAST_REST = 1 / 16
 
 
 def class_cross_entropy(
@@ -30,23 +30,24 @@ def class_cross_entropy(
 ) -> tuple[Any, ...]:
     """`log Σ e^s - s_y` of logits `[..., L]` and class ids `[...]`; 0 where the label is left out.
 
-    And a shift, a constant, with `Σ e^(s - shift)`, which is differentiable, if all are `wanted`.
+    Then, unless `wanted` is 1, a constant shift and `Σ e^(s - shift)`, which is differentiable.
     """
     return apply_rule(xp, ClassCrossEntropy(), (logits, labels), where=where, wanted=wanted)
 
 
 @dataclass(frozen=True)
 class ClassCrossEntropy(SharedTermsRule):
-    """The sum over the other classes is never found by subtracting: small losses keep their digits.
+    """The rule of `class_cross_entropy`.
 
-    The derivatives are the shares of the classes, and at the label what is missing there.
+    The sum over the other classes keeps its digits, and so do small losses. The derivatives are the
+    softmax, less 1 at the label.
     """
 
     def values(self, xp: Any, params: Any, where: Any, logits: Any, labels: Any) -> Any:
         if label_shards(xp) is not None:
             # each reduction is a pass over all blocks, or an exchange between devices
             _, *found = _exact_terms(xp, params, logits, labels, where)
-            return _finished(xp, *found)
+            return _values_from_rest(xp, *found)
         if where is None:
             return quick_or_exact(xp, _quick_values, _values, params, (logits, labels))
         return _values(xp, params, logits, labels, where)
@@ -67,11 +68,11 @@ class ClassCrossEntropy(SharedTermsRule):
         terms, *found = quick_or_exact(
             xp, _quick_terms, _exact_terms, params, arrays, in_place=True
         )
-        values = _finished(xp, *found)
+        values = _values_from_rest(xp, *found)
         return values, _by_logits(xp, values, terms, labels)
 
     keeps_derivative = True
-    in_one_kernel = True
+    uses_fused_kernel = True
 
     def finite_values(
         self, xp: Any, params: Any, where: Any, wanted: Any, derivative: Any, *arrays: Any
@@ -95,7 +96,7 @@ class ClassCrossEntropy(SharedTermsRule):
         others: tuple[Any, ...] = ()
         if wanted != 1 or not trusted:
             others = shift, total = xp.amax(logits, -1), 1.0 / xp.amax(share, -1)
-        if most > 1.0 - _ENOUGH:
+        if most > 1.0 - _LEAST_REST:
             rest = share.scatter_(-1, ids, 0.0).sum(-1, True)
         else:
             rest = of_label.neg().add_(1.0)
@@ -116,7 +117,7 @@ def _known(xp: Any, where: Any, logits: Any) -> Any:
 
 
 def _with_own(xp: Any, where: Any, logits: Any, labels: Any) -> tuple[Any, Any, Any]:
-    """The same, those of the labels, and which of these are known; None for all."""
+    """The logits as in `_known`, those of the labels, and which of these are known; None is all."""
     logits = _known(xp, where, logits)
     return logits, at_class(logits, labels), None if where is None else at_class(where, labels)
 
@@ -136,16 +137,16 @@ def _values(xp: Any, params: Any, logits: Any, labels: Any, where: Any = None) -
         term = xp.exp(logits - peak[..., None])
         return term, xp.where(logits >= peak[..., None], 0.0, term)
 
-    # where that is inf - inf it is not used
-    total, below = sums_of_terms(xp, terms, (logits, subtracted(xp, peak)))
+    # a result of inf - inf is not used
+    total, below = sums_of_terms(xp, terms, (logits, as_shift(xp, peak)))
     total = xp.where(xp.isinf(peak), xp.astype(peak > 0, total.dtype), total)
     alone = (own == peak) & (total < below + 1.5)
     rest = xp.where(alone, below, total - _own_term(xp, own, shift))
-    return _finished(xp, own, known, shift, rest)
+    return _values_from_rest(xp, own, known, shift, rest)
 
 
 def _exact_terms(xp: Any, params: Any, logits: Any, labels: Any, where: Any) -> tuple[Any, ...]:
-    """The terms without that of the label, and what `_finished` is made of."""
+    """The terms of all classes but the label, and the arguments of `_values_from_rest`."""
     logits, own, known = _with_own(xp, where, logits, labels)
     shift = finite(xp, label_max(stop_gradient(logits)))
     others = xp.where(is_class(logits, labels), 0.0, _terms(xp, logits, shift))
@@ -173,15 +174,15 @@ def _entry(x: Any, ids: Any) -> Any:
 
 
 def _quick_values(xp: Any, params: Any, logits: Any, labels: Any) -> tuple[tuple[Any, ...], Any]:
-    """The same without the largest logit, and whether no example has lost digits by it."""
+    """The values with the label's logit as shift, and whether no example has lost digits by it."""
     own = _entry(logits, labels)
     total = label_sum(xp.exp(logits - own[..., None]))
-    trusted = (total > 1.0 + _ENOUGH) & xp.isfinite(total) & xp.isfinite(own)
+    trusted = (total > 1.0 + _LEAST_REST) & xp.isfinite(total) & xp.isfinite(own)
     return (xp.log(total), own, total), xp.all(trusted)
 
 
-def _finished(xp: Any, own: Any, known: Any, shift: Any, rest: Any) -> tuple[Any, Any, Any]:
-    """The values from the sum over the other classes."""
+def _values_from_rest(xp: Any, own: Any, known: Any, shift: Any, rest: Any) -> tuple[Any, Any, Any]:
+    """The values, from the sum over the other classes `rest`."""
     own_term = _own_term(xp, own, shift)
     total = rest + own_term
     odds = rest / xp.where(own_term > 0, own_term, 1.0)

@@ -16,10 +16,10 @@ from mlc_losses._array.labels import (
 from mlc_losses._array.ops import finite, scaled
 from mlc_losses._array.row_rules import RowRule, apply_rule, is_finite
 from mlc_losses._array.term_sums import quick_or_exact, row_max, sums_of_terms
-from mlc_losses.losses._log_sum_exp import over
+from mlc_losses.losses._log_sum_exp import subtract
 
-# of a sum that is 1 and more: what is left of it without the 1 has then all but 4 of its bits
-_ENOUGH = 1 / 16
+# a sum that is larger than 1 by this much loses at most 4 bits when 1 is subtracted from it
+_LEAST_REST = 1 / 16
 
 
 def log_odds_against(xp: Any, logits: Any, labels: Any, where: Any = None, scale: Any = 1.0) -> Any:
@@ -48,7 +48,7 @@ class _LogOdds(RowRule):
         (scale,) = params
         _, others = _without_class(xp, where, logits, labels)
         _, shift, log_total = values
-        # at most 1: saying so is what makes the derivative by an infinite logit 1
+        # the share is at most 1; the clip makes it 1 at an infinite logit
         exponents = scaled(others, scale) - shift[..., None] - log_total[..., None]
         share = xp.clip(xp.exp(exponents), None, 1.0)
         return scale * replaced_at_class(share, labels, -1.0), None, scale * share
@@ -85,7 +85,7 @@ def _sums(xp: Any, params: Any, logits: Any, labels: Any, where: Any = None) -> 
 
     (total,) = sums_of_terms(xp, terms, (others, shift))
     log_total = xp.log(xp.where(total == 0, 1.0, total))
-    # not inf - inf; written so that NaN stays
+    # here the result is not inf - inf; NaN stays
     settled = (peak == -math.inf) & ~xp.isnan(own) | (own == math.inf) & ~xp.isnan(peak)
     if where is not None:
         settled = settled | ~at_class(where, labels)
@@ -99,7 +99,7 @@ def _quick_sums(xp: Any, params: Any, logits: Any, labels: Any) -> tuple[tuple[A
     shift = scale * label_max(logits)
     own = scale * xp.take_along_axis(logits, labels[..., None], axis=-1)[..., 0]
     rest = label_sum(xp.exp(scale * logits - shift[..., None])) - xp.exp(own - shift)
-    enough = rest > _ENOUGH
+    enough = rest > _LEAST_REST
     log_total = xp.log(xp.where(enough, rest, 1.0))
     return (shift - own + log_total, shift, log_total), xp.all(enough & xp.isfinite(own))
 
@@ -112,16 +112,16 @@ def _without_class(xp: Any, where: Any, logits: Any, labels: Any) -> tuple[Any, 
 
 
 def class_lead(xp: Any, logits: Any, labels: Any, where: Any = None) -> Any:
-    """By how much the label leads the classes on average.
+    """The label's logit less the mean logit of the classes.
 
-    Classes at -inf are not there. 0 where the label itself is left out.
+    Classes at -inf do not count. 0 where the label itself is left out.
     """
     return apply_rule(xp, _Lead(), (logits, labels), where=where)[0]
 
 
 @dataclass(frozen=True)
 class _Lead(RowRule):
-    """Values: that, and the number of classes, a constant."""
+    """Values: the lead, and the number of classes, a constant."""
 
     def values(self, xp: Any, params: Any, where: Any, logits: Any, labels: Any) -> Any:
         own = at_class(logits, labels)
@@ -131,7 +131,7 @@ class _Lead(RowRule):
 
         def terms(x: Any, own: Any) -> tuple[Any, Any]:
             own, present = own[..., None], x > -math.inf
-            return -over(xp, xp.where(present, x, own), own), xp.astype(present, x.dtype)
+            return -subtract(xp, xp.where(present, x, own), own), xp.astype(present, x.dtype)
 
         there = own > -math.inf
         lead, count = sums_of_terms(xp, terms, (logits, xp.where(there, own, 0.0)))

@@ -39,7 +39,7 @@ class Levels:
 
 
 def levels_of(inputs: Sequence[Sequence[int]], order: Sequence[int]) -> Levels:
-    """`inputs[a]` are the labels right below label a, which stand before it in the `order`.
+    """`inputs[a]` are the labels right below label a, which come before it in the `order`.
 
     Neighbours are merged, the label's own entry first: of equal ones a merge may keep the first.
     """
@@ -66,10 +66,10 @@ def levels_of(inputs: Sequence[Sequence[int]], order: Sequence[int]) -> Levels:
 
 
 def first_largest(levels: Levels, keys: Any, classes: Any = None) -> Any:
-    """Of each label and those below it the one with the largest key `[..., L]`: its number.
+    """For each label: which of it and all labels below it has the largest key `[..., L]`.
 
-    The highest class goes first, of `classes` `[..., L]`. Of equal ones the label itself is taken,
-    else the winner of the child that stands first. NaN counts as infinity.
+    With `classes` `[..., L]`, the highest class comes first. Of equal ones the label itself is
+    taken, else the winner of the child that comes first. NaN counts as infinity.
     """
     xp = namespace(keys=keys)
     keys = stop_gradient(keys)
@@ -80,7 +80,7 @@ def first_largest(levels: Levels, keys: Any, classes: Any = None) -> Any:
 
 
 def any_of(levels: Levels, mask: Any) -> Any:
-    """Of each label, whether it or any below it is True."""
+    """For each label, whether it or any label below it is True."""
     return _reduced(namespace(mask=mask), levels, "either", (mask,))
 
 
@@ -113,7 +113,7 @@ def _reduced(xp: Any, levels: Levels, merge: str, state: tuple[Any, ...]) -> Any
     left, right, results = (
         constant(x, state[0]) for x in (levels.left, levels.right, levels.results)
     )
-    if _is_read_by_torch(xp):
+    if _is_traced_by_torch(xp):
         from mlc_losses.losses._torch_levels import over_levels
 
         first = over_levels(merge, arrays, left, right, results, list(levels.ends))
@@ -122,11 +122,11 @@ def _reduced(xp: Any, levels: Levels, merge: str, state: tuple[Any, ...]) -> Any
     return with_axis_at(first, 0, -1)
 
 
-def _is_read_by_torch(xp: Any) -> bool:
-    """Whether PyTorch's compiler or a transform follows: it is then to see one operation.
+def _is_traced_by_torch(xp: Any) -> bool:
+    """Whether PyTorch's compiler or a transform is active: then all levels are one operation.
 
-    The compiler would write out each level, and what `vmap` maps cannot be written into what it
-    does not.
+    The compiler would write out each level, and `vmap` cannot write a mapped array into one that is
+    not.
     """
     if not is_torch_namespace(xp):
         return False

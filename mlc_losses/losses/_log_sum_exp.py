@@ -21,7 +21,7 @@ def sum_below(xp: Any, logits: Any, weights: Any, peak: Any, where: Any = None) 
     return sum_over_labels(xp, _BELOW, (logits, weights, peak), where=where)
 
 
-def over(xp: Any, logits: Any, peak: Any) -> Any:
+def subtract(xp: Any, logits: Any, peak: Any) -> Any:
     """`s - peak`, where two of inf differ by 0."""
     tied = xp.isinf(logits) & (logits == peak)
     return xp.where(tied, 0.0, logits) - xp.where(tied, 0.0, peak)
@@ -38,7 +38,7 @@ class _LogSumExp(RowRule):
         peak = xp.where(peak == -math.inf, 0.0, peak)
 
         def terms(x: Any, peak: Any) -> tuple[Any, Any]:
-            exponents = over(xp, x, peak[..., None])
+            exponents = subtract(xp, x, peak[..., None])
             term = xp.exp(exponents)
             return term, xp.where(exponents >= 0, 0.0, term)
 
@@ -54,12 +54,12 @@ class _LogSumExp(RowRule):
         peak, log_total = (value[..., None] for value in values)
         if where is not None:  # before the exponential: NaN would be in second derivatives
             logits = xp.where(where, logits, -math.inf)
-        share = xp.exp(over(xp, logits, peak) - log_total)
+        share = xp.exp(subtract(xp, logits, peak) - log_total)
         return None, xp.where(xp.isinf(logits), 0.0, share)
 
 
 def _below(xp: Any, params: Any, logits: Any, weights: Any, peak: Any) -> Any:
-    return weights * xp.where(weights == 0, 0.0, -over(xp, logits, peak[..., None]))
+    return weights * xp.where(weights == 0, 0.0, -subtract(xp, logits, peak[..., None]))
 
 
 def _below_by_logits(xp: Any, params: Any, logits: Any, weights: Any, peak: Any) -> Any:
@@ -68,7 +68,7 @@ def _below_by_logits(xp: Any, params: Any, logits: Any, weights: Any, peak: Any)
 
 def _below_by_weights(xp: Any, params: Any, logits: Any, weights: Any, peak: Any) -> Any:
     most = float(xp.finfo(logits.dtype).max)
-    return xp.clip(-over(xp, logits, peak[..., None]), None, most)
+    return xp.clip(-subtract(xp, logits, peak[..., None]), None, most)
 
 
 _BELOW = LabelSum(_below, (_below_by_logits, _below_by_weights, None))

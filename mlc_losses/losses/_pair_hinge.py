@@ -9,7 +9,7 @@ from mlc_losses._array.labels import label_order, label_sum, labels_together
 from mlc_losses._array.layout import require_all_labels
 from mlc_losses._array.namespace import namespace, shape_of
 from mlc_losses._array.ops import entries_at, stop_gradient
-from mlc_losses._array.scatter import out_of_order
+from mlc_losses._array.scatter import inverse_permuted
 
 
 def pair_hinge(
@@ -49,7 +49,7 @@ def _hinge_value_and_derivatives(
     is part of the hinge of every positive before it with every negative behind it.
     """
     xp = namespace(keys=keys)
-    # of equal keys the negatives first, since a tie is no violation
+    # of equal keys the negatives come first, since a tie is not a violation
     order = label_order(keys, positive)
 
     def in_order(x: Any) -> Any:
@@ -65,4 +65,4 @@ def _hinge_value_and_derivatives(
     pairs = below[..., :-1] * above[..., :-1]
     # between two huge keys a step may be infinite, and times no pair NaN
     value = label_sum(xp.where(pairs == 0, 0.0, steps) * pairs)
-    return value, out_of_order(is_negative * below - weights * above, order)
+    return value, inverse_permuted(is_negative * below - weights * above, order)

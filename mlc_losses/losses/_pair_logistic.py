@@ -60,7 +60,7 @@ def _value(scores: Any, positive: Any, negative: Any) -> Any:
 
 
 def _losses(rivals: Any, negative: Any, own: Any, positive: Any) -> Any:
-    """Of some positives against all negatives."""
+    """The losses of some positives against all negatives."""
     xp = namespace(own=own)
     pairs = positive[..., :, None] & negative[..., None, :]
     gaps = rivals[..., None, :] - own[..., :, None]
@@ -76,7 +76,7 @@ def _derivatives(scores: Any, positive: Any, negative: Any) -> Any:
 def _derivatives_of(
     scores: Any, positive: Any, negative: Any, own: Any, own_positive: Any, own_negative: Any
 ) -> Any:
-    """Of some labels against all."""
+    """The derivatives of some labels against all."""
     xp = namespace(own=own)
     pairs = (own_positive[..., :, None] & negative[..., None, :]) | (
         own_negative[..., :, None] & positive[..., None, :]

@@ -1,6 +1,6 @@
-"""What the losses call: sums over pairs of labels, with their gradient rules.
+"""Sums over pairs of labels, with their gradient rules.
 
-ZLPR adds the sides of the two-sided log-sum-exp, LSEP and softmax cross-entropy join them.
+ZLPR adds the two sides of the two-sided log-sum-exp. LSEP and others join them to one sum of pairs.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ from mlc_losses.losses._two_sided import (
     without_unknown,
 )
 
-# far below any logit that counts, and no infinity
+# subtracted from the logits of the other side: larger than any logit that counts, but finite
 _OFF_SIDE = 1e30
 # its exponential is a normal number, and adds nothing to 1
 _SMALLEST_EXPONENT = -87.0
 # its exponential is finite in every dtype
 _LARGEST_EXPONENT = 88.0
-# below what a sum over labels may be that do not overflow
+# smaller than any sum that is used: it keeps a quotient finite
 _TINY = 1e-30
 
 
@@ -82,9 +82,9 @@ class _PairLoss(RowRule):
     """
 
     def values(self, xp: Any, params: Any, where: Any, logits: Any, targets: Any) -> Any:
-        logits, targets = _tempered(xp, logits, targets, *params)
+        logits, targets = _over_temperatures(xp, logits, targets, *params)
         sums = SideSums(*_SIDES.values(xp, (), where, logits, targets))
-        return softplus(_joined(sums, *params)), *sums
+        return softplus(_log_pair_sum(sums, *params)), *sums
 
     def derivatives(
         self, index: int, xp: Any, params: Any, where: Any, values: Any, logits: Any, targets: Any
@@ -92,21 +92,22 @@ class _PairLoss(RowRule):
         if index == 1:
             return (None,) * 5
         sums = SideSums(*values[1:])
-        logits, targets = _tempered(xp, logits, targets, *params)
+        logits, targets = _over_temperatures(xp, logits, targets, *params)
         found = _SIDES.derivatives(0, xp, (), where, sums, logits, targets)
         _, negative, _, positive = found
-        share = sigmoid(_joined(sums, *params))[..., None]
-        cool, warm = params
+        share = sigmoid(_log_pair_sum(sums, *params))[..., None]
+        negative_t, positive_t = params
         # by the logits over their temperature
-        return share * (negative + positive), None, negative / cool, None, positive / warm
+        by_sides = negative / negative_t, None, positive / positive_t
+        return share * (negative + positive), None, *by_sides
 
     def values_over_batch(
         self, xp: Any, params: Any, where: Any, logits: Any, targets: Any
     ) -> tuple[Any]:
-        logits, targets = _tempered(xp, logits, targets, *params)
+        logits, targets = _over_temperatures(xp, logits, targets, *params)
         arrays = without_unknown(xp, where, *as_sides(xp, logits, targets))
         sums = side_sums(xp, *arrays, largest=_largest_of_batch, total=_total_of_batch)
-        return (softplus(_joined(sums, *params)),)
+        return (softplus(_log_pair_sum(sums, *params)),)
 
     keeps_derivative = True
 
@@ -117,28 +118,37 @@ class _PairLoss(RowRule):
         logits, targets = masked_arrays(xp, where, arrays)
         if wanted != 1 or not logits.numel():
             return None
-        cool, warm = params
+        negative_t, positive_t = params
         positive = relevance(xp, targets, logits.dtype)
-        largest = logits.abs().max().item() * max(1.0, 1.0 / cool, 1.0 / warm)
+        largest = logits.abs().max().item() * max(1.0, 1.0 / negative_t, 1.0 / positive_t)
         if not largest < _OFF_SIDE / 10:
             return None
-        if not 2.0 * largest < _LARGEST_EXPONENT - (cool + warm) * math.log(logits.shape[-1]):
+        of_sums = (negative_t + positive_t) * math.log(logits.shape[-1])
+        if not 2.0 * largest < _LARGEST_EXPONENT - of_sums:
             return _shifted_values(xp, params, where, derivative, logits, positive)
-        tempered = cool != 1.0 or warm != 1.0
-        term = (logits / cool if tempered else logits).exp()
-        up = term.addcmul(term, positive, value=-1.0)
-        down = positive * (logits / -warm).exp_() if tempered else positive / term
+        has_temperatures = negative_t != 1.0 or positive_t != 1.0
+        term = (logits / negative_t if has_temperatures else logits).exp()
+        negative_terms = term.addcmul(term, positive, value=-1.0)
+        positive_terms = (
+            positive * (logits / -positive_t).exp_() if has_temperatures else positive / term
+        )
         if where is not None:
-            up, down = up.mul_(where), down.mul_(where)
-        rise, fall = up.sum(-1, True), down.sum(-1, True)
-        product = rise**cool * fall**warm if tempered else rise * fall
+            negative_terms, positive_terms = negative_terms.mul_(where), positive_terms.mul_(where)
+        negative_sum, positive_sum = negative_terms.sum(-1, True), positive_terms.sum(-1, True)
+        product = (
+            negative_sum**negative_t * positive_sum**positive_t
+            if has_temperatures
+            else negative_sum * positive_sum
+        )
         if derivative is not None:
             whole = 1.0 + product
-            # what the product is without one side, over the whole; an empty side makes it 0
-            if tempered:
-                fall, rise = product / rise.clamp(_TINY), product / fall.clamp(_TINY)
-            xp.mul(up, fall / whole, out=derivative)
-            derivative.addcmul_(down, rise / whole, value=-1.0)
+            # by each sum: the product without it; an empty side makes it 0
+            by_negative, by_positive = positive_sum, negative_sum
+            if has_temperatures:
+                by_negative = product / negative_sum.clamp(_TINY)
+                by_positive = product / positive_sum.clamp(_TINY)
+            xp.mul(negative_terms, by_negative / whole, out=derivative)
+            derivative.addcmul_(positive_terms, by_positive / whole, value=-1.0)
         return (product.squeeze(-1).log1p(),)
 
 
@@ -146,20 +156,26 @@ def _shifted_values(
     xp: Any, params: Any, where: Any, derivative: Any, logits: Any, positive: Any
 ) -> Any:
     """Without a choice between the sides: it would cost as much as an exponential."""
-    cool, warm = params
+    negative_t, positive_t = params
     off_sides = (positive, 1.0 - positive)
     if where is not None:
         off_sides = tuple(xp.where(where, off, 1.0) for off in off_sides)
-    up, peak, log, empty = _side(logits * (1.0 / cool), off_sides[0])
-    down, other_peak, other_log, other_empty = _side(logits * (-1.0 / warm), off_sides[1])
-    paired = (cool * peak + warm * other_peak) + (cool * log + warm * other_log)
+    negative_terms, negative_shift, negative_log, negative_empty = _side(
+        logits * (1.0 / negative_t), off_sides[0]
+    )
+    positive_terms, positive_shift, positive_log, positive_empty = _side(
+        logits * (-1.0 / positive_t), off_sides[1]
+    )
+    paired = (negative_t * negative_shift + positive_t * positive_shift) + (
+        negative_t * negative_log + positive_t * positive_log
+    )
     if not is_finite(paired):
         return None
-    paired.masked_fill_(empty | other_empty, -math.inf)
+    paired.masked_fill_(negative_empty | positive_empty, -math.inf)
     if derivative is not None:
         share = paired.sigmoid()
-        xp.mul(up, (share * (-log).exp_())[..., None], out=derivative)
-        derivative.addcmul_(down, (share * (-other_log).exp_())[..., None], value=-1.0)
+        xp.mul(negative_terms, (share * (-negative_log).exp_())[..., None], out=derivative)
+        derivative.addcmul_(positive_terms, (share * (-positive_log).exp_())[..., None], value=-1.0)
         if where is not None:
             derivative.mul_(where)
     return (softplus(paired),)
@@ -189,16 +205,23 @@ def _side(exponents: Any, off_side: Any) -> tuple[Any, Any, Any, Any]:
 _SIDES = TwoSided(hard=True)
 
 
-def _tempered(xp: Any, logits: Any, targets: Any, cool: Any, warm: Any) -> tuple[Any, Any]:
-    """Each logit over the temperature of its side, and which are positive: 1 or 0, or bool."""
+def _over_temperatures(
+    xp: Any, logits: Any, targets: Any, negative_t: Any, positive_t: Any
+) -> tuple[Any, Any]:
+    """The logits, each over the temperature of its side, and which labels are positive.
+
+    The latter is 1 or 0 in the dtype of the logits, or bool.
+    """
     if xp.isdtype(targets.dtype, "real floating"):
         targets = relevance(xp, targets, logits.dtype)
-    are_numbers = is_number(cool) and is_number(warm)
-    if are_numbers and cool == warm == 1.0:
+    are_numbers = is_number(negative_t) and is_number(positive_t)
+    if are_numbers and negative_t == positive_t == 1.0:
         return logits, targets
-    factor = 1.0 / cool + as_dtype(xp, targets, logits.dtype) * (1.0 / warm - 1.0 / cool)
+    factor = 1.0 / negative_t + as_dtype(xp, targets, logits.dtype) * (
+        1.0 / positive_t - 1.0 / negative_t
+    )
     # of huge logits the difference is to be finite
-    is_smaller = are_numbers and min(cool, warm) >= 1.0
+    is_smaller = are_numbers and min(negative_t, positive_t) >= 1.0
     return (logits * factor if is_smaller else scaled(logits, factor)), targets
 
 
@@ -209,7 +232,8 @@ def _is_empty(xp: Any, sums: SideSums) -> Any:
     return empty & ~xp.isnan(logs[0]) & ~xp.isnan(logs[1])
 
 
-def _joined(sums: SideSums, negative_scale: Any, positive_scale: Any) -> Any:
+def _log_pair_sum(sums: SideSums, negative_scale: Any, positive_scale: Any) -> Any:
+    """The logarithm of the sum over pairs: both sides added; -inf where a side is empty."""
     xp = namespace(sums=sums.negative_log)
     logs = (sums.negative_log, sums.positive_log)
     empty = _is_empty(xp, sums)

@@ -32,7 +32,7 @@ def symmetric_ratio(x: Any, k: int, temperature: Any) -> SymmetricRatio:
     xp = namespace(x=x)
     require_custom_gradient(xp, "counts sets of labels")
     x = labels_together(x)
-    # no more than 2k labels are picked with a probability above 1/2, if k are on average
+    # of the labels in a random set of k, at most 2k have a probability above 1/2
     largest = top_k(stop_gradient(x), min(2 * k, num_labels(x)))
     kth = xp.sort(largest.values, axis=-1)[..., -k]
     shift = kth
@@ -47,32 +47,34 @@ def symmetric_ratio(x: Any, k: int, temperature: Any) -> SymmetricRatio:
 class _LogRatio(SharedTermsRule):
     """The rule of `log(σ_k / σ_{k-1})` of `e^(x / t)`; values: the logarithm, and the factor c.
 
-    Of the entries, the k-th largest, a constant, and the ids of the largest ones.
+    Its arrays are the entries, the k-th largest, which is a constant, and the ids of the largest.
     """
 
     k: int
 
-    def values(self, xp: Any, params: Any, where: Any, x: Any, kth: Any, front: Any) -> Any:
+    def values(self, xp: Any, params: Any, where: Any, x: Any, kth: Any, largest_ids: Any) -> Any:
         logits = _logits(xp, params, x, kth)
         c = factor(logits, self.k)
-        return log_ratio(logits, front, c, k=self.k), c
+        return log_ratio(logits, largest_ids, c, k=self.k), c
 
     def derivatives(
         self, index: int, xp: Any, params: Any, where: Any, values: Any, *arrays: Any
     ) -> tuple[Any, None]:
         # the logarithm does not depend on the factor
         c = stop_gradient(values[1])
-        return None if index else self._both(xp, params, c, *arrays)[1], None
+        return None if index else self._ratio_and_derivative(xp, params, c, *arrays)[1], None
 
     def values_and_derivative(self, xp: Any, params: Any, where: Any, *arrays: Any) -> Any:
         c = factor(_logits(xp, params, *arrays[:2]), self.k)
-        value, derivative = self._both(xp, params, c, *arrays)
+        value, derivative = self._ratio_and_derivative(xp, params, c, *arrays)
         return (value, c), derivative
 
-    def _both(self, xp: Any, params: Any, c: Any, x: Any, kth: Any, front: Any) -> tuple[Any, Any]:
+    def _ratio_and_derivative(
+        self, xp: Any, params: Any, c: Any, x: Any, kth: Any, largest_ids: Any
+    ) -> tuple[Any, Any]:
         (temperature,), logits = params, _logits(xp, params, x, kth)
-        value, derivative = log_ratio_and_derivatives(logits, front, c, k=self.k)
-        is_cut = xp.abs(_over(xp, x, kth)) > _reach(xp, x) * temperature
+        value, derivative = log_ratio_and_derivatives(logits, largest_ids, c, k=self.k)
+        is_cut = xp.abs(_above_kth(xp, x, kth)) > _reach(xp, x) * temperature
         return value, xp.where(is_cut, 0.0, derivative) / temperature
 
     keeps_derivative = True
@@ -93,13 +95,13 @@ def _reach(xp: Any, x: Any) -> float:
 
 
 def _logits(xp: Any, params: Any, x: Any, kth: Any) -> Any:
-    """Of the entries over the temperature, with the k-th at 0."""
+    """The entries over the temperature, with the k-th at 0."""
     (temperature,) = params
-    # cut before it is divided: by a temperature inf / t has no derivative
+    # clipped before the division: inf / t has no derivative by t
     most = _reach(xp, x) * temperature
-    logits = xp.clip(_over(xp, x, kth), -most, most) / temperature
+    logits = xp.clip(_above_kth(xp, x, kth), -most, most) / temperature
     return xp.where((kth == -xp.inf)[..., None], 0.0, logits)
 
 
-def _over(xp: Any, x: Any, kth: Any) -> Any:
+def _above_kth(xp: Any, x: Any, kth: Any) -> Any:
     return x - xp.where(xp.isinf(kth), 0.0, kth)[..., None]

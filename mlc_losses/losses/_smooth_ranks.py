@@ -1,7 +1,7 @@
 """Smooth ranks of the examples of each label, without a `[B, B, L]` array.
 
 A rank is a sum over all other examples, so each is compared with each: in blocks of examples, value
-and derivative apart, so that differentiating it keeps no block. The relevant examples stand first
+and derivative apart, so that differentiating it keeps no block. The relevant examples come first
 in the blocks, and blocks beyond them are passed over: rare labels cost little.
 """
 
@@ -20,7 +20,7 @@ from mlc_losses._array.row_rules import RowRule, apply_rule
 from mlc_losses.losses._blocks import Add, add_by_blocks, zeros_of
 from mlc_losses.losses._smooth_ranks_by_label import goes_by_label, missed, missed_by_scores
 
-# of 1 / temperature: a steeper step is one for all numbers that differ by more than rounding
+# of 1 / temperature: steeper sigmoids differ from a step only for scores equal up to rounding
 _LARGEST_SCALE = 1e15
 
 
@@ -32,17 +32,19 @@ def missed_precision(scores: Any, positive: Any, negative: Any, temperature: Any
     """
     xp = namespace(scores=scores)
     scale = _scale(xp, temperature)
-    scores = _decided(xp, scores, scale)
+    scores = _clipped(xp, scores, scale)
     params, own = (scale,), (scores, positive, negative)
     if batch_shards(xp) is None:
         arrays = tuple(xp.permute_dims(whole_batch(x), (1, 0)) for x in own)
-        return _alone(xp, _MissedPrecision(together=True), arrays, params)
+        return _apply_on_one_device(xp, _MissedPrecision(together=True), arrays, params)
     numbers = xp.broadcast_to(row_indices(scores)[:, None], shape_of(scores))
     every, every_positive, every_negative = map(whole_batch, own)
     # each device compares its own examples with all
     arrays = every, scores, every_positive, every_negative, positive, numbers
     arrays = tuple(xp.permute_dims(x, (1, 0)) for x in arrays)
-    return batch_sum(_alone(xp, _MissedPrecision(together=False), arrays, params)[None, :])
+    return batch_sum(
+        _apply_on_one_device(xp, _MissedPrecision(together=False), arrays, params)[None, :]
+    )
 
 
 def _scale(xp: Any, temperature: Any) -> Any:
@@ -51,22 +53,27 @@ def _scale(xp: Any, temperature: Any) -> Any:
     return xp.clip(1.0 / temperature, None, _LARGEST_SCALE)
 
 
-def _decided(xp: Any, scores: Any, scale: Any) -> Any:
-    """No larger than what a gap can hold; two infinities of one sign become a tie."""
+def _clipped(xp: Any, scores: Any, scale: Any) -> Any:
+    """The scores, small enough for finite gaps; two infinities of one sign become a tie."""
     largest = 0.5 * float(xp.finfo(scores.dtype).max)
     largest = largest / (max(scale, 1.0) if is_number(scale) else xp.clip(scale, 1.0, None))
     return xp.clip(scores, -largest, largest)
 
 
-def _alone(xp: Any, rule: RowRule, arrays: tuple[Any, ...], params: tuple[Any, ...]) -> Any:
-    """The last axis is that of the examples, all of which are here."""
+def _apply_on_one_device(
+    xp: Any, rule: RowRule, arrays: tuple[Any, ...], params: tuple[Any, ...]
+) -> Any:
+    """The value of the rule; its last axis is that of the examples, all of which are here."""
     return run_with_layout(xp, Layout(), apply_rule, xp, rule, arrays, params)[0]
 
 
 @dataclass(frozen=True)
 class _MissedPrecision(RowRule):
-    """Of `(scores, positive, negative)` `[L, B]`, each example against each; or, not `together`, of
-    `(every, own, every_positive, every_negative, own_positive, own_numbers)`, own ones against all.
+    """The rule of `missed_precision`.
+
+    If `together`, its arrays are `(scores, positive, negative)` `[L, B]`, each example against
+    each; else `(every, own, every_positive, every_negative, own_positive, own_numbers)`, the own
+    examples of a device against all.
     """
 
     together: bool
@@ -86,7 +93,7 @@ class _MissedPrecision(RowRule):
             *_, ahead, level = _pairs(xp, params, every, own)
             return total + label_sum(xp.where(own[1], ahead / (ahead + level), 0.0)), None
 
-        # 0, but a NaN is not to pass for a number, not even where nothing is relevant
+        # 0, or NaN for a NaN score, even where nothing is relevant
         start = label_sum(xp.where(xp.isnan(own[0]), own[0], 0.0))
         if self.together and goes_by_label(own[0]):
             return (start + missed(xp, params[0], *arrays),)
@@ -102,8 +109,8 @@ class _MissedPrecision(RowRule):
         every, own = self._every_and_own(xp, arrays)
 
         def add(total: Any, own: Any) -> tuple[Any, Any]:
-            moved = _moved(xp, params, every, own)
-            return total + xp.sum(moved, axis=-2), -label_sum(moved)
+            by_gaps = _derivatives_by_gaps(xp, params, every, own)
+            return total + xp.sum(by_gaps, axis=-2), -label_sum(by_gaps)
 
         by_every, by_own = _by_blocks(xp, add, zeros_of(xp, every[0]), every, own, keeps=True)
         if self.together:
@@ -112,7 +119,7 @@ class _MissedPrecision(RowRule):
 
 
 def _pairs(xp: Any, params: Any, every: Any, own: Any) -> tuple[Any, ...]:
-    """Gaps `[..., own, every]`, who is a rival and who a peer in them, N and A of each own."""
+    """Gaps `[..., own, every]`, their sigmoids, which are of rivals or peers, and N and A."""
     scores, positive, negative = every
     gaps = (scores[..., None, :] - own[0][..., :, None]) * params[0]
     share = sigmoid(gaps)
@@ -124,8 +131,8 @@ def _pairs(xp: Any, params: Any, every: Any, own: Any) -> tuple[Any, ...]:
     return gaps, share, rivals, peers, ahead, level
 
 
-def _moved(xp: Any, params: Any, every: Any, own: Any) -> Any:
-    """Of the terms of the own ones by each gap `[..., own, every]`."""
+def _derivatives_by_gaps(xp: Any, params: Any, every: Any, own: Any) -> Any:
+    """Derivatives of the terms of the own examples by each gap `[..., own, every]`."""
     gaps, share, rivals, peers, ahead, level = _pairs(xp, params, every, own)
     square = (ahead + level) * (ahead + level)
     by_ahead = xp.where(own[1], level / square, 0.0)[..., None]

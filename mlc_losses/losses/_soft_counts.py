@@ -11,9 +11,9 @@ from mlc_losses._array.ops import magnitude, sigmoid, stop_gradient
 from mlc_losses._array.row_rules import RowRule, masked_arrays
 from mlc_losses._array.term_sums import row_max, sums_of_terms
 
-# of a cell that does not count: enough for its derivative, and 0 can still be multiplied by it
+# for a cell that does not count: its exponential is finite, so that 0 times it is 0
 _LARGEST_EXPONENT = 40.0
-# of a label whose probabilities are far from underflow
+# a label with a larger total is far from underflow
 _SMALLEST_TOTAL = 1e-25
 
 

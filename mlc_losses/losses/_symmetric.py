@@ -68,10 +68,10 @@ def log_ratio(logits: Any, front: Any, factor: Any, *, k: int) -> Any:
 def log_ratio_and_derivatives(logits: Any, front: Any, factor: Any, *, k: int) -> tuple[Any, Any]:
     """Also its derivative by the logits: how much more often a label is among k than among k - 1.
 
-    Both are known from the counts without that label. They are had from those with it, upward from
-    0 where the label is picked with a probability up to 1/2, downward where it is more: then no
-    rounding grows. Only labels at the front need the second way, for which all their counts must
-    be known.
+    Both are known from the counts without that label. They follow from the counts with it, upward
+    from 0 where the label is picked with a probability up to 1/2, downward where it is more: so
+    rounding errors do not grow. Only labels at the front need the second way, for which all their
+    counts must be known.
     """
     xp = namespace(x=logits)
     counts = _counts(logits, front, factor, k)
@@ -117,7 +117,7 @@ def _product_of_labels(odds: Any, degree: int) -> Any:
     """Probabilities `[degree + 1, N]` that 0..degree of the labels with these odds are picked."""
     xp = namespace(x=odds)
     rows, width = shape_of(odds)
-    # products of short polynomials, beside the degree, would cost more than their factors
+    # products of polynomials far shorter than the degree would cost more than their factors
     sides = max(1, -(-width // max(_STEPS, degree)))
     steps = -(-width // sides)
     padding = columns(0.0, odds, sides * steps - width)
@@ -142,7 +142,7 @@ def _one_more(counts: Any) -> Any:
 
 
 def _product_of_all(counts: Any) -> Any:
-    """Of counts `[K, S, N]` of S sets of labels those of their union `[K, N]`, pair by pair."""
+    """The counts `[K, N]` of the union of S sets of labels, of counts `[K, S, N]`, pair by pair."""
     xp = namespace(x=counts)
     while (sides := shape_of(counts)[1]) > 1:
         half = sides // 2
@@ -163,7 +163,7 @@ def _add_shifted(state: Any, slices: Any) -> tuple[Any, None]:
 
 
 def _derivatives_of_rest(counts: _Counts, k: int) -> Any:
-    """`[N, L]`; here no label is picked with a probability above 1/2."""
+    """The derivatives `[N, L]` by the rest, labels picked with a probability of at most 1/2."""
     xp = namespace(x=counts.all)
     odds = counts.odds_of_rest
     nothing = xp.zeros_like(odds)
@@ -180,7 +180,7 @@ def _without_label(odds: Any, state: Any, slices: Any) -> tuple[Any, None]:
 
 
 def _derivatives_of_front(counts: _Counts, k: int) -> Any:
-    """`[N, M]`."""
+    """The derivatives `[N, M]` by the front, the M largest labels."""
     xp = namespace(x=counts.all)
     odds, front = counts.odds_of_front, counts.front
     often = odds > 1.0

@@ -16,8 +16,8 @@ from mlc_losses._array.ops import finite
 from mlc_losses._array.row_rules import RowRule, is_finite
 from mlc_losses._array.term_sums import maxima_of_terms, quick_or_exact, sums_of_terms
 
-# of a label on a side, whose weight is at least the smallest step from 1 to the next number: the
-# exponential of no label is more than the reciprocal of that times the side's total
+# the largest exponent of a label over its side's total: the weight of the label is at least the
+# smallest step from 1 to the next number, so e^exponent is at most the reciprocal of that step
 _LARGEST_EXPONENT = 40.0
 
 
@@ -36,7 +36,7 @@ class SideSums(NamedTuple):
 
 @dataclass(frozen=True)
 class TwoSided(RowRule):
-    """The rule of `SideSums`: of logits and targets, and of a bound `[...]` if one is given.
+    """The rule whose values are the `SideSums` of logits, targets and, if given, a bound `[...]`.
 
     Hard targets are 0 or 1 in any dtype. Where `where` is False a label is on neither side.
     """
@@ -94,27 +94,30 @@ class Zlpr(TwoSided):
     ) -> Any:
         """One pass instead of two: the bound's own term is 1, so nothing underflows that counts."""
         logits, targets, *bounds = arrays
-        positive = as_dtype(xp, targets, logits.dtype)
+        weights = as_dtype(xp, targets, logits.dtype)
         term = (logits - bounds[0].unsqueeze(-1) if bounds else logits).exp()
         # below the normal numbers a term has lost digits, and a small target over it is finite
         if not self.hard and term.numel() and xp.amin(term).item() < xp.finfo(term.dtype).tiny:
             return None
         # y and 1 - y each to its last digit: the difference of the term and y of it has lost them
-        up, down = term.lerp(term.new_zeros(()), positive), positive / term
+        negative_terms, positive_terms = term.lerp(term.new_zeros(()), weights), weights / term
         if where is not None:
-            up, down = up.mul_(where), down.mul_(where)
-        rise, fall = up.sum(-1, True), down.sum(-1, True)
-        negative, other = rise.squeeze(-1).log1p(), fall.squeeze(-1).log1p()
-        total = negative + other
+            negative_terms, positive_terms = negative_terms.mul_(where), positive_terms.mul_(where)
+        negative_sum, positive_sum = negative_terms.sum(-1, True), positive_terms.sum(-1, True)
+        negative_log = negative_sum.squeeze(-1).log1p()
+        positive_log = positive_sum.squeeze(-1).log1p()
+        total = negative_log + positive_log
         if not is_finite(total):
             return None
         if derivative is not None:
-            xp.div(up, rise.add_(1.0), out=derivative).addcdiv_(down, fall.add_(1.0), value=-1.0)
+            xp.div(negative_terms, negative_sum.add_(1.0), out=derivative).addcdiv_(
+                positive_terms, positive_sum.add_(1.0), value=-1.0
+            )
         if wanted == 1:
             return (total,)
         *_, bound = with_bound(xp, *arrays)
         # a result must not be an argument itself
-        return total, bound + 0.0, negative, -bound, other
+        return total, bound + 0.0, negative_log, -bound, positive_log
 
 
 def with_bound(xp: Any, logits: Any, targets: Any, *bound: Any) -> tuple[Any, ...]:
@@ -167,10 +170,12 @@ def side_sums(
     largest: Callable[..., Any] = _largest,
     total: Callable[..., Any] = _total,
 ) -> SideSums:
-    """The sums, without a gradient rule; over what, `largest` and `total` of a pair say.
+    """The sums, without a gradient rule.
 
-    The shift is the largest exponent among the labels that count and the bound. A larger one, a
-    logit of the other side say, could make the whole sum underflow.
+    `largest` and `total` reduce a pair of terms: over the labels, or over the batch.
+
+    The shift is the largest exponent among the labels that count and the bound. A larger one,
+    such as a logit of the other side, could make the whole sum underflow.
     """
     peaks = largest(xp, _candidates, logits, targets)
     bounds = (None, None) if bound is None else (bound, -bound)
@@ -223,20 +228,20 @@ def _shifted(logits: Any, targets: Any, negative_shift: Any, positive_shift: Any
     return _terms(logits - negative_shift, -logits - positive_shift, targets)
 
 
-def _terms(up: Any, down: Any, targets: Any) -> tuple[Any, Any]:
-    """`(1 - y) e^up` and `y e^down`; 0 where the weight is 0, whatever the exponent.
+def _terms(negative_exponents: Any, positive_exponents: Any, targets: Any) -> tuple[Any, Any]:
+    """`(1 - y) e^a` and `y e^b` of the exponents a and b; 0 where the weight is 0, even at inf.
 
     The mask is inside the exponential: outside, an overflow on the other side would become
     0 * inf in second derivatives.
     """
     xp = namespace(targets=targets)
     if xp.isdtype(targets.dtype, "bool"):
-        term = xp.exp(xp.where(targets, down, up))
+        term = xp.exp(xp.where(targets, positive_exponents, negative_exponents))
         return xp.where(targets, 0.0, term), xp.where(targets, term, 0.0)
     negative, positive = _on_side(xp, targets)
     return (
-        (1.0 - targets) * xp.exp(xp.where(negative, up, -math.inf)),
-        targets * xp.exp(xp.where(positive, down, -math.inf)),
+        (1.0 - targets) * xp.exp(xp.where(negative, negative_exponents, -math.inf)),
+        targets * xp.exp(xp.where(positive, positive_exponents, -math.inf)),
     )
 
 
@@ -252,15 +257,15 @@ def by_logits(logits: Any, targets: Any, sums: SideSums) -> tuple[Any, Any]:
     Each is at most 1 in size; saying so is what makes the derivative by an infinite logit 1.
     """
     xp = namespace(logits=logits)
-    up, down = _exponents(logits, sums)
+    negative_exponents, positive_exponents = _exponents(logits, sums)
     if xp.isdtype(targets.dtype, "bool"):
-        rise, fall = _terms(up, down, targets)
+        negative, positive = _terms(negative_exponents, positive_exponents, targets)
     else:
         # a label that is not on a side may have any exponent: there 0 multiplies it
         y = as_dtype(xp, targets, logits.dtype)
-        rise = (1.0 - y) * xp.exp(xp.clip(up, None, _LARGEST_EXPONENT))
-        fall = y * xp.exp(xp.clip(down, None, _LARGEST_EXPONENT))
-    return xp.clip(rise, None, 1.0), -xp.clip(fall, None, 1.0)
+        negative = (1.0 - y) * xp.exp(xp.clip(negative_exponents, None, _LARGEST_EXPONENT))
+        positive = y * xp.exp(xp.clip(positive_exponents, None, _LARGEST_EXPONENT))
+    return xp.clip(negative, None, 1.0), -xp.clip(positive, None, 1.0)
 
 
 def by_targets(xp: Any, where: Any, logits: Any, sums: SideSums) -> tuple[Any, Any]:
@@ -268,15 +273,15 @@ def by_targets(xp: Any, where: Any, logits: Any, sums: SideSums) -> tuple[Any, A
     exponents = _exponents(logits, sums)
     if where is not None:  # before the exponential: after it, inf would be in second derivatives
         exponents = tuple(xp.where(where, x, -math.inf) for x in exponents)
-    rise, fall = (finite(xp, xp.exp(x)) for x in exponents)
-    return -rise, fall
+    negative, positive = (finite(xp, xp.exp(x)) for x in exponents)
+    return -negative, positive
 
 
 def by_bound(bound: Any, sums: SideSums) -> tuple[Any, Any]:
     """Derivative of each side by the bound."""
     xp = namespace(bound=bound)
-    rise, fall = (xp.exp(x)[..., 0] for x in _exponents(bound[..., None], sums))
-    return rise, -fall
+    negative, positive = (xp.exp(x)[..., 0] for x in _exponents(bound[..., None], sums))
+    return negative, -positive
 
 
 def _exponents(x: Any, sums: SideSums) -> tuple[Any, Any]:

@@ -116,7 +116,8 @@ def two_way(
       targets: ``[B, L]`` multi-hot targets, bool, integer or float; relevant where above 1/2.
       temperature_pos: :math:`T_+` of the positives, above 0; the larger, the more of them count.
       temperature_neg: :math:`T_-` of the negatives, above 0.
-      where: bool ``[B, L]``; False leaves that label of that example out.
+      where: bool ``[B, L]``, or ``[B, 1]`` for whole examples; False leaves that label of that
+        example out.
       axis: the label axis; the other one is the batch.
 
     Returns:
@@ -129,7 +130,7 @@ def two_way(
     Examples and labels without a positive are left out of the means; one without a negative counts,
     with 0. The authors' code masks with the logit -100, which leaks beyond it, and is NaN for a
     batch without positives; here the masks are exact. A label right at infinity adds nothing; a
-    wrong one makes the loss ``inf``, and the gradient is then not useful.
+    wrong one makes the loss ``inf``, and the gradient may then be NaN.
 
     Limits: with both temperatures 1 the mean over examples is that of :func:`lsep`.
 
@@ -148,12 +149,12 @@ def two_way(
       >>> two_way(logits, targets).round(4)
       np.float64(2.8732)
     """
-    warm = checked_float("temperature_pos", temperature_pos, like=logits, above=0.0)
-    cool = checked_float("temperature_neg", temperature_neg, like=logits, above=0.0)
+    positive_t = checked_float("temperature_pos", temperature_pos, like=logits, above=0.0)
+    negative_t = checked_float("temperature_neg", temperature_neg, like=logits, above=0.0)
     xp, logits, targets, where = label_arguments(logits, targets, where, axis)
     check_matrix("logits", logits)
     relevant = relevance(xp, targets, logits.dtype)
-    temperatures = {"negative_temperature": cool, "positive_temperature": warm}
+    temperatures = {"negative_temperature": negative_t, "positive_temperature": positive_t}
     by_example = pair_loss(logits, targets, where, **temperatures)
     by_label = pair_loss(logits, targets, where, **temperatures, over_batch=True)
     # without a positive they are exactly 0

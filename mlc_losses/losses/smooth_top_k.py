@@ -7,8 +7,8 @@ from mlc_losses._array.class_arguments import class_arguments, of_valid
 from mlc_losses._array.labels import label_sum, num_labels
 from mlc_losses._array.namespace import Array, ArrayT
 from mlc_losses._array.ops import softplus
-from mlc_losses.losses._class_leads import at_label, difference, of_scores
 from mlc_losses.losses._smooth_kth import symmetric_ratio
+from mlc_losses.losses._top_k_scores import at_label, difference, with_nan_scores
 
 
 def smooth_top_k_hinge(
@@ -87,4 +87,4 @@ def smooth_top_k_hinge(
     near = tau * softplus((margin + xp.where(endless, 0.0, lead)) / tau + log_ratio)
     far = xp.where(lead > 0, margin + lead + tau * log_ratio, 0.0)
     loss = xp.where(endless, far, near)
-    return of_valid(of_scores(loss, scores, is_label), valid)
+    return of_valid(with_nan_scores(loss, scores, is_label), valid)

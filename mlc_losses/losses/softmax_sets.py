@@ -10,7 +10,7 @@ from mlc_losses._array.labels import label_count
 from mlc_losses._array.namespace import Array, ArrayT
 from mlc_losses._array.ops import relevance
 from mlc_losses._array.row_rules import LabelSum, sum_over_labels
-from mlc_losses.losses._log_sum_exp import log_sum_exp, over
+from mlc_losses.losses._log_sum_exp import log_sum_exp, subtract
 
 
 def multilabel_softmax(
@@ -65,7 +65,7 @@ def multilabel_softmax(
 def _below(xp: Any, params: Any, logits: Any, targets: Any, peak: Any) -> Any:
     """How far a relevant label is below the largest."""
     relevant = relevance(xp, targets, logits.dtype)
-    return relevant * xp.where(relevant == 0, 0.0, -over(xp, logits, peak[..., None]))
+    return relevant * xp.where(relevant == 0, 0.0, -subtract(xp, logits, peak[..., None]))
 
 
 def _below_by_logits(xp: Any, params: Any, logits: Any, targets: Any, peak: Any) -> Any:

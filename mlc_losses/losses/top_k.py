@@ -13,7 +13,7 @@ from mlc_losses._array.arguments import checked_float, checked_option, per_label
 from mlc_losses._array.class_arguments import class_arguments, of_valid
 from mlc_losses._array.labels import label_sum, num_labels, top_k, top_k_any, top_k_min, top_k_sum
 from mlc_losses._array.namespace import Array, ArrayT, namespace
-from mlc_losses.losses._class_leads import at_label, difference, of_scores
+from mlc_losses.losses._top_k_scores import at_label, difference, with_nan_scores
 from mlc_losses.perturbed.operator import perturbed_kth_largest
 
 # and whether it counts the label as one of the k
@@ -98,7 +98,7 @@ def top_k_hinge(
             loss = _hinge(top_k_sum(xp.where(enough[..., None], largest, 0.0)) / k)
         else:
             loss = top_k_sum(_hinge(largest)) / k
-    return of_valid(of_scores(loss, scores, is_label), valid)
+    return of_valid(with_nan_scores(loss, scores, is_label), valid)
 
 
 def noised_top_k_hinge(
@@ -196,7 +196,7 @@ def noised_top_k_hinge(
     margin: Any = 1.0
     if margins is not None:
         margin = label_sum(at_label(per_label("margins", margins, checked), is_label))
-    return of_valid(of_scores(scale * _hinge(margin + lead), checked, is_label), valid)
+    return of_valid(with_nan_scores(scale * _hinge(margin + lead), checked, is_label), valid)
 
 
 def _lead_over_label(scores: Any, is_label: Any) -> Any:

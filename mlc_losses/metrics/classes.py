@@ -96,8 +96,8 @@ def average_k_accuracy(
     Raises:
       TypeError: scores are not floating-point, or labels are not integers.
       ValueError: shapes do not match, or ``threshold`` is not one number; in eager code, a label
-        that is no class, or a weight that is negative or not finite. Under jit such a label gives
-        NaN.
+        that is not a class id, or a weight that is negative or not finite. Under jit such a label
+        gives NaN.
 
     Example:
       >>> import numpy as np
@@ -133,7 +133,7 @@ def class_mean(
 
     Raises:
       TypeError: labels are not integers.
-      ValueError: shapes differ or are not ``[n]``; in eager code, a label that is no class,
+      ValueError: shapes differ or are not ``[n]``; in eager code, a label that is not a class id,
         or a weight that is negative or not finite. Under
         jit such an example is left out.
 
@@ -166,7 +166,7 @@ def class_mean(
 def _hit_rate(
     predict: Callable[[Any], Any], scores: Any, labels: Any, where: Any, sample_weight: Any
 ) -> Any:
-    """How often the label is predicted; NaN for a NaN score or a label that is no class."""
+    """How often the label is predicted; NaN for a NaN score or a label that is not a class id."""
     check_matrix("scores", scores)
     xp, known_scores, is_label, valid = class_arguments(scores, labels, where, logits_name="scores")
     hit = xp.astype(label_any(predict(known_scores) & is_label), default_float(xp))

@@ -1,6 +1,6 @@
 """The sampled operator on JAX, in blocks of rows and samples; imported only when used.
 
-Which labels were picked is saved for the gradient, not the noise. The loop over samples is inside
+Which labels were selected is saved for the gradient, not the noise. The loop over samples is inside
 the loop over blocks of rows, so that memory grows with neither.
 """
 
@@ -58,7 +58,7 @@ def seeds(key: Any, num_rows: int, num_draws: int) -> Any:
 def _sampled_mean(plan: Plan, scores: Any, sigma: Any, source: Any) -> Any:
     """Mean `[R]` over samples of the k-th largest (or the sum of the k largest), and the labels.
 
-    scores `[R, L]`, sigma `[R]`; the labels picked are `[R, W]`, with L for those at infinity.
+    scores `[R, L]`, sigma `[R]`; the labels selected are `[R, W]`, with L for those at infinity.
     """
     return _forward(plan, scores, sigma, source)[0]
 
@@ -92,52 +92,54 @@ def sampled_mean(plan: Plan, scores: Any, sigma: Any, source: Any) -> Any:
 
 @cache
 def _row_wise(plan: Plan) -> Callable[..., Any]:
-    """`_picks` of the plan; under vmap the mapped examples are rows like any others."""
+    """`_selections` of the plan; under vmap the mapped examples are rows like any others."""
     if plan.layout != Layout():
-        return partial(_picks, plan)
-    picks = custom_vmap(partial(_picks, plan))
+        return partial(_selections, plan)
+    selections = custom_vmap(partial(_selections, plan))
 
-    @picks.def_vmap
+    @selections.def_vmap
     def fold(axis_size: int, in_batched: Any, *arrays: Any) -> Any:
         def rows(x: Any, batched: bool) -> Any:
             x = x if batched else jnp.broadcast_to(x[None], (axis_size, *x.shape))
             return x.reshape(-1, *x.shape[2:])
 
-        results = picks(*map(rows, arrays, in_batched))
+        results = selections(*map(rows, arrays, in_batched))
         apart = (axis_size, results[0].shape[0] // max(axis_size, 1))
         return tuple(x.reshape(*apart, *x.shape[1:]) for x in results), (True, True)
 
-    return picks
+    return selections
 
 
-def _picks(plan: Plan, scores: Any, sigma: Any, source: Any) -> tuple[Any, Any]:
+def _selections(plan: Plan, scores: Any, sigma: Any, source: Any) -> tuple[Any, Any]:
     num_rows = scores.shape[0]
     rows = max(1, min(num_rows, _BLOCK_SIZE // plan.num_labels))
     draws = max(1, _SMALL_SIZE // (rows * plan.num_labels))
-    one_row = partial(_row_picks, plan, draws)
+    one_row = partial(_selections_of_row, plan, draws)
     arrays = (scores, sigma, source)
     with use_layout(plan.layout):
         return _map_rows(lambda row: one_row(*row), arrays, num_rows, rows)
 
 
-def _row_picks(plan: Plan, block: int, scores: Any, sigma: Any, source: Any) -> tuple[Any, Any]:
+def _selections_of_row(
+    plan: Plan, block: int, scores: Any, sigma: Any, source: Any
+) -> tuple[Any, Any]:
     """One example, `[L]`."""
 
     numbers = label_indices(scores)
 
-    def pick(perturbed: Any) -> tuple[Any, Any]:
+    def select(perturbed: Any) -> tuple[Any, Any]:
         values, indices = k_largest(perturbed, plan.k, only_last=plan.only_last)
         indices = jnp.where(jnp.isfinite(values), indices, num_labels(scores))
         return top_k_sum(values), indices.astype(jnp.int32)
 
     def one(noise: Any) -> tuple[Any, Any]:
-        return pick(scores + sigma * noise)
+        return select(scores + sigma * noise)
 
     def pair(seed: Any) -> tuple[Any, Any]:
         noise = normal_row(seed, numbers).astype(scores.dtype)
         # written once and read twice; fused into both readers it would be computed twice
         noise = jax.lax.optimization_barrier(sigma * noise)
-        (value, labels), (other, more) = pick(scores + noise), pick(scores - noise)
+        (value, labels), (other, more) = select(scores + noise), select(scores - noise)
         return value + other, jnp.concat([labels, more])
 
     if plan.from_noise:

@@ -15,7 +15,7 @@ from mlc_losses._array.scatter import add_at, values_at
 from mlc_losses.perturbed._arguments import Call
 from mlc_losses.perturbed._exact import accuracy, expected_sum
 from mlc_losses.perturbed._noise import antithetic
-from mlc_losses.perturbed._sample import mean_picks
+from mlc_losses.perturbed._sample import mean_selection
 
 
 def mean(call: Call, scores: Any) -> Any:
@@ -42,16 +42,16 @@ def mask(call: Call, scores: Any) -> Any:
 
 
 def _sampled(xp: Any, call: Call) -> tuple[Any, Any]:
-    """Value `[R]` and the labels picked `[R, W]`."""
+    """Value `[R]` and the labels selected `[R, W]`."""
     if is_jax_namespace(xp):
         return _sampled_on_jax(xp, call)
     scores = stop_gradient(call.scores)
-    value, picked = mean_picks(scores, call.sigma, _draws(call), call.k, call.only_last)
+    value, selected = mean_selection(scores, call.sigma, _draws(call), call.k, call.only_last)
     if not is_torch_namespace(xp):
-        return value, picked
-    # a term of value 0 carries the derivatives, of the labels picked and of no others
-    own = values_at(call.scores, picked)
-    return value + top_k_sum(own - stop_gradient(own)) / call.num_samples, picked
+        return value, selected
+    # a term of value 0 carries the derivatives, of the labels selected and of no others
+    own = values_at(call.scores, selected)
+    return value + top_k_sum(own - stop_gradient(own)) / call.num_samples, selected
 
 
 def _draws(call: Call) -> Iterator[Any]:

@@ -10,7 +10,7 @@ from mlc_losses._array.labels import top_k_sum
 from mlc_losses._array.namespace import namespace, shape_of
 
 
-def mean_picks(
+def mean_selection(
     scores: Any, sigma: Any, draws: Iterable[Any], k: int, only_last: bool
 ) -> tuple[Any, Any]:
     """The mean over `draws` of the k-th largest of `scores + sigma * draw`, or of the k largest.

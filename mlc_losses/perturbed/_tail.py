@@ -45,7 +45,7 @@ class Precision(Protocol):
 
 
 class Tail(NamedTuple):
-    """What the classes that are no candidates do at the nodes."""
+    """The contribution at the nodes of the classes that are not candidates."""
 
     counts: Any  # [k, Q, R], probabilities that 0..k-1 of them are above
     error: Any  # [Q, R], bound on the error of any of them by leaving out higher powers

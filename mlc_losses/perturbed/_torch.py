@@ -1,6 +1,6 @@
 """The expected top-k on PyTorch, whose derivatives come with the value; imported only when used.
 
-Two classes share the formulas: the compiler refuses a `jvp` or a `vmap` of one's own, and
+Two classes share the formulas: the compiler refuses a custom `jvp` or `vmap`, and
 `torch.func` needs them.
 """
 

@@ -109,7 +109,7 @@ def check_layer(caller: str, features: Any, kernel: Any, bias: Any) -> Any:
 
 
 def check_jax(caller: str, **arrays: Any) -> None:
-    """Raises for an array that is not JAX's; None is no array."""
+    """Raises for an array that is not JAX's; None is allowed."""
     for name, x in arrays.items():
         if x is not None and not is_jax_array(x):
             raise TypeError(

@@ -40,7 +40,7 @@ def labels_within(budget: int, num_rows: int) -> int:
 
 
 def columns_within(budget: int, num_rows: int) -> int:
-    """Of how many labels the kernel `[num_rows, ..]` is looked at a time."""
+    """How many labels of the kernel `[num_rows, ..]` are read at a time."""
     return max(128, budget // (16 * max(num_rows, 1)))
 
 

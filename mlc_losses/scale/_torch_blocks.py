@@ -31,7 +31,7 @@ def sums_by_row_blocks(
 ) -> tuple[Any, list[Any], list[tuple[Any, Any]]]:
     """The mean; its derivatives by the layer; and tensors that the loss closes over, with theirs.
 
-    A derivative that nobody asks for is None.
+    A derivative that is not asked for is None.
     """
     num_rows, num_labels = head.features.shape[0], head.kernel.shape[1]
     xp = namespace(features=head.features)

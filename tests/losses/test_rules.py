@@ -188,12 +188,12 @@ def test_users_may_write_into_a_loss(
     case: Case, place: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """`loss += penalty`: a result is no view, and not kept for the backward pass."""
-    from mlc_losses._array import torch_rules
+    from mlc_losses._array import torch_blocks
 
     if place == "blocks":
-        monkeypatch.setattr(torch_rules, "_BLOCK_SIZE", 1)
+        monkeypatch.setattr(torch_blocks, "BLOCK_SIZE", 1)
     if place == "device":
-        monkeypatch.setattr(torch_rules, "_are_of_cpu", lambda *tensors: False)
+        monkeypatch.setattr(torch_blocks, "are_on_cpu", lambda *tensors: False)
     arrays, keywords = case.draw(0)
     rest = [asarray(x) for x in arrays[1:]]
     named = {k: asarray(v) if isinstance(v, np.ndarray) else v for k, v in keywords.items()}
@@ -272,9 +272,9 @@ def test_many_labels_as_few(case: Case, monkeypatch: pytest.MonkeyPatch) -> None
     """Blocks of rows on PyTorch, runs of labels on XLA's CPU backend, with an infinite logit."""
     rows, num_labels = 8, 150
     if NAME == "torch":
-        from mlc_losses._array import torch_rules
+        from mlc_losses._array import torch_blocks
 
-        monkeypatch.setattr(torch_rules, "_BLOCK_SIZE", 3 * num_labels + 1)
+        monkeypatch.setattr(torch_blocks, "BLOCK_SIZE", 3 * num_labels + 1)
     arrays, keywords = case.draw(0, n=rows, num_labels=num_labels)
     if (
         case.takes_targets and len(arrays) == 2
@@ -367,12 +367,12 @@ def test_edges_of_a_softmax(rows: list[int]) -> None:
 @pytest.mark.skipif(NAME != "torch", reason="PyTorch takes blocks of rows")
 @pytest.mark.parametrize("loss", [ml.softmax_cross_entropy, ml.softmax_focal])
 def test_each_block_of_a_softmax_in_its_own_way(loss: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    from mlc_losses._array import torch_rules
+    from mlc_losses._array import torch_blocks
 
     logits, labels = edges_of_a_softmax()
     s, y = asarray(logits, "float32"), asarray(labels)
     one_by_one = [to_numpy(loss(s[i], y[i])) for i in range(len(labels))]
-    monkeypatch.setattr(torch_rules, "_BLOCK_SIZE", 150)
+    monkeypatch.setattr(torch_blocks, "BLOCK_SIZE", 150)
     np.testing.assert_allclose(to_numpy(loss(s, y)), one_by_one, rtol=1e-6)
     derivatives = gradient(lambda s: xp.sum(loss(s, y)), s)
     assert np.isfinite(derivatives).all()

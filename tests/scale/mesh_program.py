@@ -4,8 +4,8 @@ python -m tests.scale.mesh_program labels|batch|own
 
 `own`: inside the user's own `jax.shard_map`, over the batch.
 
-Compiled quickly, as most tests are: what arrays are moved is decided before any optimization that
-is left out, and was found to be the same with all of them.
+XLA is told to optimize little, as in most tests. The collectives do not depend on it: they are
+chosen before the optimizations that are left out.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ COLLECTIVE = re.compile(
 
 
 def numbers_moved(program: str) -> Iterator[tuple[int, str]]:
-    """The size of each array that a collective of the compiled program gives, and its line."""
+    """The size of each array that a collective of the compiled program returns, and its line."""
     for line in program.splitlines():
         for found in COLLECTIVE.findall(line):
             for sizes in re.findall(r"\w+\[([\d,]*)\]", found):
@@ -57,10 +57,10 @@ def numbers_moved(program: str) -> Iterator[tuple[int, str]]:
 
 
 def most_moved(case: Case, over: str) -> int | None:
-    """How many numbers a collective of the loss may give; None for a loss that may gather."""
+    """How many numbers a collective of the loss may return; None for a loss that may gather."""
     if over == "labels":
         return None if case.loss.__name__ in GATHERS else 4 * (N + L)
-    # embeddings of the whole batch are what losses across it compare
+    # losses on embeddings compare those of the whole batch
     return None if case.embedded else 4 * (N + L)
 
 
@@ -72,13 +72,13 @@ def spec_of(x: Any, over: str) -> PartitionSpec:
         (N,): ("batch",),
         (L,): ("labels",),
     }.get(np.shape(x), ())
-    # nothing at all for what is not split
+    # an empty spec for an array that is not split
     axes = axes if over in axes else ()
     return PartitionSpec(*("devices" if axis == over else None for axis in axes))
 
 
 class Program(NamedTuple):
-    """Value and gradient of a loss, and its arrays: the first, those beside it, those by name."""
+    """Value and gradient of a loss; its arrays: the first, the other positional ones, by name."""
 
     run: Callable[..., Any]
     arrays: tuple[Any, ...]
@@ -103,7 +103,7 @@ def program_of(case: Case, **more: Any) -> Program:
 
 
 def check(case: Case, mesh: Any, over: str, wanted: Any) -> None:
-    """`wanted` is what the program gives on one device."""
+    """`wanted` is the result of the program on one device."""
     loss = program_of(case)
     with jax.set_mesh(mesh):
         split = loss.split(mesh, over)
@@ -142,7 +142,7 @@ def check_operators(mesh: Any) -> None:
 
 
 def check_in_own_shard_map(case: Case, meshes: Sequence[Any]) -> None:
-    """Each device has the loss of its rows, as if they were all."""
+    """Each device has the loss of its own rows, as if they were the whole batch."""
     positional, keywords = case.draw(0, n=N, num_labels=L)
     specs = tuple(spec_of(x, "batch") for x in positional)
     keywords = {name: jnp.asarray(x) if np.ndim(x) else x for name, x in keywords.items()}

@@ -50,7 +50,7 @@ def splits(name: str, axis: str) -> bool | None:
 
 
 def with_numbers(loss: Any, keywords: dict[str, Any]) -> Any:
-    """The loss with its keywords that are no arrays; its name stays, for the message."""
+    """The loss with its keywords that are not arrays; its name stays, for the message."""
     numbers = {key: value for key, value in keywords.items() if not np.ndim(value)}
 
     def call(*arrays: Any, **more: Any) -> Any:

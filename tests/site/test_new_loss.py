@@ -27,7 +27,7 @@ EDIT = re.compile(
     re.MULTILINE | re.DOTALL,
 )
 # what a new entry follows, and what follows it, in a file that has no end to append it to
-INTO = {"CASES": ("CASES = [\n", ","), "CHANGELOG.md": ("### Added\n\n", "")}
+INTO = {"CASES": ("CASES = [\n", ","), "CHANGELOG.md": ("Losses:\n\n", "")}
 
 
 @pytest.fixture(scope="module")

@@ -124,7 +124,7 @@ def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def in_one_program(function: Callable[..., Any]) -> Callable[..., Any]:
-    """As `compiled`, for a function with arguments that are no arrays.
+    """As `compiled`, for a function with arguments that are not arrays.
 
     What it reads beside its arguments is read once: not for tests that change that.
     """

@@ -99,7 +99,7 @@ class Case:
     oracle: Callable[..., float]
     arrays: Callable[[np.random.Generator, int, int], Arrays] = hard
     keywords: dict[str, Any] = field(default_factory=dict)
-    # keywords that hold one value per label, drawn anew for each number of labels
+    # keywords that hold one value per label, drawn again for each number of labels
     per_label: tuple[str, ...] = ()
     # a label scored right at infinity adds nothing, as if it were not there
     right_infinity_is_deletion: bool = True
@@ -139,7 +139,7 @@ class Case:
 
     @property
     def embedded(self) -> bool:
-        """Points instead of logits: infinity is no place, and a label is not a dimension."""
+        """Points instead of logits: they cannot be infinite, and a label is not a dimension."""
         return self.arrays in (embeddings, two_embeddings, with_prototypes)
 
     @property

@@ -40,7 +40,7 @@ from examples.studies.average_k.methods import (
 from examples.studies.average_k.report import curves_figure, tables
 from examples.studies.average_k.scores import SIZES, evaluate, validation_accuracy
 from examples.studies.common import one_label
-from examples.studies.common.command import BAR
+from examples.studies.common.command import BAR, check_names
 from examples.studies.common.pages import marks
 from examples.studies.common.publish import publish
 from examples.studies.common.stopping import LEAST_STEPS, MOST_ROUNDS, PATIENCE
@@ -257,11 +257,7 @@ def main(
     into: Annotated[Path | None, Option(help="replaces the tables in this page")] = None,
     finished: Annotated[bool, Option("--finished", help="report, train nothing")] = False,
 ) -> Runs:
-    for name in method:
-        if name not in METHODS:
-            raise typer.BadParameter(
-                f"unknown method {name!r}; valid: {', '.join(METHODS)}", param_hint="--method"
-            )
+    check_names("method", method, METHODS)
     per_k = {size: seeds if full or size == LONG_K else min(seeds, 3) for size in k}
     long_ks = k if full else [size for size in k if size == LONG_K]
     kept = Runs(runs / "full" if full else runs, finished)

@@ -34,7 +34,7 @@ from examples import data as data_sets
 from examples.report import all_metrics
 from examples.studies.boosted_trees.report import difference_figure, tables
 from examples.studies.common.choice import validation_score
-from examples.studies.common.command import BAR, sources
+from examples.studies.common.command import BAR, check_named_once, check_names, sources
 from examples.studies.common.pages import marks
 from examples.studies.common.publish import publish
 from examples.studies.common.store import Runs, Unfinished
@@ -203,14 +203,8 @@ def measure_costs(rows: Split, boosting: Boosting, repeats: int) -> dict[str, An
 
 
 def check_choices(seeds: int, strategies: Sequence[str]) -> None:
-    for strategy in strategies:
-        if strategy not in STRATEGIES:
-            raise typer.BadParameter(
-                f"unknown strategy {strategy!r}; valid: {', '.join(STRATEGIES)}",
-                param_hint="--strategy",
-            )
-    if len(set(strategies)) < len(strategies):
-        raise typer.BadParameter("a strategy is named twice", param_hint="--strategy")
+    check_names("strategy", strategies, STRATEGIES)
+    check_named_once("strategy", strategies)
 
 
 @app.command(help=(__doc__ or "").partition("\n")[0])

@@ -16,7 +16,7 @@ import numpy as np
 from baycomp.single import Posterior
 from scipy.stats import t as student
 
-ROPE = 0.01  # differences below a point are no difference in practice
+ROPE = 0.01  # differences below a point do not count in practice
 SURE = 0.95
 SAMPLES = 5_000  # a probability of 0.95 is then known to 0.003
 # of the training rows, drawn by the seed for validation: two seeds share most of the others

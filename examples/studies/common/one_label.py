@@ -223,7 +223,7 @@ def long_tail(data: OneLabelData, ratio: float, seed: int) -> OneLabelData:
 
 
 def confuse_labels(labels: np.ndarray, share: float, num_classes: int, seed: int) -> np.ndarray:
-    """With probability `share` a label is drawn anew from its group of five consecutive ids."""
+    """With probability `share` a label is drawn again from its group of five consecutive ids."""
     rng = np.random.default_rng(seed)
     start = labels - labels % 5
     drawn = start + rng.integers(0, np.minimum(5, num_classes - start))

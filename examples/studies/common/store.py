@@ -21,9 +21,9 @@ from examples.files import to_json, write_whole
 
 @dataclass
 class Runs:
-    """A folder with a file for each run; with `finished` nothing is computed any more.
+    """A folder with a file for each run; with `finished`, no new run is computed.
 
-    `asked` are the names of all runs that the study asked for, and whether each of them is there.
+    `asked` holds the names of all runs that the study asked for, and whether each is finished.
     """
 
     folder: Path
@@ -32,13 +32,13 @@ class Runs:
 
     @property
     def missing(self) -> int:
-        """So many runs are not finished, and more may be: those that depend on them."""
+        """How many of the runs asked for are not finished; runs that depend on them may follow."""
         return list(self.asked.values()).count(False)
 
     def get(self, name: str, key: Mapping[str, Any], compute: Callable[[], Any]) -> Any:
         """The result kept under `name` if it was made with the same `key`, else a new one.
 
-        `key` holds what the result depends on, as JSON. None for what is not finished.
+        `key` holds what the result depends on, as JSON. With `finished`, None instead of a new one.
         """
         path = self.folder / f"{name}.json"
         key = json.loads(to_json(key))
@@ -56,7 +56,7 @@ class Runs:
 
 
 class Unfinished(typer.BadParameter):
-    """Too little is finished for a report; `runs` knows what is there."""
+    """Too few runs are finished for a report; `runs` knows which are."""
 
     def __init__(self, runs: Runs, what: str = "nothing is finished") -> None:
         super().__init__(f"{what} in {runs.folder}", param_hint="--runs")
@@ -64,7 +64,7 @@ class Unfinished(typer.BadParameter):
 
 
 def unpack(table: Path, folder: Path) -> None:
-    """Make the files of the runs in `table`; those in `folder` already are newer, and stay."""
+    """Make the files of the runs in `table`; those already in `folder` are newer, and stay."""
     if not table.exists():
         return
     for line in gzip.decompress(table.read_bytes()).splitlines():
@@ -76,7 +76,7 @@ def unpack(table: Path, folder: Path) -> None:
 def pack(runs: Runs, table: Path) -> None:
     """Write the finished runs as JSON lines, compressed: the same bytes for the same runs.
 
-    Only those that the study asked for: one of another name or key is not its run any more.
+    Only those that the study asked for: others are of an earlier version of it.
     """
     files = [f"{name}.json" for name, there in sorted(runs.asked.items()) if there]
     lines = [json.dumps([name, json.loads((runs.folder / name).read_text())]) for name in files]

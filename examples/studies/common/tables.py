@@ -44,5 +44,5 @@ def titled(table: Table, level: int = 3) -> str:
 
 
 def bold(table: Table) -> str:
-    """The same below a bold line, which is no heading."""
+    """The same below a bold line, which is not a heading."""
     return f"**{table.title}**\n\n{to_markdown(table)}"

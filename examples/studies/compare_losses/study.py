@@ -34,7 +34,7 @@ from examples import data as data_sets
 from examples.model import Loss, Settings, forward, jit_forward
 from examples.report import all_metrics
 from examples.studies.common.choice import validation_score
-from examples.studies.common.command import BAR, sources
+from examples.studies.common.command import BAR, check_named_once, check_names, sources
 from examples.studies.common.pages import marks
 from examples.studies.common.publish import publish
 from examples.studies.common.ranks import complete
@@ -174,13 +174,8 @@ def compare(
 
 
 def check_losses(losses: Sequence[str]) -> None:
-    for name in losses:
-        if name not in LOSSES:
-            raise typer.BadParameter(
-                f"unknown loss {name!r}; valid: {', '.join(LOSSES)}", param_hint="--loss"
-            )
-    if len(set(losses)) < len(losses):
-        raise typer.BadParameter("a loss is named twice", param_hint="--loss")
+    check_names("loss", losses, LOSSES)
+    check_named_once("loss", losses)
 
 
 @app.command(help=(__doc__ or "").partition("\n")[0])

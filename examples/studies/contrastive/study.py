@@ -34,7 +34,7 @@ import mlc_losses
 from examples import data as data_sets
 from examples.report import all_metrics
 from examples.studies.common.choice import validation_score
-from examples.studies.common.command import BAR, sources
+from examples.studies.common.command import BAR, check_names, sources
 from examples.studies.common.pages import marks
 from examples.studies.common.publish import publish
 from examples.studies.common.ranks import complete
@@ -186,11 +186,7 @@ def main(
     into: Annotated[Path | None, Option(help="replaces the tables in this page")] = None,
     finished: Annotated[bool, Option("--finished", help="report, train nothing")] = False,
 ) -> Runs:
-    for name in method:
-        if name not in METHODS:
-            raise typer.BadParameter(
-                f"unknown method {name!r}; valid: {', '.join(METHODS)}", param_hint="--method"
-            )
+    check_names("method", method, METHODS)
     all_data = [load_data(source) for source in sources(data or [], data_dir, DATA)]
     kept, records = Runs(runs, finished), []
     with Progress(*BAR, console=console) as progress:

@@ -30,7 +30,7 @@ from typer import Option
 import mlc_losses
 from examples import data as data_sets
 from examples.data import MultiLabelData
-from examples.studies.common.command import BAR, sources
+from examples.studies.common.command import BAR, check_names, sources
 from examples.studies.common.linear import FULL, Plan, part, smaller, train_linear
 from examples.studies.common.pages import marks
 from examples.studies.common.publish import publish
@@ -130,11 +130,7 @@ def main(
     into: Annotated[Path | None, Option(help="replaces the tables in this page")] = None,
     finished: Annotated[bool, Option("--finished", help="report, train nothing")] = False,
 ) -> Runs:
-    for name in loss:
-        if name not in METHODS:
-            raise typer.BadParameter(
-                f"unknown loss {name!r}; valid: {', '.join(METHODS)}", param_hint="--loss"
-            )
+    check_names("loss", loss, METHODS)
     plan = FULL if full else PLAN
     plan = plan._replace(steps=steps or plan.steps)
     store = Runs(runs / "full" if full else runs, finished)

@@ -29,7 +29,7 @@ from typer import Option
 import mlc_losses
 from examples import phenotypes_data
 from examples.phenotypes_data import Phenotypes
-from examples.studies.common.command import BAR
+from examples.studies.common.command import BAR, check_names
 from examples.studies.common.pages import marks
 from examples.studies.common.publish import publish
 from examples.studies.common.store import Runs, Unfinished
@@ -209,12 +209,7 @@ def main(
     finished: Annotated[bool, Option("--finished", help="report, run nothing")] = False,
 ) -> Runs:
     names = methods or ["popularity", *METHODS]
-    for name in names:
-        if name not in ("popularity", *METHODS):
-            raise typer.BadParameter(
-                f"unknown method {name!r}; valid: popularity, {', '.join(METHODS)}",
-                param_hint="--method",
-            )
+    check_names("method", names, ("popularity", *METHODS))
     try:
         data = phenotypes_data.load(1 if full else min_uses)
     except ModuleNotFoundError as error:

@@ -30,7 +30,7 @@ from typer import Option
 
 from examples.model import Params, Settings
 from examples.studies.common import one_label
-from examples.studies.common.command import BAR
+from examples.studies.common.command import BAR, check_names
 from examples.studies.common.one_label import OneLabelData, Rows
 from examples.studies.common.pages import marks
 from examples.studies.common.publish import publish
@@ -195,11 +195,7 @@ def main(
     into: Annotated[Path | None, Option(help="replaces the tables in this page")] = None,
     finished: Annotated[bool, Option("--finished", help="report, train nothing")] = False,
 ) -> Runs:
-    for name in loss:
-        if name not in METHODS:
-            raise typer.BadParameter(
-                f"unknown loss {name!r}; valid: {', '.join(METHODS)}", param_hint="--loss"
-            )
+    check_names("loss", loss, METHODS)
     plan = FULL if full else Plan()
     plan = plan._replace(rounds=rounds)
     if seeds:

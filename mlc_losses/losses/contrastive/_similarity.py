@@ -41,7 +41,7 @@ def candidate_indices(x: Any) -> Any:
 
 
 def no_indices(x: Any) -> Any:
-    """For rows that are no candidates."""
+    """For rows that are not candidates."""
     xp = namespace(x=x)
     return xp.full((shape_of(x)[0],), -1, dtype=default_integer(xp), device=device_of(x))
 

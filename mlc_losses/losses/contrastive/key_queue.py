@@ -92,7 +92,7 @@ def enqueue(queue: KeyQueue, embeddings: Array, targets: Array) -> KeyQueue:
       a new queue; the old one is unchanged.
 
     Raises:
-      TypeError: ``queue`` is no queue, or embeddings are not floating-point.
+      TypeError: ``queue`` is not a queue, or embeddings are not floating-point.
       ValueError: shapes do not fit.
 
     Example:

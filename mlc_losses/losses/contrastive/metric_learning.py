@@ -1,4 +1,4 @@
-"""Losses of metric learning that are no softmax over label weights: n-pair, lifted structure."""
+"""Losses of metric learning that are not a softmax over label weights: n-pair, lifted structure."""
 
 from __future__ import annotations
 

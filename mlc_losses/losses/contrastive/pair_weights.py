@@ -54,7 +54,7 @@ def jaccard_weights(targets: ArrayT, other: ArrayT | None = None) -> ArrayT:
       float targets, at least float32, else in the library's default float.
 
     Raises:
-      TypeError: targets are no numbers.
+      TypeError: targets are not numbers.
       ValueError: shapes are not ``[B, L]`` and ``[C, L]``.
 
     An empty label set shares nothing, not even with another empty one.
@@ -92,7 +92,7 @@ def overlap_weights(targets: ArrayT, other: ArrayT | None = None, *, alpha: floa
       found among the candidates; a label that is not found adds nothing.
 
     Raises:
-      TypeError: targets are no numbers, or ``alpha`` is none.
+      TypeError: targets or ``alpha`` are not numbers.
       ValueError: shapes are not ``[B, L]`` and ``[C, L]``.
 
     Example:
@@ -133,7 +133,7 @@ def valid_anchors(
       and a prototype if an example has its label.
 
     Raises:
-      TypeError: targets are no numbers.
+      TypeError: targets are not numbers.
       ValueError: shapes do not fit, ``positives`` is unknown, or "all" is asked for with
         prototypes.
 

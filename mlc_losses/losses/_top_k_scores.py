@@ -1,4 +1,4 @@
-"""How far each class is ahead of the label, and what becomes of infinite and NaN scores."""
+"""What the top-k hinges share: differences of scores, and losses of NaN scores."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ def difference(x: Any, own: Any) -> Any:
     return xp.where(deleted, -xp.inf, difference)
 
 
-def of_scores(loss: Any, scores: Any, is_label: Any) -> Any:
-    """NaN where a score is, which a selection may pass over; 0 where the label is left out."""
+def with_nan_scores(loss: Any, scores: Any, is_label: Any) -> Any:
+    """The loss, NaN where a score is NaN, which a selection may overlook; 0 without the label."""
     xp = namespace(scores=scores)
     loss = xp.where(label_any(is_label), loss, 0.0)
     return xp.where(label_any(xp.isnan(scores)), xp.nan, loss)

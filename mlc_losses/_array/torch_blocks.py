@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from typing import Any
 
 import torch
-from torch._C import _are_functorch_transforms_active
-from torch.compiler import is_compiling
+
+from mlc_losses._array.torch_modes import is_traced
 
 # entries of a block: 1 MiB in float32
 BLOCK_SIZE = 2**18
@@ -16,9 +16,7 @@ _PLAIN = (torch.Tensor, torch.nn.Parameter)
 
 def are_fit_for_blocks(*tensors: Any) -> bool:
     """Plain tensors of a CPU: neither traced, nor fake, nor under `vmap`."""
-    if is_compiling() or _are_functorch_transforms_active():
-        return False
-    return are_on_cpu(*tensors)
+    return not is_traced() and are_on_cpu(*tensors)
 
 
 def are_on_cpu(*tensors: Any) -> bool:

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import torch
-from torch._C import _are_functorch_transforms_active
+from torch._C import _are_functorch_transforms_active, _len_torch_dispatch_stack
 from torch._C._functorch import TransformType
 from torch.autograd import forward_ad
 from torch.compiler import is_compiling
+
+
+def is_traced() -> bool:
+    """Whether operations are recorded, counted or transformed: the values are not to be seen."""
+    return is_compiling() or _are_functorch_transforms_active() or _len_torch_dispatch_stack() > 0
 
 
 def is_transformed() -> bool:

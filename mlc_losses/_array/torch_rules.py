@@ -9,22 +9,24 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch._C import _are_functorch_transforms_active
 from torch.autograd import forward_ad
-from torch.compiler import is_compiling
 
 from mlc_losses._array import torch_blocks
 from mlc_losses._array import torch_namespace as xp
 from mlc_losses._array.by_operation import values_by_operation
 from mlc_losses._array.labels import label_sum
 from mlc_losses._array.row_rules import RowRule, is_finite
-from mlc_losses._array.torch_modes import is_differentiated_by_operation, is_transformed
+from mlc_losses._array.torch_modes import (
+    is_differentiated_by_operation,
+    is_traced,
+    is_transformed,
+)
 
 
 def apply_rule(
     rule: RowRule, params: Any, where: Any, arrays: Any, wanted: int | None
 ) -> tuple[Any, ...]:
-    if is_compiling() or _are_functorch_transforms_active() or forward_ad._current_level >= 0:
+    if is_traced() or forward_ad._current_level >= 0:
         return _apply_traced(rule, params, where, arrays)
     if params and any(isinstance(p, torch.Tensor) and p.requires_grad for p in params):
         return _by_operation(rule, params, where, arrays)

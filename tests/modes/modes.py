@@ -43,6 +43,8 @@ MODES = {
         "no effect on values or gradients, even with the backward pass inside"),
     "test_anomaly_mode": Mode(
         "PyTorch", "`torch.autograd.detect_anomaly`", "nothing is found: no NaN on the way"),
+    "test_recorded_operations": Mode(
+        "PyTorch", "`make_fx` of value and gradient", "what is recorded is right for other values"),
     "test_no_read_of_a_device": Mode(
         "PyTorch", "tensors on an accelerator",
         "the host reads no value, forward or backward (checked with fake tensors)"),

@@ -383,6 +383,22 @@ def test_anomaly_mode(subject: Subject) -> None:
 
 
 @only_torch
+@over(DIFFERENTIABLE, QUICK)
+def test_recorded_operations(subject: Subject) -> None:
+    """No way is chosen by the values that happened to come in."""
+    from torch.fx.experimental.proxy_tensor import make_fx
+
+    first, *rest = subject.here()
+
+    def derivatives(x: Any) -> Any:
+        return torch_gradient(total(subject), x, *rest)
+
+    program = make_fx(derivatives)(first)
+    other = first.flip(0)
+    close(program(other), derivatives(other))
+
+
+@only_torch
 @pytest.mark.slow("a process of its own runs every function, value and backward pass")
 def test_no_read_of_a_device() -> None:
     program = [sys.executable, "-m", "tests.modes.fake_device_program"]

@@ -41,14 +41,6 @@ class RowRule(ABC):
     ) -> tuple[Any, ...]:
         """The derivative of each value by the array of that index, in its shape; None is 0."""
 
-    def values_over_batch(self, xp: Any, params: Any, where: Any, *arrays: Any) -> Any:
-        """The values `[L]` of each label over the examples of `[n, L]`, for JAX.
-
-        They are made of operations that JAX differentiates. None if that takes more time than the
-        rule for each column.
-        """
-        return None
-
     # whether `derivatives` uses its argument `values`
     derives_from_values: ClassVar[bool] = True
     # whether `finite_values` can fill its argument `derivative` at little cost
@@ -123,9 +115,6 @@ def apply_rule_over_batch(
         transposed = tuple(xp.permute_dims(whole_batch(x), (1, 0)) for x in arrays)
         mask = None if where is None else xp.permute_dims(where, (1, 0))
         return apply_rule(xp, rule, transposed, params, mask, wanted=wanted)
-    found = rule.values_over_batch(xp, params, where, *arrays)
-    if found is not None:
-        return tuple(found)
     import jax
 
     # column by column: XLA then leaves the arrays as they are in memory

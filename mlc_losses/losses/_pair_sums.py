@@ -6,13 +6,11 @@ ZLPR adds the two sides of the two-sided log-sum-exp. LSEP and others join them 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from mlc_losses._array.batch import batch_max, batch_sum
 from mlc_losses._array.namespace import as_dtype, is_number, namespace
-from mlc_losses._array.ops import relevance, scaled, sigmoid, softplus, stop_gradient
+from mlc_losses._array.ops import relevance, scaled, sigmoid, softplus
 from mlc_losses._array.row_rules import (
     RowRule,
     apply_rule,
@@ -24,9 +22,6 @@ from mlc_losses.losses._two_sided import (
     SideSums,
     TwoSided,
     Zlpr,
-    as_sides,
-    side_sums,
-    without_unknown,
 )
 
 # subtracted from the logits of the other side: larger than any logit that counts, but finite
@@ -101,14 +96,6 @@ class _PairLoss(RowRule):
         by_sides = negative / negative_t, None, positive / positive_t
         return share * (negative + positive), None, *by_sides
 
-    def values_over_batch(
-        self, xp: Any, params: Any, where: Any, logits: Any, targets: Any
-    ) -> tuple[Any]:
-        logits, targets = _over_temperatures(xp, logits, targets, *params)
-        arrays = without_unknown(xp, where, *as_sides(xp, logits, targets))
-        sums = side_sums(xp, *arrays, largest=_largest_of_batch, total=_total_of_batch)
-        return (softplus(_log_pair_sum(sums, *params)),)
-
     keeps_derivative = True
 
     def finite_values(
@@ -179,16 +166,6 @@ def _shifted_values(
         if where is not None:
             derivative.mul_(where)
     return (softplus(paired),)
-
-
-def _largest_of_batch(xp: Any, pair: Callable[..., Any], logits: Any, targets: Any) -> list[Any]:
-    return [batch_max(side) for side in pair(stop_gradient(logits), targets)]
-
-
-def _total_of_batch(
-    xp: Any, pair: Callable[..., Any], logits: Any, targets: Any, *rows: Any
-) -> list[Any]:
-    return [batch_sum(side) for side in pair(logits, targets, *(row[None, :] for row in rows))]
 
 
 def _side(exponents: Any, off_side: Any) -> tuple[Any, Any, Any, Any]:

@@ -130,7 +130,8 @@ def two_way(
     Examples and labels without a positive are left out of the means; one without a negative counts,
     with 0. The authors' code masks with the logit -100, which leaks beyond it, and is NaN for a
     batch without positives; here the masks are exact. A label right at infinity adds nothing; a
-    wrong one makes the loss ``inf``, and the gradient may then be NaN.
+    wrong one makes the loss ``inf``. Its derivative is then the limit, if no other of its example
+    or label is wrong at infinity.
 
     Limits: with both temperatures 1 the mean over examples is that of :func:`lsep`.
 

@@ -84,6 +84,18 @@ def test_lsep_is_at_most_zlpr() -> None:
     assert (to_numpy(ml.lsep(logits, targets)) <= to_numpy(ml.zlpr(logits, targets))).all()
 
 
+@pytest.mark.skipif(not HAS_GRADIENTS, reason=f"{NAME} has no gradients")
+def test_two_way_of_one_label_wrong_at_infinity() -> None:
+    targets = np.array([[1, 0, 1], [0, 1, 0]])
+
+    def derivative(size: float) -> np.ndarray:
+        logits = np.array([[-size, 0.5, 1.0], [0.3, -0.2, 0.1]])
+        return gradient(lambda s: ml.two_way(s, asarray(targets)), asarray(logits))
+
+    np.testing.assert_allclose(derivative(np.inf)[0, 0], derivative(1e4)[0, 0], rtol=1e-12)
+    assert np.isfinite(derivative(np.inf)).all()
+
+
 def test_two_way_without_temperature_is_lsep_both_ways() -> None:
     logits, targets = batch(1)
     actual = in_one_program(ml.two_way)(logits, targets, temperature_pos=1.0, temperature_neg=1.0)

@@ -127,6 +127,20 @@ def test_denominator_and_candidates_of_the_kernel() -> None:
     assert_same(compiled(loss)(*arrays), expected)
 
 
+@with_gradients
+def test_derivative_by_the_weights_of_the_kernel_is_the_same_at_0() -> None:
+    """It is linear in them; rows that are all 0 among them."""
+    x, v, _ = batch()
+    weights = np.random.default_rng(2).random((12, 5))
+
+    def loss(weights: Any) -> Any:
+        return xp.sum(ml.contrastive(asarray(x), weights, candidates=asarray(v)))
+
+    expected = gradient(loss, asarray(weights))
+    for fewer in (np.where(weights < 0.5, 0.0, weights), np.zeros_like(weights)):
+        np.testing.assert_allclose(gradient(loss, asarray(fewer)), expected, rtol=1e-10)
+
+
 # the gradient of mscrg ---------------------------------------------------------------------------
 
 

@@ -102,13 +102,20 @@ def soft_target_loss(
     temperature: Any,
     *,
     attract_only: bool = False,
+    by_weights: bool = False,
 ) -> Any:
     """`-Σ_a q_ia [s_ia / τ - log Σ_b β_b e^(s_ib / τ)]` for each anchor, `[A]`.
 
     `weights_of(inputs, allowed)` gives the q of a block of rows, 0 where a pair is not allowed.
     With `attract_only` a positive whose softmax exceeds its weight has gradient 0, not repulsion.
+    `by_weights`: weights may carry a gradient, of 0 too.
     """
     xp = namespace(x=anchors.embeddings)
+
+    def unless_0(weight: Any, x: Any) -> Any:
+        """`x`; 0 where a weight of 0 removes it, whatever it is."""
+        removes = weight == 0
+        return xp.where(removes & ~xp.isfinite(x) if by_weights else removes, 0.0, x)
 
     def rows(embeddings: Any, weight_inputs: Any, indices: Any) -> Any:
         scores = products(embeddings / temperature, candidates.embeddings)
@@ -124,9 +131,9 @@ def soft_target_loss(
         # both parts are at least 0 for weights of one sign: no digits are lost between them, and
         # the derivative of the total needs no pass over the pairs
         mass = candidate_sum(weights)
-        below = xp.where(weights != 0, weights * (scores - peak[:, None]), 0.0)
+        below = weights * unless_0(weights, scores - peak[:, None])
         # without a positive not even a total that is NaN counts
-        loss = mass * xp.where(mass == 0, 0.0, total) - candidate_sum(below)
+        loss = mass * unless_0(mass, total) - candidate_sum(below)
         if attract_only:
             share = xp.exp(exponents - (peak + total)[:, None])
             excess = stop_gradient(xp.where(share > weights, share - weights, 0.0))

@@ -125,6 +125,7 @@ def contrastive(
         Candidates(others, denominator=denominator),
         lambda given, allowed: xp.where(allowed, given, 0.0),
         temperature,
+        by_weights=True,
     )
 
 

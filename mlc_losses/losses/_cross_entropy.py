@@ -13,6 +13,7 @@ from mlc_losses._array.ops import (
     relevance,
     sigmoid,
     softplus,
+    weighed,
 )
 from mlc_losses._array.row_rules import LabelSum, sum_over_labels
 from mlc_losses.losses._powers import sigmoid_power
@@ -55,8 +56,7 @@ def two_weight_nll(xp: Any, logits: Any, positive: Any, negative: Any) -> Any:
 def nll(xp: Any, params: Any, logits: Any, positive: Any, negative: Any) -> Any:
     """A weight of 0 removes its term even where that term is infinite."""
     size = magnitude(logits)
-    wrong_side = xp.where(logits >= 0, negative, positive)
-    linear = wrong_side * xp.where(wrong_side > 0, size, 0.0)
+    linear = weighed(size, xp.where(logits >= 0, negative, positive))
     return linear + (positive + negative) * xp.log1p(xp.exp(-size))
 
 

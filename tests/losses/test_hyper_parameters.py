@@ -126,3 +126,21 @@ def test_at_the_ends_of_its_range(case: Case) -> None:
             with np.errstate(all="ignore"):
                 actual = to_numpy(case.loss(logits, *rest, **given))
             np.testing.assert_allclose(actual, expected, rtol=1e-12, atol=1e-15)
+
+
+@with_gradients
+@pytest.mark.parametrize(("name", "parameter"), [
+    ("msc", "alpha"), ("msc", "beta"), ("assume_negative_smoothed", "epsilon"),
+    ("weak_assume_negative", "weight"), ("entropy_maximization", "alpha"), ("poly", "epsilon"),
+])  # fmt: skip
+def test_derivative_at_0(name: str, parameter: str) -> None:
+    """It is the limit: what a hyper-parameter of 0 removes is there for its own derivative."""
+    case = next(case for case in CASES if case.loss.__name__ == name)
+    arrays, keywords = case.draw(3)
+    logits, *rest = (here(x) for x in arrays)
+
+    def loss(_: Any, numbers: dict[str, Any]) -> Any:
+        return case.loss(logits, *rest, **{**all_here(keywords), **numbers}).sum()
+
+    at_0, near = (derivatives(loss, logits, {parameter: here(np.array(x))})[2] for x in (0.0, 1e-9))
+    np.testing.assert_allclose(at_0[parameter], near[parameter], rtol=1e-6)

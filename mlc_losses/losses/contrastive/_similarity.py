@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from mlc_losses._array.loops import map_rows, recomputed
 from mlc_losses._array.namespace import default_integer, device_of, namespace, shape_of
-from mlc_losses._array.ops import matmul, stop_gradient
+from mlc_losses._array.ops import finite, matmul, stop_gradient
 
 # entries of one block of pairs: 16 MiB in float32
 _BLOCK_SIZE = 2**22
@@ -108,7 +108,7 @@ def soft_target_loss(
 
     `weights_of(inputs, allowed)` gives the q of a block of rows, 0 where a pair is not allowed.
     With `attract_only` a positive whose softmax exceeds its weight has gradient 0, not repulsion.
-    `by_weights`: weights may carry a gradient, of 0 too.
+    `by_weights`: weights and β may carry a gradient, of 0 too.
     """
     xp = namespace(x=anchors.embeddings)
 
@@ -121,13 +121,20 @@ def soft_target_loss(
         scores = products(embeddings / temperature, candidates.embeddings)
         allowed = allowed_pairs(indices, candidates)
         weights = weights_of(weight_inputs, allowed)
-        exponents = scores
+        exponents, counted = scores, allowed
         if candidates.denominator is not None:
-            allowed = allowed & (candidates.denominator > 0)[None, :]
+            counted = allowed & (candidates.denominator > 0)[None, :]
             factor = xp.where(candidates.denominator > 0, candidates.denominator, 1.0)
             exponents = scores + xp.log(factor)[None, :]
-        exponents = xp.where(allowed, exponents, -math.inf)
+        exponents = xp.where(counted, exponents, -math.inf)
         peak, total = peak_and_logsumexp(exponents)
+        if by_weights and candidates.denominator is not None:
+            # a factor of 0 adds nothing but its derivative
+            absent = allowed & ~counted
+            gaps = xp.where(absent, scores - (peak + total)[:, None], -math.inf)
+            share = finite(xp, xp.exp(stop_gradient(gaps)))
+            factors = xp.where(absent, candidates.denominator[None, :], 0.0)
+            total = total + candidate_sum(share * factors)
         # both parts are at least 0 for weights of one sign: no digits are lost between them, and
         # the derivative of the total needs no pass over the pairs
         mass = candidate_sum(weights)

@@ -7,7 +7,7 @@ from typing import Any
 from mlc_losses._array.arguments import check_floating, checked_flag, checked_float
 from mlc_losses._array.batch import row_indices, rows_and_more, whole_batch
 from mlc_losses._array.labels import label_sum
-from mlc_losses._array.namespace import Array, ArrayT, accept_numpy, shape_of
+from mlc_losses._array.namespace import Array, ArrayT, accept_numpy, is_number, shape_of
 from mlc_losses.losses.contrastive._arguments import (
     check_width,
     embeddings_and_targets,
@@ -146,6 +146,7 @@ def msc(
         Candidates(candidates, denominator=denominator),
         union_weighted(other_labels, shape_of(points)[0], alpha),
         temperature,
+        by_weights=not (is_number(alpha) and is_number(beta)),
     )
 
 

@@ -79,7 +79,7 @@ class ClassCrossEntropy(SharedTermsRule):
     ) -> Any:
         """By PyTorch's own softmax."""
         logits, labels = arrays
-        ids = labels.unsqueeze(-1)
+        ids = in_range(xp, labels, logits).unsqueeze(-1)  # under `vmap` they are not checked
         if where is not None and wanted != 1:
             return None  # the shift is of all known classes, where the label is left out too
         if where is not None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
@@ -386,6 +386,21 @@ def test_class_id_out_of_range_is_nan_under_jit(case: Case) -> None:
     derivatives = loss_gradient(case, arrays, keywords, np.ones(6))
     assert np.isnan(derivatives).all(axis=1).tolist() == bad
     assert np.isfinite(derivatives[~np.array(bad)]).all()
+
+
+@pytest.mark.skipif(NAME != "torch", reason="PyTorch's transformations")
+@every_loss
+def test_class_id_out_of_range_is_nan_under_vmap(case: Case) -> None:
+    """Where they cannot be checked they are no places to read from."""
+    if not case.single_label or case.across_batch:
+        pytest.skip("no class ids, or not one example alone")
+    import torch
+
+    arrays, keywords = case.draw(20)
+    arrays[-1][[1, 4]] = (7, -100)
+    one = partial(case.loss, **all_here(keywords))
+    values = torch.func.vmap(one)(*(here(x) for x in arrays))
+    assert values.isnan().tolist() == [False, True, False, False, True, False]
 
 
 # infinity ----------------------------------------------------------------------------------------

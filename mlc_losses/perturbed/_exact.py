@@ -153,11 +153,19 @@ def expected_kth(scores: Any, k: int, sigma: Any, num_candidates: int) -> Exact:
         indices = top_k(stop_gradient(scores), num_candidates).indices
         largest = entries_at(scores, indices)
         last = -label_max(-stop_gradient(largest))
+        scores = _constant_at(scores, indices, largest)
     center = k_largest(stop_gradient(largest), k, only_last=True).values[:, 0]
     window = small_constant(window_ends(k, num_candidates, accuracy(scores).tail), scores)
     largest = namespace(scores=scores).permute_dims(largest, (1, 0))
     candidates = Candidates(largest, indices, last, num_candidates, window)
     return expected_from(scores, k, sigma, center, candidates)
+
+
+def _constant_at(scores: Any, indices: Any, own: Any) -> Any:
+    """The same scores; their derivatives pass through the other classes alone."""
+    xp = namespace(scores=scores)
+    nothing = xp.where(xp.isfinite(own), stop_gradient(own) - own, 0.0)
+    return scores + add_at(indices, nothing, shape_of(scores)[-1])
 
 
 @dataclass(frozen=True)

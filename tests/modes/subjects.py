@@ -106,7 +106,7 @@ def _exact(function: Any) -> Callable[..., Any]:
 
 def _exact_of_many(scores: Any) -> Any:
     """With classes that are not taken one by one."""
-    return ml.perturbed_kth_largest(scores, 2, method="exact", num_candidates=80)
+    return ml.perturbed_kth_largest(scores, 2, method="exact", num_candidates=20)
 
 
 TABLE = ml.LabelPowerset(np.tri(7, dtype=bool))
@@ -152,7 +152,7 @@ OTHERS = [
         for method, make, arrays in (
             ("sample", _sampled, (SCORES, NOISE)), ("exact", _exact, (SCORES,)))
     ],
-    Subject("perturbed_kth_largest-many", _exact_of_many, (RNG.normal(size=(2, 160)) * 3,),
+    Subject("perturbed_kth_largest-many", _exact_of_many, (RNG.normal(size=(2, 40)) * 3,),
             twice=False),
     _across("LabelPowerset.marginals", TABLE.marginals, (SCORES,)),
     Subject("Hierarchy.coherent", HIERARCHY.coherent, (SCORES,)),

@@ -45,6 +45,8 @@ class RowRule(ABC):
     derives_from_values: ClassVar[bool] = True
     # whether `finite_values` can fill its argument `derivative` at little cost
     keeps_derivative: ClassVar[bool] = False
+    # that it does so for more entries than these; for fewer, one more operation takes longer
+    fewest_to_keep: ClassVar[int] = 0
     # whether `finite_values` calls a kernel of PyTorch that gains nothing from blocks of rows
     uses_fused_kernel: ClassVar[bool] = False
 

@@ -66,7 +66,8 @@ class _Rule(torch.autograd.Function):
     def forward(ctx: Any, how: Any, where: Any, *arrays: Any) -> Any:
         rule, params, on_cpu, wanted = how
         kept, first, enough = None, arrays[0], None
-        if on_cpu and rule.keeps_derivative and wanted == 1 and first.requires_grad:
+        keeps = rule.keeps_derivative and first.numel() > rule.fewest_to_keep
+        if on_cpu and keeps and wanted == 1 and first.requires_grad:
             kept = _empty_like(first, first.dtype)
             # derivatives by the other arrays need all values
             enough = None if any(ctx.needs_input_grad[3:]) else wanted

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from mlc_losses._array.namespace import as_dtype, device_of, is_0, is_number
@@ -15,7 +16,7 @@ from mlc_losses._array.ops import (
     softplus,
     weighed,
 )
-from mlc_losses._array.row_rules import LabelSum, sum_over_labels
+from mlc_losses._array.row_rules import LabelSum, LabelSumAndDerivative, sum_over_labels
 from mlc_losses.losses._powers import sigmoid_power
 
 # entries for which the number of operations counts for more than what each of them does
@@ -38,6 +39,11 @@ def cross_entropy(
         return sum_over_labels(xp, _CROSS_ENTROPY, (logits, targets), where=where)
     weights = (_of_cells(xp, weight, logits) for weight in (positive_weight, negative_weight))
     return sum_over_labels(xp, _WEIGHTED, (logits, targets, *weights), where=where)
+
+
+def hard_cross_entropy(xp: Any, logits: Any, targets: Any, where: Any = None) -> Any:
+    """The same of hard targets, which are relevant above 1/2."""
+    return sum_over_labels(xp, _HARD_CROSS_ENTROPY, (logits, targets), where=where)
 
 
 def _of_cells(xp: Any, weight: Any, logits: Any) -> Any:
@@ -87,11 +93,13 @@ def _term(xp: Any, params: Any, logits: Any, targets: Any) -> Any:
     return wrong_side * xp.where(wrong_side > 0, size, 0.0) + xp.log1p(xp.exp(-size))
 
 
-def _finite_term(xp: Any, params: Any, logits: Any, targets: Any) -> Any:
+def _finite_term(xp: Any, params: Any, derivative: Any, logits: Any, targets: Any) -> Any:
     y = as_dtype(xp, targets, logits.dtype)
-    if logits.numel() <= _FEW:
+    if derivative is None and logits.numel() <= _FEW:
         # log(e^(s - s y) + e^(-s y)), where one exponent is 0 if a target is 0 or 1
         return logits.addcmul(logits, y, value=-1.0).logaddexp((logits * y).neg_())
+    if derivative is not None:
+        xp.sigmoid(logits, out=derivative).sub_(y)
     # log(1 + e^-|s|), by a sigmoid, which takes half the time of an exponential
     rest = logits.abs().neg_().sigmoid_().neg_().log1p_()
     return logits.relu().addcmul_(logits, y, value=-1.0).sub_(rest)
@@ -109,7 +117,35 @@ def _by_targets(xp: Any, params: Any, logits: Any, targets: Any) -> Any:
     return finite(xp, -logits)
 
 
-_CROSS_ENTROPY = LabelSum(_term, (_by_logits, _by_targets), _finite_term, _finite_by_logits)
+class _CrossEntropy(LabelSumAndDerivative):
+    """Of a few entries the derivative is found in the backward pass."""
+
+    fewest_to_keep = _FEW
+
+
+_CROSS_ENTROPY = _CrossEntropy(_term, (_by_logits, _by_targets), _finite_term, _finite_by_logits)
+
+
+def _of_hard(formula: Callable[..., Any]) -> Callable[..., Any]:
+    """Made hard in the formula: made before it, the targets would be one more array to keep."""
+
+    def of_hard(xp: Any, params: Any, *arrays: Any) -> Any:
+        *others, logits, targets = arrays
+        return formula(xp, params, *others, logits, relevance(xp, targets, logits.dtype))
+
+    return of_hard
+
+
+def _nothing(xp: Any, params: Any, logits: Any, targets: Any) -> Any:
+    return xp.zeros_like(logits)
+
+
+_HARD_CROSS_ENTROPY = _CrossEntropy(
+    _of_hard(_term),
+    (_of_hard(_by_logits), _nothing),
+    _of_hard(_finite_term),
+    _of_hard(_finite_by_logits),
+)
 
 
 def _weighted(xp: Any, params: Any, *arrays: Any) -> Any:

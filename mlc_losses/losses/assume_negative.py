@@ -9,7 +9,7 @@ from mlc_losses._array.labels import label_count, num_labels
 from mlc_losses._array.namespace import Array, ArrayT
 from mlc_losses._array.ops import relevance
 from mlc_losses._array.row_rules import LabelSum, sum_over_labels
-from mlc_losses.losses._cross_entropy import cross_entropy, nll, nll_by_logits
+from mlc_losses.losses._cross_entropy import cross_entropy, hard_cross_entropy, nll, nll_by_logits
 
 
 def assume_negative(
@@ -51,7 +51,7 @@ def assume_negative(
       np.float64(2.8024)
     """
     xp, logits, targets, where = checked_labels(logits, targets, where, axis)
-    return cross_entropy(xp, logits, _seen(xp, targets), where)
+    return hard_cross_entropy(xp, logits, targets, where)
 
 
 def _seen(xp: Any, targets: Any) -> Any:

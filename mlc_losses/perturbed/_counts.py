@@ -96,3 +96,11 @@ def derivative(before: Any, slices: Any) -> tuple[Any, Any]:
     missed = xp.sum(before * falls, axis=0)
     one_more = xp.concat([xp.zeros_like(before[:1, ...]), before[:-1, ...]], axis=0)
     return before + above[None, ...] * (one_more - before), xp.sum(density * missed, axis=0)
+
+
+def no_others(k: int, nodes: Any) -> Any:
+    """The counts 0..k-1 of no classes at all, `[k, Q, R]`: 0, with certainty."""
+    xp = namespace(nodes=nodes)
+    # made of the nodes, so that they are split over devices as these are
+    none = xp.broadcast_to(xp.zeros_like(nodes)[None, ...], (k - 1, *shape_of(nodes)))
+    return xp.concat([xp.ones_like(nodes)[None, ...], none], axis=0)

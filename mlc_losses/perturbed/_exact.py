@@ -25,8 +25,14 @@ from mlc_losses._array.loops import choose, map_rows, repeat
 from mlc_losses._array.namespace import device_of, namespace, shape_of
 from mlc_losses._array.ops import entries_at, stop_gradient
 from mlc_losses._array.scatter import add_at
-from mlc_losses.perturbed._counts import chances, counts_and_derivatives
-from mlc_losses.perturbed._tail import Tail, small_constant, tail_counts, tail_derivatives
+from mlc_losses.perturbed._counts import chances, counts_and_derivatives, no_others
+from mlc_losses.perturbed._tail import (
+    Tail,
+    constant_at,
+    small_constant,
+    tail_counts,
+    tail_derivatives,
+)
 from mlc_losses.perturbed._window import window_ends
 
 # a smaller σ is 0: all differences of scores are then large
@@ -153,19 +159,12 @@ def expected_kth(scores: Any, k: int, sigma: Any, num_candidates: int) -> Exact:
         indices = top_k(stop_gradient(scores), num_candidates).indices
         largest = entries_at(scores, indices)
         last = -label_max(-stop_gradient(largest))
-        scores = _constant_at(scores, indices, largest)
+        scores = constant_at(scores, indices)
     center = k_largest(stop_gradient(largest), k, only_last=True).values[:, 0]
     window = small_constant(window_ends(k, num_candidates, accuracy(scores).tail), scores)
     largest = namespace(scores=scores).permute_dims(largest, (1, 0))
     candidates = Candidates(largest, indices, last, num_candidates, window)
     return expected_from(scores, k, sigma, center, candidates)
-
-
-def _constant_at(scores: Any, indices: Any, own: Any) -> Any:
-    """The same scores; their derivatives pass through the other classes alone."""
-    xp = namespace(scores=scores)
-    nothing = xp.where(xp.isfinite(own), stop_gradient(own) - own, 0.0)
-    return scores + add_at(indices, nothing, shape_of(scores)[-1])
 
 
 @dataclass(frozen=True)
@@ -261,14 +260,6 @@ def _grid(units: Units, candidates: Candidates, precision: Accuracy) -> Grid:
     nodes = low[None, :] + (high - low)[None, :] * steps[:, None] / last
     halves = xp.where((steps == 0) | (steps == last), 0.5, xp.ones_like(steps))
     return Grid(nodes, halves[:, None] * (high - low)[None, :] / last, low)
-
-
-def no_others(k: int, nodes: Any) -> Any:
-    """The counts 0..k-1 of no classes at all, `[k, Q, R]`: 0, with certainty."""
-    xp = namespace(nodes=nodes)
-    # made of the nodes, so that they are split over devices as these are
-    none = xp.broadcast_to(xp.zeros_like(nodes)[None, ...], (k - 1, *shape_of(nodes)))
-    return xp.concat([xp.ones_like(nodes)[None, ...], none], axis=0)
 
 
 def _bound(below: Any, tail: Tail, weights: Any) -> Any:

@@ -23,7 +23,7 @@ from mlc_losses._array.jax_axes import varying_like
 from mlc_losses._array.jax_rows import by_rows, split_like
 from mlc_losses._array.kth_label import k_largest
 from mlc_losses._array.labels import columns, label_indices, label_sum, labels_together
-from mlc_losses.perturbed._counts import chances, derivative, keep_fall
+from mlc_losses.perturbed._counts import chances, derivative, keep_fall, no_others
 from mlc_losses.perturbed._exact import (
     Candidates,
     Exact,
@@ -34,7 +34,6 @@ from mlc_losses.perturbed._exact import (
     expected_kth,
     expected_sum,
     is_enough,
-    no_others,
     sum_over_ranks,
 )
 from mlc_losses.perturbed._tail import Tail

@@ -19,7 +19,8 @@ from mlc_losses._array.host import constant
 from mlc_losses._array.labels import label_sum
 from mlc_losses._array.loops import scan
 from mlc_losses._array.namespace import device_of, namespace, shape_of
-from mlc_losses._array.ops import materialized
+from mlc_losses._array.ops import entries_at, materialized, stop_gradient
+from mlc_losses._array.scatter import add_at
 from mlc_losses.perturbed._counts import FAR
 from mlc_losses.perturbed._normal import normal_cdf_and_density
 
@@ -49,6 +50,17 @@ class Tail(NamedTuple):
 
     counts: Any  # [k, Q, R], probabilities that 0..k-1 of them are above
     error: Any  # [Q, R], bound on the error of any of them by leaving out higher powers
+
+
+def constant_at(scores: Any, indices: Any) -> Any:
+    """The same scores `[R, L]`, of which the candidates at `indices` are constants.
+
+    `tail_counts` takes the candidates away by their scores: the last one would be counted with a
+    derivative of its own.
+    """
+    xp, own = namespace(scores=scores), entries_at(scores, indices)
+    nothing = xp.where(xp.isfinite(own), stop_gradient(own) - own, 0.0)
+    return scores + add_at(indices, nothing, shape_of(scores)[-1])
 
 
 def tail_counts(

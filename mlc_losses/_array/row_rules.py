@@ -43,12 +43,17 @@ class RowRule(ABC):
 
     # whether `derivatives` uses its argument `values`
     derives_from_values: ClassVar[bool] = True
-    # whether `finite_values` can fill its argument `derivative` at little cost
-    keeps_derivative: ClassVar[bool] = False
-    # that it does so for more entries than these; for fewer, one more operation takes longer
-    fewest_to_keep: ClassVar[int] = 0
     # whether `finite_values` calls a kernel of PyTorch that gains nothing from blocks of rows
     uses_fused_kernel: ClassVar[bool] = False
+    # whether `finite_values` can fill its argument `derivative` at little cost
+    keeps_derivative: bool = False
+
+    def small_values(self, xp: Any, params: Any, where: Any, *arrays: Any) -> Any:
+        """The same values by a few operations, to be differentiated themselves; else None.
+
+        For PyTorch as `finite_values`: on a small batch a rule's frame takes longer than its work.
+        """
+        return None
 
     def finite_values(
         self, xp: Any, params: Any, where: Any, wanted: Any, derivative: Any, *arrays: Any
@@ -62,9 +67,12 @@ class RowRule(ABC):
         return None
 
     def finite_derivatives(
-        self, index: int, xp: Any, params: Any, where: Any, values: Any, *arrays: Any
+        self, index: int, xp: Any, params: Any, where: Any, values: Any, out: Any, *arrays: Any
     ) -> Any:
-        """The derivatives at less cost, where all values came from `finite_values`; else None."""
+        """The derivatives at less cost, where all values came from `finite_values`; else None.
+
+        They are new arrays, or the first is `out`, an array to write it into, if that is not None.
+        """
         return None
 
 
@@ -150,10 +158,13 @@ class LabelSum(RowRule):
     term: Formula
     by: tuple[Formula | None, ...]
     derives_from_values = False
-    # for PyTorch, a cheaper term and its derivative by the logits, right for finite arrays alone;
-    # their results must be new arrays, since they are written into
+    # for PyTorch, `finite_term(xp, params, derivative, *arrays)`: a cheaper term in a new array,
+    # right for finite arrays alone. `derivative` is None, or with `keeps_derivative` an array to
+    # fill with the derivative by the logits
     finite_term: Formula | None = None
+    # this derivative by a formula of its own, `(xp, params, out, *arrays)`; `out` may be None
     finite_by_logits: Formula | None = None
+    keeps_derivative: bool = False
 
     def values(self, xp: Any, params: Any, where: Any, *arrays: Any) -> tuple[Any, ...]:
         def masked(first: Any, where: Any, *rest: Any) -> tuple[Any]:
@@ -168,22 +179,21 @@ class LabelSum(RowRule):
     ) -> Any:
         if self.finite_term is None:
             return None
-        if where is None:
-            terms = self.finite_term(xp, params, *arrays)
-        else:
-            terms = self.finite_term(xp, params, *masked_arrays(xp, where, arrays)).mul_(where)
+        terms = self.finite_term(xp, params, derivative, *masked_arrays(xp, where, arrays))
+        if where is not None:
+            terms.mul_(where)
+            if derivative is not None:
+                derivative.mul_(where)
         total = terms.sum(-1)
         return (total,) if is_finite(total) else None
 
     def finite_derivatives(
-        self, index: int, xp: Any, params: Any, where: Any, values: Any, *arrays: Any
+        self, index: int, xp: Any, params: Any, where: Any, values: Any, out: Any, *arrays: Any
     ) -> Any:
         if index != 0 or self.finite_by_logits is None:
             return None
-        if where is None:
-            return (self.finite_by_logits(xp, params, *arrays),)
-        arrays = masked_arrays(xp, where, arrays)
-        return (self.finite_by_logits(xp, params, *arrays).mul_(where),)
+        found = self.finite_by_logits(xp, params, out, *masked_arrays(xp, where, arrays))
+        return (found if where is None else found.mul_(where),)
 
     def derivatives(
         self, index: int, xp: Any, params: Any, where: Any, values: Any, *arrays: Any
@@ -193,28 +203,6 @@ class LabelSum(RowRule):
             return (None,)
         derivative = formula(xp, params, *masked_arrays(xp, where, arrays))
         return (derivative if where is None else xp.where(where, derivative, 0.0),)
-
-
-@dataclass(frozen=True)
-class LabelSumAndDerivative(LabelSum):
-    """A sum whose `finite_term` computes the term and its derivative by the logits in one pass.
-
-    It is `finite_term(xp, params, derivative, *arrays)`, and fills `derivative` unless it is None.
-    """
-
-    keeps_derivative = True
-
-    def finite_values(
-        self, xp: Any, params: Any, where: Any, wanted: Any, derivative: Any, *arrays: Any
-    ) -> Any:
-        assert self.finite_term is not None
-        terms = self.finite_term(xp, params, derivative, *masked_arrays(xp, where, arrays))
-        if where is not None:
-            terms.mul_(where)
-            if derivative is not None:
-                derivative.mul_(where)
-        total = terms.sum(-1)
-        return (total,) if is_finite(total) else None
 
 
 def masked_arrays(xp: Any, where: Any, arrays: Any) -> Any:

@@ -9,8 +9,8 @@ import torch
 
 from mlc_losses._array.torch_modes import is_traced
 
-# entries of a block: 1 MiB in float32
-BLOCK_SIZE = 2**18
+# entries of a block: 2 MiB in float32
+BLOCK_SIZE = 2**19
 _PLAIN = (torch.Tensor, torch.nn.Parameter)
 
 

@@ -22,6 +22,9 @@ from mlc_losses._array.torch_modes import (
     is_transformed,
 )
 
+# entries for which the number of operations counts for more than what each of them does
+_SMALL = 2**12
+
 
 def apply_rule(
     rule: RowRule, params: Any, where: Any, arrays: Any, wanted: int | None
@@ -32,6 +35,10 @@ def apply_rule(
         return _by_operation(rule, params, where, arrays)
     on_cpu = torch_blocks.are_on_cpu(where, *arrays)
     if arrays[0].requires_grad or any(x.requires_grad for x in arrays):
+        if on_cpu and arrays[0].numel() <= _SMALL:
+            values = rule.small_values(xp, params, where, *arrays)
+            if values is not None:
+                return values
         return _apply_eagerly((rule, params, on_cpu, wanted), where, *arrays)
     return _values(rule, params, where, arrays, on_cpu, wanted)[0]
 
@@ -65,10 +72,9 @@ class _Rule(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, how: Any, where: Any, *arrays: Any) -> Any:
         rule, params, on_cpu, wanted = how
-        kept, first, enough = None, arrays[0], None
-        keeps = rule.keeps_derivative and first.numel() > rule.fewest_to_keep
-        if on_cpu and keeps and wanted == 1 and first.requires_grad:
-            kept = _empty_like(first, first.dtype)
+        kept, enough = None, None
+        if on_cpu and wanted == 1 and rule.keeps_derivative and arrays[0].requires_grad:
+            kept = _empty_like(arrays[0], arrays[0].dtype)
             # derivatives by the other arrays need all values
             enough = None if any(ctx.needs_input_grad[3:]) else wanted
         values, finite = _values(rule, params, where, arrays, on_cpu, enough, kept)
@@ -85,28 +91,28 @@ class _Rule(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *cotangents: Any) -> Any:
-        needed, (derivative, where, *saved) = ctx.needs_input_grad, ctx.saved_tensors
+        needed = ctx.needs_input_grad
+        derivative, where, *saved = ctx.saved_tensors
         rule, params, finite, all_are_results = ctx.how
         gradients: list[Any] = [None] * len(needed)
         if cotangents[0] is None and all(x is None for x in cotangents):
             return tuple(gradients)
+        count = len(needed) - 2
+        arrays, values = saved[:count], saved[count:]
         # a gradient that is differentiated again is made of differentiable operations
         create_graph = torch.is_grad_enabled()
-        if derivative is not None and not create_graph:
-            gradients[2] = derivative * cotangents[0].unsqueeze(-1)
-        arrays, values = saved[: len(needed) - 2], saved[len(needed) - 2 :]
         if create_graph:
             finite = False
             if rule.derives_from_values and not all_are_results:
                 values = _Rule.apply((rule, params, False, None), where, *arrays)
-        for index in range(len(arrays)):
+        elif derivative is not None:
+            gradients[2] = derivative * cotangents[0].unsqueeze(-1)
+        is_whole = create_graph or arrays[0].numel() <= torch_blocks.BLOCK_SIZE
+        gradient_by = _sum_of_products if is_whole else _gradient_in_blocks
+        for index in range(count):
             if needed[2 + index] and gradients[2 + index] is None:
-                which = (rule, params, finite, index)
-                given = (where, values, cotangents, *arrays)
-                if create_graph or arrays[0].numel() <= torch_blocks.BLOCK_SIZE:
-                    gradients[2 + index] = _sum_of_products(which, None, *given)
-                else:
-                    gradients[2 + index] = _gradient_in_blocks(which, *given)
+                which = rule, params, finite, index
+                gradients[2 + index] = gradient_by(which, where, values, cotangents, *arrays)
         return tuple(gradients)
 
 
@@ -168,7 +174,7 @@ class _TransformedRule(torch.autograd.Function):
 
 
 def _sum_of_products(
-    which: Any, out: Any, where: Any, values: Any, cotangents: Any, *arrays: Any
+    which: Any, where: Any, values: Any, cotangents: Any, *arrays: Any, out: Any = None
 ) -> Any:
     """The gradient by one array: each value's derivative times its cotangent, summed; None is 0.
 
@@ -178,7 +184,9 @@ def _sum_of_products(
     rule, params, finite, index = which
     found = None
     if finite:
-        found = rule.finite_derivatives(index, xp, params, where, values, *arrays)
+        found = rule.finite_derivatives(index, xp, params, where, values, out, *arrays)
+        if found is not None and out is None:
+            out = found[0]
     if found is None:
         found = rule.derivatives(index, xp, params, where, values, *arrays)
     has_labels, total = arrays[index].ndim == arrays[0].ndim, None
@@ -188,13 +196,16 @@ def _sum_of_products(
             continue
         if has_labels:
             cotangent = cotangent.unsqueeze(-1)
-        if out is None:
-            product = derivative * cotangent
-            total = product if total is None else total + product
-        elif total is None:
-            total = torch.mul(derivative, cotangent, out=out)
+        if total is not None:
+            total = (
+                total + derivative * cotangent
+                if out is None
+                else total.addcmul_(derivative, cotangent)
+            )
+        elif derivative is out:
+            total = out.mul_(cotangent)
         else:
-            total.addcmul_(derivative, cotangent)
+            total = torch.mul(derivative, cotangent, out=out)
     return total
 
 
@@ -204,13 +215,13 @@ def _gradient_in_blocks(which: Any, where: Any, values: Any, cotangents: Any, *a
     if array.ndim != first.ndim or not torch_blocks.are_fit_for_blocks(
         where, *arrays, *values, *cotangents
     ):
-        return _sum_of_products(which, None, where, values, cotangents, *arrays)
+        return _sum_of_products(which, where, values, cotangents, *arrays)
     out = _empty_like(array, first.dtype)
     flat = out.view(-1, out.shape[-1]) if out.ndim != 2 else out
     for rows, (where_, arrays_, values_, cotangents_) in torch_blocks.blocks_of_rows(
         where, arrays, values, cotangents
     ):
-        if _sum_of_products(which, flat[rows], where_, values_, cotangents_, *arrays_) is None:
+        if _sum_of_products(which, where_, values_, cotangents_, *arrays_, out=flat[rows]) is None:
             return None
     return out
 
@@ -233,8 +244,7 @@ def _values(
 
     `derivative` is None, or an array to fill with the derivative of the first value by the logits.
     """
-    first = arrays[0]
-    size = first.numel()
+    first, size = arrays[0], arrays[0].numel()
     # a single row is not divided
     if not on_cpu or size <= torch_blocks.BLOCK_SIZE or size == first.shape[-1]:
         return _values_of_block(rule, params, where, arrays, on_cpu, wanted, derivative)

@@ -16,11 +16,8 @@ from mlc_losses._array.ops import (
     softplus,
     weighed,
 )
-from mlc_losses._array.row_rules import LabelSum, LabelSumAndDerivative, sum_over_labels
+from mlc_losses._array.row_rules import LabelSum, is_finite, sum_over_labels
 from mlc_losses.losses._powers import sigmoid_power
-
-# entries for which the number of operations counts for more than what each of them does
-_FEW = 2**12
 
 
 def cross_entropy(
@@ -95,18 +92,13 @@ def _term(xp: Any, params: Any, logits: Any, targets: Any) -> Any:
 
 def _finite_term(xp: Any, params: Any, derivative: Any, logits: Any, targets: Any) -> Any:
     y = as_dtype(xp, targets, logits.dtype)
-    if derivative is None and logits.numel() <= _FEW:
-        # log(e^(s - s y) + e^(-s y)), where one exponent is 0 if a target is 0 or 1
-        return logits.addcmul(logits, y, value=-1.0).logaddexp((logits * y).neg_())
-    if derivative is not None:
-        xp.sigmoid(logits, out=derivative).sub_(y)
     # log(1 + e^-|s|), by a sigmoid, which takes half the time of an exponential
     rest = logits.abs().neg_().sigmoid_().neg_().log1p_()
     return logits.relu().addcmul_(logits, y, value=-1.0).sub_(rest)
 
 
-def _finite_by_logits(xp: Any, params: Any, logits: Any, targets: Any) -> Any:
-    return logits.sigmoid().sub_(as_dtype(xp, targets, logits.dtype))
+def _finite_by_logits(xp: Any, params: Any, out: Any, logits: Any, targets: Any) -> Any:
+    return xp.sigmoid(logits, out=out).sub_(as_dtype(xp, targets, logits.dtype))
 
 
 def _by_logits(xp: Any, params: Any, logits: Any, targets: Any) -> Any:
@@ -117,10 +109,14 @@ def _by_targets(xp: Any, params: Any, logits: Any, targets: Any) -> Any:
     return finite(xp, -logits)
 
 
-class _CrossEntropy(LabelSumAndDerivative):
-    """Of a few entries the derivative is found in the backward pass."""
-
-    fewest_to_keep = _FEW
+class _CrossEntropy(LabelSum):
+    def small_values(self, xp: Any, params: Any, where: Any, logits: Any, targets: Any) -> Any:
+        """Of hard targets, by the logits with the sign of a mistake."""
+        y = as_dtype(xp, targets, logits.dtype)
+        if where is not None or y.requires_grad or not y.equal(y * y):
+            return None
+        total = softplus(logits * xp.rsub(y, 1.0, alpha=2.0)).sum(-1)
+        return (total,) if is_finite(total) else None
 
 
 _CROSS_ENTROPY = _CrossEntropy(_term, (_by_logits, _by_targets), _finite_term, _finite_by_logits)
@@ -140,7 +136,7 @@ def _nothing(xp: Any, params: Any, logits: Any, targets: Any) -> Any:
     return xp.zeros_like(logits)
 
 
-_HARD_CROSS_ENTROPY = _CrossEntropy(
+_HARD_CROSS_ENTROPY = LabelSum(
     _of_hard(_term),
     (_of_hard(_by_logits), _nothing),
     _of_hard(_finite_term),

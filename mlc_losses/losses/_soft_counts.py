@@ -65,7 +65,7 @@ class SoftCounts(RowRule):
         return true, false, xp.zeros_like(true)
 
     def finite_derivatives(
-        self, index: int, xp: Any, params: Any, where: Any, values: Any, *arrays: Any
+        self, index: int, xp: Any, params: Any, where: Any, values: Any, out: Any, *arrays: Any
     ) -> Any:
         if index != 0:
             return None

@@ -7,7 +7,7 @@ from typing import Any
 from mlc_losses._array.arguments import checked_float, checked_labels
 from mlc_losses._array.namespace import Array, ArrayT, as_dtype
 from mlc_losses._array.ops import decided, sigmoid
-from mlc_losses._array.row_rules import LabelSumAndDerivative, sum_over_labels
+from mlc_losses._array.row_rules import LabelSum, sum_over_labels
 from mlc_losses.losses._cross_entropy import blended, signed
 from mlc_losses.losses._powers import power_derivative, power_from_0
 
@@ -131,4 +131,6 @@ def _finite_asymmetric(xp: Any, params: Any, derivative: Any, logits: Any, targe
     return fade.mul_(nll)
 
 
-_ASYMMETRIC = LabelSumAndDerivative(_asymmetric, (_asymmetric_by_logits, None), _finite_asymmetric)
+_ASYMMETRIC = LabelSum(
+    _asymmetric, (_asymmetric_by_logits, None), _finite_asymmetric, keeps_derivative=True
+)

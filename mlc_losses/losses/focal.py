@@ -7,7 +7,7 @@ from typing import Any
 from mlc_losses._array.arguments import checked_float, checked_labels
 from mlc_losses._array.namespace import Array, ArrayT, is_0, is_number
 from mlc_losses._array.ops import decided, sigmoid, weighed
-from mlc_losses._array.row_rules import LabelSum, LabelSumAndDerivative, sum_over_labels
+from mlc_losses._array.row_rules import LabelSum, sum_over_labels
 from mlc_losses.losses._cross_entropy import (
     blended,
     by_side,
@@ -188,7 +188,7 @@ def _finite_poly(xp: Any, params: Any, derivative: Any, logits: Any, targets: An
     return value
 
 
-_POLY = LabelSumAndDerivative(_poly, (_poly_by_logits, None), _finite_poly)
+_POLY = LabelSum(_poly, (_poly_by_logits, None), _finite_poly, keeps_derivative=True)
 
 
 def hill(

@@ -45,8 +45,11 @@ class RowRule(ABC):
     derives_from_values: ClassVar[bool] = True
     # whether `finite_values` calls a kernel of PyTorch that gains nothing from blocks of rows
     uses_fused_kernel: ClassVar[bool] = False
-    # whether `finite_values` can fill its argument `derivative` at little cost
-    keeps_derivative: bool = False
+
+    @property
+    def keeps_derivative(self) -> bool:
+        """Whether `finite_values` can fill its argument `derivative` at little cost."""
+        return False
 
     def small_values(self, xp: Any, params: Any, where: Any, *arrays: Any) -> Any:
         """The same values by a few operations, to be differentiated themselves; else None.
@@ -159,12 +162,13 @@ class LabelSum(RowRule):
     by: tuple[Formula | None, ...]
     derives_from_values = False
     # for PyTorch, `finite_term(xp, params, derivative, *arrays)`: a cheaper term in a new array,
-    # right for finite arrays alone. `derivative` is None, or with `keeps_derivative` an array to
-    # fill with the derivative by the logits
+    # right for finite arrays alone. `derivative` is None, or an array to fill with that by the
+    # logits
     finite_term: Formula | None = None
-    # this derivative by a formula of its own, `(xp, params, out, *arrays)`; `out` may be None
-    finite_by_logits: Formula | None = None
-    keeps_derivative: bool = False
+
+    @property
+    def keeps_derivative(self) -> bool:
+        return self.finite_term is not None
 
     def values(self, xp: Any, params: Any, where: Any, *arrays: Any) -> tuple[Any, ...]:
         def masked(first: Any, where: Any, *rest: Any) -> tuple[Any]:
@@ -186,14 +190,6 @@ class LabelSum(RowRule):
                 derivative.mul_(where)
         total = terms.sum(-1)
         return (total,) if is_finite(total) else None
-
-    def finite_derivatives(
-        self, index: int, xp: Any, params: Any, where: Any, values: Any, out: Any, *arrays: Any
-    ) -> Any:
-        if index != 0 or self.finite_by_logits is None:
-            return None
-        found = self.finite_by_logits(xp, params, out, *masked_arrays(xp, where, arrays))
-        return (found if where is None else found.mul_(where),)
 
     def derivatives(
         self, index: int, xp: Any, params: Any, where: Any, values: Any, *arrays: Any

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 from mlc_losses._array.namespace import as_dtype, device_of, is_0, is_number
@@ -16,7 +17,7 @@ from mlc_losses._array.ops import (
     softplus,
     weighed,
 )
-from mlc_losses._array.row_rules import LabelSum, is_finite, sum_over_labels
+from mlc_losses._array.row_rules import LabelSum, is_finite, masked_arrays, sum_over_labels
 from mlc_losses.losses._powers import sigmoid_power
 
 
@@ -90,17 +91,6 @@ def _term(xp: Any, params: Any, logits: Any, targets: Any) -> Any:
     return wrong_side * xp.where(wrong_side > 0, size, 0.0) + xp.log1p(xp.exp(-size))
 
 
-def _finite_term(xp: Any, params: Any, derivative: Any, logits: Any, targets: Any) -> Any:
-    y = as_dtype(xp, targets, logits.dtype)
-    # log(1 + e^-|s|), by a sigmoid, which takes half the time of an exponential
-    rest = logits.abs().neg_().sigmoid_().neg_().log1p_()
-    return logits.relu().addcmul_(logits, y, value=-1.0).sub_(rest)
-
-
-def _finite_by_logits(xp: Any, params: Any, out: Any, logits: Any, targets: Any) -> Any:
-    return xp.sigmoid(logits, out=out).sub_(as_dtype(xp, targets, logits.dtype))
-
-
 def _by_logits(xp: Any, params: Any, logits: Any, targets: Any) -> Any:
     return sigmoid(logits) - as_dtype(xp, targets, logits.dtype)
 
@@ -109,25 +99,56 @@ def _by_targets(xp: Any, params: Any, logits: Any, targets: Any) -> Any:
     return finite(xp, -logits)
 
 
+@dataclass(frozen=True)
 class _CrossEntropy(LabelSum):
+    """With `is_hard`, a target above 1/2 is 1 and any other 0."""
+
+    is_hard: bool = False
+
+    def _targets(self, xp: Any, logits: Any, targets: Any) -> Any:
+        as_floats = relevance if self.is_hard else as_dtype
+        return as_floats(xp, targets, logits.dtype)
+
     def small_values(self, xp: Any, params: Any, where: Any, logits: Any, targets: Any) -> Any:
         """Of hard targets, by the logits with the sign of a mistake."""
-        y = as_dtype(xp, targets, logits.dtype)
-        if where is not None or y.requires_grad or not y.equal(y * y):
+        if where is not None or targets.requires_grad:
+            return None
+        y = self._targets(xp, logits, targets)
+        if not y.equal(y * y):
             return None
         total = softplus(logits * xp.rsub(y, 1.0, alpha=2.0)).sum(-1)
         return (total,) if is_finite(total) else None
 
+    def finite_values(
+        self, xp: Any, params: Any, where: Any, wanted: Any, derivative: Any, *arrays: Any
+    ) -> Any:
+        logits, targets = masked_arrays(xp, where, arrays)
+        # log(1 + e^-|s|), by a sigmoid, which takes half the time of an exponential
+        rest = logits.abs().neg_().sigmoid_().neg_().log1p_()
+        # two sums of numbers of one sign: the memory of the first terms serves for the others
+        rest = (rest if where is None else rest.mul_(where)).sum(-1)
+        y = self._targets(xp, logits, targets)
+        total = logits.relu().addcmul_(logits, y, value=-1.0).sum(-1).sub_(rest)
+        return (total,) if is_finite(total) else None
 
-_CROSS_ENTROPY = _CrossEntropy(_term, (_by_logits, _by_targets), _finite_term, _finite_by_logits)
+    def finite_derivatives(
+        self, index: int, xp: Any, params: Any, where: Any, values: Any, out: Any, *arrays: Any
+    ) -> Any:
+        if index != 0:
+            return None
+        logits, targets = masked_arrays(xp, where, arrays)
+        found = xp.sigmoid(logits, out=out).sub_(self._targets(xp, logits, targets))
+        return (found if where is None else found.mul_(where),)
+
+
+_CROSS_ENTROPY = _CrossEntropy(_term, (_by_logits, _by_targets))
 
 
 def _of_hard(formula: Callable[..., Any]) -> Callable[..., Any]:
     """Made hard in the formula: made before it, the targets would be one more array to keep."""
 
-    def of_hard(xp: Any, params: Any, *arrays: Any) -> Any:
-        *others, logits, targets = arrays
-        return formula(xp, params, *others, logits, relevance(xp, targets, logits.dtype))
+    def of_hard(xp: Any, params: Any, logits: Any, targets: Any) -> Any:
+        return formula(xp, params, logits, relevance(xp, targets, logits.dtype))
 
     return of_hard
 
@@ -136,12 +157,7 @@ def _nothing(xp: Any, params: Any, logits: Any, targets: Any) -> Any:
     return xp.zeros_like(logits)
 
 
-_HARD_CROSS_ENTROPY = LabelSum(
-    _of_hard(_term),
-    (_of_hard(_by_logits), _nothing),
-    _of_hard(_finite_term),
-    _of_hard(_finite_by_logits),
-)
+_HARD_CROSS_ENTROPY = _CrossEntropy(_of_hard(_term), (_of_hard(_by_logits), _nothing), is_hard=True)
 
 
 def _weighted(xp: Any, params: Any, *arrays: Any) -> Any:

@@ -131,6 +131,4 @@ def _finite_asymmetric(xp: Any, params: Any, derivative: Any, logits: Any, targe
     return fade.mul_(nll)
 
 
-_ASYMMETRIC = LabelSum(
-    _asymmetric, (_asymmetric_by_logits, None), _finite_asymmetric, keeps_derivative=True
-)
+_ASYMMETRIC = LabelSum(_asymmetric, (_asymmetric_by_logits, None), _finite_asymmetric)

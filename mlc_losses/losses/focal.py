@@ -188,7 +188,7 @@ def _finite_poly(xp: Any, params: Any, derivative: Any, logits: Any, targets: An
     return value
 
 
-_POLY = LabelSum(_poly, (_poly_by_logits, None), _finite_poly, keeps_derivative=True)
+_POLY = LabelSum(_poly, (_poly_by_logits, None), _finite_poly)
 
 
 def hill(

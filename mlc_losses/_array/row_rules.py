@@ -45,6 +45,8 @@ class RowRule(ABC):
     derives_from_values: ClassVar[bool] = True
     # whether `finite_values` calls a kernel of PyTorch that gains nothing from blocks of rows
     uses_fused_kernel: ClassVar[bool] = False
+    # whether `finite_derivatives` needs the arrays alone, where `derivatives` needs values
+    finds_derivative_again: bool = False
 
     @property
     def keeps_derivative(self) -> bool:

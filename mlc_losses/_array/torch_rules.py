@@ -73,10 +73,12 @@ class _Rule(torch.autograd.Function):
     def forward(ctx: Any, how: Any, where: Any, *arrays: Any) -> Any:
         rule, params, on_cpu, wanted = how
         kept, enough = None, None
-        if on_cpu and wanted == 1 and rule.keeps_derivative and arrays[0].requires_grad:
-            kept = _empty_like(arrays[0], arrays[0].dtype)
+        if on_cpu and wanted == 1 and arrays[0].requires_grad:
+            if rule.keeps_derivative:
+                kept = _empty_like(arrays[0], arrays[0].dtype)
             # derivatives by the other arrays need all values
-            enough = None if any(ctx.needs_input_grad[3:]) else wanted
+            if kept is not None or rule.finds_derivative_again:
+                enough = None if any(ctx.needs_input_grad[3:]) else wanted
         values, finite = _values(rule, params, where, arrays, on_cpu, enough, kept)
         results = values[:wanted]
         if rule.derives_from_values and enough is None:
@@ -107,6 +109,8 @@ class _Rule(torch.autograd.Function):
                 values = _Rule.apply((rule, params, False, None), where, *arrays)
         elif derivative is not None:
             gradients[2] = derivative * cotangents[0].unsqueeze(-1)
+        elif rule.derives_from_values and not values and not finite:
+            values = _values(rule, params, where, arrays, True, None)[0]
         is_whole = create_graph or arrays[0].numel() <= torch_blocks.BLOCK_SIZE
         gradient_by = _sum_of_products if is_whole else _gradient_in_blocks
         for index in range(count):

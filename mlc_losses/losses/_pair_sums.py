@@ -66,7 +66,7 @@ def pair_loss(
     xp = namespace(logits=logits, targets=targets)
     temperatures = (negative_temperature, positive_temperature)
     apply = apply_rule_over_batch if over_batch else apply_rule
-    return apply(xp, _PairLoss(), (logits, targets), temperatures, where, wanted=1)[0]
+    return apply(xp, _PairLoss(over_batch), (logits, targets), temperatures, where, wanted=1)[0]
 
 
 @dataclass(frozen=True)
@@ -75,6 +75,13 @@ class _PairLoss(RowRule):
 
     Values: the loss, and the `SideSums` it is made of.
     """
+
+    # that it is not kept: the derivative over the labels is kept already
+    finds_derivative_again: bool
+
+    @property
+    def keeps_derivative(self) -> bool:
+        return not self.finds_derivative_again
 
     def values(self, xp: Any, params: Any, where: Any, logits: Any, targets: Any) -> Any:
         logits, targets = _over_temperatures(xp, logits, targets, *params)
@@ -95,8 +102,6 @@ class _PairLoss(RowRule):
         # by the logits over their temperature
         by_sides = negative / negative_t, None, positive / positive_t
         return share * (negative + positive), None, *by_sides
-
-    keeps_derivative = True
 
     def finite_values(
         self, xp: Any, params: Any, where: Any, wanted: Any, derivative: Any, *arrays: Any
@@ -137,6 +142,15 @@ class _PairLoss(RowRule):
             xp.mul(negative_terms, by_negative / whole, out=derivative)
             derivative.addcmul_(positive_terms, by_positive / whole, value=-1.0)
         return (product.squeeze(-1).log1p(),)
+
+    def finite_derivatives(
+        self, index: int, xp: Any, params: Any, where: Any, values: Any, out: Any, *arrays: Any
+    ) -> Any:
+        if index != 0:
+            return None
+        derivative = xp.empty_like(arrays[0]) if out is None else out
+        self.finite_values(xp, params, where, 1, derivative, *arrays)
+        return derivative, None, None, None, None
 
 
 def _shifted_values(

@@ -444,8 +444,11 @@ def test_a_label_left_out_beside_a_large_logit() -> None:
 # memory ------------------------------------------------------------------------------------------
 
 
+TWO_WAY = next(case for case in CASES if case.loss is ml.two_way)
+
+
 @only_torch
-@every_large
+@pytest.mark.parametrize("case", [*LARGE.values(), TWO_WAY], ids=[*LARGE, "two_way"])
 def test_torch_keeps_the_arguments_and_one_array(case: Case) -> None:
     import torch
 

@@ -40,6 +40,7 @@ def binary_with(name: str, *weights: float) -> Any:
             "axis must be an integer, got None",
         ),
         (lambda s, y: ml.zlpr(s, y, axis=2), ValueError, r"axis must be in -2\.\.1, got 2"),
+        (lambda s, y: ml.zlpr(s, y, threshold=np.inf), ValueError, "threshold .*finite.*got inf"),
         (
             lambda s, y: ml.top_k_hinge(s[:, :1], y[:, 1], 1),
             ValueError,

@@ -260,7 +260,7 @@ def per_label(name: str, weights: Any, like: Any) -> Any:
 def per_example(name: str, value: Any, like: Any) -> Any:
     """A number or an array `[...]` as one value for each example of `like` `[..., L]`."""
     if is_number(value) or getattr(value, "shape", None) in ((), (1,)):
-        value = checked_float(name, value, like=like, finite=False)
+        value = checked_float(name, value, like=like)
     xp = namespace(logits=like, **{name: value})
     batch = shape_of(like)[:-1]
     if is_number(value):

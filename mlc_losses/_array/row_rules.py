@@ -54,7 +54,7 @@ class RowRule(ABC):
         return False
 
     def small_values(self, xp: Any, params: Any, where: Any, *arrays: Any) -> Any:
-        """The same values by a few operations, to be differentiated themselves; else None.
+        """The first value by a few operations, to be differentiated themselves; else None.
 
         For PyTorch as `finite_values`: on a small batch a rule's frame takes longer than its work.
         """

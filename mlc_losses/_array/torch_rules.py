@@ -35,7 +35,7 @@ def apply_rule(
         return _by_operation(rule, params, where, arrays)
     on_cpu = torch_blocks.are_on_cpu(where, *arrays)
     if arrays[0].requires_grad or any(x.requires_grad for x in arrays):
-        if on_cpu and arrays[0].numel() <= _SMALL:
+        if on_cpu and wanted == 1 and arrays[0].numel() <= _SMALL:
             values = rule.small_values(xp, params, where, *arrays)
             if values is not None:
                 return values

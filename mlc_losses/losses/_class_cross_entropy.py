@@ -72,7 +72,6 @@ class ClassCrossEntropy(SharedTermsRule):
         return values, _by_logits(xp, values, terms, labels)
 
     keeps_derivative = True
-
     uses_fused_kernel = True
 
     def finite_values(

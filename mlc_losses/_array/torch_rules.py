@@ -110,6 +110,7 @@ class _Rule(torch.autograd.Function):
         elif derivative is not None:
             gradients[2] = derivative * cotangents[0].unsqueeze(-1)
         elif rule.derives_from_values and not values and not finite:
+            # the first value alone was computed
             values = _values(rule, params, where, arrays, True, None)[0]
         is_whole = create_graph or arrays[0].numel() <= torch_blocks.BLOCK_SIZE
         gradient_by = _sum_of_products if is_whole else _gradient_in_blocks

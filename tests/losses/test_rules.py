@@ -253,22 +253,25 @@ def test_a_small_batch_as_a_large_one(
 
     from mlc_losses._array import torch_rules
 
-    logits = [0.0, -0.0, 1e-30, 1.0, -2.0, 30.0, -30.0, 80.0, -80.0, 1e4, -1e4, -3e38]
+    logits = [0.0, -0.0, 1e-30, 1.0, -2.0, 30.0, -30.0, 50.0, 80.0, -80.0, 1e4, -1e20]
     rows = asarray(np.stack([logits, logits, np.zeros(12)]), dtype).requires_grad_()
     hard = np.stack([np.zeros(12), np.ones(12), np.arange(12) % 2])
     y = asarray(hard if is_hard else 0.25 + 0.5 * hard, dtype)
 
-    def results() -> list[Any]:
+    def results() -> tuple[str, list[Any]]:
         losses = ml.binary_cross_entropy(rows, y)
         first = torch.autograd.grad(losses.sum(), rows, create_graph=True)[0]
-        second = torch.autograd.grad((first**2).sum(), rows)[0]
-        return [x.detach().numpy() for x in (losses, first, second)]
+        second = torch.autograd.grad(first.sum(), rows)[0]
+        kind = losses.grad_fn.name()
+        return kind, [x.detach().numpy() for x in (losses, first, second)]
 
-    small = results()
+    kind, small = results()
     monkeypatch.setattr(torch_rules, "_SMALL", 0)
-    for ours, expected in zip(small, results(), strict=True):
-        assert np.isfinite(ours).all()
-        np.testing.assert_allclose(ours, expected, rtol=1e-5, atol=1e-30)
+    large_kind, large = results()
+    assert (kind == large_kind) == (not is_hard)
+    # σ - y of a large batch, and PyTorch's own second derivative σ (1 - σ), lose small differences
+    for ours, expected, atol in zip(small, large, (1e-30, 1e-7, 1e-7), strict=True):
+        np.testing.assert_allclose(ours, expected, rtol=1e-5, atol=atol)
 
 
 # what a user masks a class with, in place of -inf

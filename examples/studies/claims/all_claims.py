@@ -18,7 +18,7 @@ CONDITIONS = {
     "rows.",
     "top_k": "one hidden layer and a short training, trained and judged with K = 5; every loss "
     "chose from as many settings by validation accuracy.",
-    "speed_top_k": "value and gradient of the loss alone, a batch of 256 rows on a shared CPU, "
+    "speed_top_k": "value and gradient of the loss alone, a batch of 256 rows on a CPU, "
     "each cell in a process of its own.",
     "average_k": "one hidden layer and a short training, K = 5, all methods at the same mean set "
     "size, each chosen from as many settings by validation accuracy; the paper's own settings are "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import repeat
 from typing import Any
 
 import torch
@@ -27,22 +28,15 @@ def are_on_cpu(*tensors: Any) -> bool:
     return True
 
 
-def blocks_of_rows(where: Any, arrays: Any, *rows: Any) -> Iterator[tuple[slice, Any]]:
-    """For each block, its rows, and those rows of each argument, `[..., L]` or `[...]`."""
-    ndim, num_labels = arrays[0].ndim, max(arrays[0].shape[-1], 1)
+def blocks_of_rows(arrays: Any, *others: Any) -> Iterator[Any]:
+    """The same rows of each argument, `[..., L]`, `[...]`, None, or a tuple of such, by blocks."""
+    ndim, rows = arrays[0].ndim, max(1, BLOCK_SIZE // max(arrays[0].shape[-1], 1))
 
-    def flat(x: Any) -> Any:
-        if x is None or isinstance(x, (tuple, list)):
-            return x if x is None else [flat(y) for y in x]
-        return x.reshape(-1, x.shape[-1]) if x.ndim == ndim else x.reshape(-1)
+    def blocks(x: Any) -> Any:
+        if x is None or not len(x):
+            return repeat(x)
+        if isinstance(x, (tuple, list)):
+            return zip(*map(blocks, x), strict=False)
+        return (x.reshape(-1, x.shape[-1]) if x.ndim == ndim else x.reshape(-1)).split(rows)
 
-    def part(x: Any, rows: slice) -> Any:
-        if x is None or isinstance(x, list):
-            return x if x is None else [part(y, rows) for y in x]
-        return x[rows]
-
-    everything = [flat(x) for x in (where, arrays, *rows)]
-    size = max(1, BLOCK_SIZE // num_labels)
-    for start in range(0, arrays[0].numel() // num_labels, size):
-        block = slice(start, start + size)
-        yield block, [part(x, block) for x in everything]
+    return zip(*map(blocks, (arrays, *others)), strict=False)

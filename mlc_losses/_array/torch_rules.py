@@ -222,11 +222,8 @@ def _gradient_in_blocks(which: Any, where: Any, values: Any, cotangents: Any, *a
     ):
         return _sum_of_products(which, where, values, cotangents, *arrays)
     out = _empty_like(array, first.dtype)
-    flat = out.view(-1, out.shape[-1]) if out.ndim != 2 else out
-    for rows, (where_, arrays_, values_, cotangents_) in torch_blocks.blocks_of_rows(
-        where, arrays, values, cotangents
-    ):
-        if _sum_of_products(which, where_, values_, cotangents_, *arrays_, out=flat[rows]) is None:
+    for block, *others, part in torch_blocks.blocks_of_rows(arrays, where, values, cotangents, out):
+        if _sum_of_products(which, *others, *block, out=part) is None:
             return None
     return out
 
@@ -260,8 +257,8 @@ def _values(
     found, finite = zip(
         *(
             _values_of_block(rule, params, where_, arrays_, True, wanted, derivative_)
-            for _, (where_, arrays_, derivative_) in torch_blocks.blocks_of_rows(
-                where, arrays, derivative
+            for arrays_, where_, derivative_ in torch_blocks.blocks_of_rows(
+                arrays, where, derivative
             )
         ),
         strict=True,

@@ -33,10 +33,8 @@ def blocks_of_rows(arrays: Any, *others: Any) -> Iterator[Any]:
     ndim, rows = arrays[0].ndim, max(1, BLOCK_SIZE // max(arrays[0].shape[-1], 1))
 
     def blocks(x: Any) -> Any:
-        if x is None or not len(x):
-            return repeat(x)
-        if isinstance(x, (tuple, list)):
-            return zip(*map(blocks, x), strict=False)
-        return (x.reshape(-1, x.shape[-1]) if x.ndim == ndim else x.reshape(-1)).split(rows)
+        if isinstance(x, torch.Tensor):
+            return (x.reshape(-1, x.shape[-1]) if x.ndim == ndim else x.reshape(-1)).split(rows)
+        return zip(*map(blocks, x), strict=False) if x else repeat(x)
 
     return zip(*map(blocks, (arrays, *others)), strict=False)

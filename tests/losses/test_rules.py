@@ -445,6 +445,25 @@ def test_a_label_left_out_beside_a_large_logit() -> None:
     np.testing.assert_array_equal(gradient(loss, asarray(np.array([[1e4, 1.0]]))), [[0.0, 0.0]])
 
 
+@only_torch
+@every_large
+def test_a_single_row_that_is_longer_than_a_block(
+    case: Case, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mlc_losses._array import torch_blocks
+
+    arrays, keywords = case.draw(0, n=2, num_labels=150)
+    s, *rest = (asarray(x[0]) for x in arrays)
+    named = {k: asarray(v) if isinstance(v, np.ndarray) else v for k, v in keywords.items()}
+
+    def loss(s: Any) -> Any:
+        return case.loss(s, *rest, **named)
+
+    expected = gradient(loss, s)
+    monkeypatch.setattr(torch_blocks, "BLOCK_SIZE", 16)
+    np.testing.assert_array_equal(gradient(loss, s), expected)
+
+
 # memory ------------------------------------------------------------------------------------------
 
 

@@ -32,7 +32,7 @@ def binary_with(name: str, *weights: float) -> Any:
         (
             lambda s, y: ml.zlpr(s, y, threshold=float("nan")),
             ValueError,
-            "threshold must be a number, got nan",
+            "threshold must be a finite number, got nan",
         ),
         (
             lambda s, y: ml.zlpr(s, y, axis=None),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 from torch._C import _are_functorch_transforms_active, _len_torch_dispatch_stack
-from torch._C._functorch import TransformType
+from torch._C._functorch import TransformType, is_legacy_batchedtensor
 from torch.autograd import forward_ad
 from torch.compiler import is_compiling
 
@@ -33,3 +33,8 @@ def is_differentiated_by_operation() -> bool:
         return True
     stack = torch._C._functorch.get_interpreter_stack()
     return sum(level.key() == TransformType.Jvp for level in stack) > 1
+
+
+def is_batched(x: torch.Tensor | None) -> bool:
+    """Whether autograd maps a backward pass over it (`is_grads_batched`), which no check shows."""
+    return x is not None and is_legacy_batchedtensor(x)

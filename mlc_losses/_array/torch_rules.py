@@ -17,6 +17,7 @@ from mlc_losses._array.by_operation import values_by_operation
 from mlc_losses._array.labels import label_sum
 from mlc_losses._array.row_rules import RowRule, is_finite
 from mlc_losses._array.torch_modes import (
+    is_batched,
     is_differentiated_by_operation,
     is_traced,
     is_transformed,
@@ -112,7 +113,11 @@ class _Rule(torch.autograd.Function):
         elif rule.derives_from_values and not values and not finite:
             # the first value alone was computed
             values = _values(rule, params, where, arrays, True, None)[0]
-        is_whole = create_graph or arrays[0].numel() <= torch_blocks.BLOCK_SIZE
+        is_whole = (
+            create_graph
+            or arrays[0].numel() <= torch_blocks.BLOCK_SIZE
+            or any(map(is_batched, cotangents))
+        )
         gradient_by = _sum_of_products if is_whole else _gradient_in_blocks
         for index in range(count):
             if needed[2 + index] and gradients[2 + index] is None:
@@ -190,8 +195,6 @@ def _sum_of_products(
     found = None
     if finite:
         found = rule.finite_derivatives(index, xp, params, where, values, out, *arrays)
-        if found is not None and out is None:
-            out = found[0]
     if found is None:
         found = rule.derivatives(index, xp, params, where, values, *arrays)
     has_labels, total = arrays[index].ndim == arrays[0].ndim, None

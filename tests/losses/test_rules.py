@@ -464,6 +464,29 @@ def test_a_single_row_that_is_longer_than_a_block(
     np.testing.assert_array_equal(gradient(loss, s), expected)
 
 
+@only_torch
+@every_large
+def test_a_jacobian_of_all_rows_at_once(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Autograd maps the backward pass over the rows, in blocks or not."""
+    import torch
+
+    from mlc_losses._array import torch_blocks
+
+    arrays, keywords = case.draw(0, n=3, num_labels=150)
+    s, *rest = map(asarray, arrays)
+    named = {k: asarray(v) if isinstance(v, np.ndarray) else v for k, v in keywords.items()}
+
+    def jacobian() -> Any:
+        def losses(s: Any) -> Any:
+            return case.loss(s, *rest, **named)
+
+        return torch.autograd.functional.jacobian(losses, s, vectorize=True)
+
+    expected = jacobian()
+    monkeypatch.setattr(torch_blocks, "BLOCK_SIZE", 16)
+    np.testing.assert_allclose(jacobian(), expected, rtol=1e-12, atol=1e-15)
+
+
 # memory ------------------------------------------------------------------------------------------
 
 

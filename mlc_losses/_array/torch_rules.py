@@ -116,6 +116,7 @@ class _Rule(torch.autograd.Function):
         is_whole = (
             create_graph
             or arrays[0].numel() <= torch_blocks.BLOCK_SIZE
+            or is_traced()
             or any(map(is_batched, cotangents))
         )
         gradient_by = _sum_of_products if is_whole else _gradient_in_blocks

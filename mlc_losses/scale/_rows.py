@@ -22,7 +22,7 @@ from mlc_losses.scale._arguments import Head
 CPU_BYTES = 2**23
 ACCELERATOR_BYTES = 2**28
 # with fewer rows the passes over the kernel and its gradient, one per block, would take over
-_LEAST_ROWS = 24
+_LEAST_ROWS = 22
 
 
 def budget_of(x: Any) -> int:

@@ -487,6 +487,26 @@ def test_a_jacobian_of_all_rows_at_once(case: Case, monkeypatch: pytest.MonkeyPa
     np.testing.assert_allclose(jacobian(), expected, rtol=1e-12, atol=1e-15)
 
 
+@only_torch
+@pytest.mark.modes
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore:Dynamo detected a call to")
+@pytest.mark.parametrize("loss", [ml.binary_cross_entropy, ml.zlpr])
+def test_a_compiled_batch_that_is_larger_than_a_block(
+    loss: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import torch
+
+    from mlc_losses._array import torch_blocks
+
+    monkeypatch.setattr(torch_blocks, "BLOCK_SIZE", 16)
+    rng = np.random.default_rng(0)
+    s, y = asarray(rng.normal(size=(4, 50))), asarray((rng.random((4, 50)) < 0.3).astype(float))
+    torch._dynamo.reset()
+    step = torch.compile(lambda s: loss(s, y).sum(), fullgraph=True)
+    expected = gradient(lambda s: loss(s, y).sum(), s)
+    np.testing.assert_allclose(gradient(step, s), expected, rtol=1e-10, atol=1e-14)
+
+
 # memory ------------------------------------------------------------------------------------------
 
 

@@ -205,16 +205,12 @@ def _sum_of_products(
             continue
         if has_labels:
             cotangent = cotangent.unsqueeze(-1)
-        if total is not None:
-            total = (
-                total + derivative * cotangent
-                if out is None
-                else total.addcmul_(derivative, cotangent)
-            )
-        elif derivative is out:
-            total = out.mul_(cotangent)
-        else:
+        if total is None:
             total = torch.mul(derivative, cotangent, out=out)
+        elif out is None:
+            total = total + derivative * cotangent
+        else:
+            total.addcmul_(derivative, cotangent)
     return total
 
 

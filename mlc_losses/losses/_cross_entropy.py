@@ -123,10 +123,11 @@ class _CrossEntropy(LabelSum):
         self, xp: Any, params: Any, where: Any, wanted: Any, derivative: Any, *arrays: Any
     ) -> Any:
         logits, targets = masked_arrays(xp, where, arrays)
-        # log(1 + e^-|s|), by a sigmoid, which takes half the time of an exponential
-        rest = logits.abs().neg_().sigmoid_().neg_().log1p_()
+        # log(1 + e^-|s|) = -log(1 - p), by a sigmoid, which takes half the time of an exponential
+        p = logits.abs().neg_().sigmoid_()
+        p = _halved(_halved(p if where is None else p.mul_(where)))
         # two sums of numbers of one sign: the memory of the first terms serves for the others
-        rest = (rest if where is None else rest.mul_(where)).sum(-1)
+        rest = p.neg_().log1p_().sum(-1)
         y = self._targets(xp, logits, targets)
         total = logits.relu().addcmul_(logits, y, value=-1.0).sum(-1).sub_(rest)
         return (total,) if is_finite(total) else None
@@ -142,6 +143,18 @@ class _CrossEntropy(LabelSum):
 
 
 _CROSS_ENTROPY = _CrossEntropy(_term, (_by_logits, _by_targets))
+
+
+def _halved(p: Any) -> Any:
+    """Half as many numbers, with the same sum of `log(1 - p)`; a logarithm takes longer than this.
+
+    `1 - (1 - p)(1 - q)` replaces each pair, without cancellation. Done twice, what is at most 1/2
+    stays at most 15/16, and the logarithm keeps its digits.
+    """
+    pairs = p.shape[-1] // 2
+    kept, others = p.tensor_split((p.shape[-1] - pairs,), dim=-1)
+    kept[..., :pairs].lerp_(p.new_ones(()), others)
+    return kept
 
 
 def _of_hard(formula: Callable[..., Any]) -> Callable[..., Any]:

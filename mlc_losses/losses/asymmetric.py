@@ -114,7 +114,7 @@ def _fade_and_nll(
 def _finite_asymmetric(xp: Any, params: Any, derivative: Any, logits: Any, targets: Any) -> Any:
     """The same on PyTorch, in place, with arithmetic instead of choices, which cost more there."""
     gamma_neg, gamma_pos, margin = params
-    relevant, sign, wrong = signed(xp, decided(logits), targets)
+    relevant, sign, wrong = signed(xp, logits, targets)
     p, q, cut = wrong.sigmoid(), wrong.neg().sigmoid_(), (1.0 - relevant).mul_(margin)
     base = (p - cut).clamp_(min=0.0)
     fade = power_from_0(base, gamma_neg).lerp(power_from_0(base, gamma_pos), relevant)

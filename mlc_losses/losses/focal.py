@@ -154,7 +154,8 @@ def _poly(xp: Any, params: Any, logits: Any, targets: Any) -> Any:
 
 def _poly_by_logits(xp: Any, params: Any, logits: Any, targets: Any) -> Any:
     gamma, alpha, epsilon = params
-    relevant, sign, wrong = signed(xp, decided(logits), targets)
+    # q times an infinite nll would be NaN
+    relevant, sign, wrong = signed(xp, logits if is_0(gamma) else decided(logits), targets)
     p, q, nll = sigmoids_and_nll(xp, wrong)
     fade = 1.0 if is_0(gamma) else power_from_0(p, gamma)
     derivative = fade * p if is_0(gamma) else fade * (gamma * q * nll + p)
@@ -167,7 +168,7 @@ def _poly_by_logits(xp: Any, params: Any, logits: Any, targets: Any) -> Any:
 def _finite_poly(xp: Any, params: Any, derivative: Any, logits: Any, targets: Any) -> Any:
     """The same on PyTorch: value and derivative of the same two sigmoids and one logarithm."""
     gamma, alpha, epsilon = params
-    relevant, sign, wrong = signed(xp, decided(logits), targets)
+    relevant, sign, wrong = signed(xp, logits, targets)
     p, q = wrong.sigmoid(), wrong.neg().sigmoid_()
     value = wrong.clamp_(min=0.0).sub_(xp.minimum(p, q).neg_().log1p_())
     fade = None if is_0(gamma) else power_from_0(p, gamma)

@@ -274,6 +274,21 @@ def test_a_small_batch_as_a_large_one(
         np.testing.assert_allclose(ours, expected, rtol=1e-5, atol=atol)
 
 
+@only_torch
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("num_labels", [1, 2, 3, 4, 5, 6, 7, 10, 5001])
+@pytest.mark.parametrize("size", [0.0, 1e-3, 1.0, 20.0, 80.0])
+def test_cross_entropy_by_products_keeps_its_digits(
+    size: float, num_labels: int, dtype: str
+) -> None:
+    """One logarithm for four labels, where all are undecided as where all are decided."""
+    logits = size * np.where(np.arange(3 * num_labels) % 3, -1.0, 1.0).reshape(3, num_labels)
+    logits = asarray(logits, dtype)
+    value = ml.binary_cross_entropy(logits, asarray(to_numpy(logits) > 0, dtype))
+    expected = np.log1p(np.exp(-np.abs(to_numpy(logits).astype(np.float64)))).sum(-1)
+    np.testing.assert_allclose(to_numpy(value), expected, rtol=6 * float(np.finfo(dtype).eps))
+
+
 # what a user masks a class with, in place of -inf
 @pytest.mark.parametrize("mask", [-1e9, -1e30, -9e29, float(np.finfo(np.float32).min), -np.inf])
 def test_a_class_masked_by_a_large_logit(mask: float) -> None:

@@ -85,35 +85,17 @@ def _sides(xp: Any, logits: Any, targets: Any, p: Any, n: Any) -> tuple[Any, Any
     return logits, p * y, n * (1.0 - y)
 
 
-def _term(xp: Any, params: Any, logits: Any, targets: Any) -> Any:
-    y, size = as_dtype(xp, targets, logits.dtype), magnitude(logits)
-    wrong_side = xp.where(logits >= 0, 1.0 - y, y)
-    return wrong_side * xp.where(wrong_side > 0, size, 0.0) + xp.log1p(xp.exp(-size))
-
-
-def _by_logits(xp: Any, params: Any, logits: Any, targets: Any) -> Any:
-    return sigmoid(logits) - as_dtype(xp, targets, logits.dtype)
-
-
-def _by_targets(xp: Any, params: Any, logits: Any, targets: Any) -> Any:
-    return finite(xp, -logits)
-
-
 @dataclass(frozen=True)
 class _CrossEntropy(LabelSum):
-    """With `is_hard`, a target above 1/2 is 1 and any other 0."""
+    """Of targets that `as_floats(xp, targets, dtype)` makes floats."""
 
-    is_hard: bool = False
-
-    def _targets(self, xp: Any, logits: Any, targets: Any) -> Any:
-        as_floats = relevance if self.is_hard else as_dtype
-        return as_floats(xp, targets, logits.dtype)
+    as_floats: Callable[..., Any] = as_dtype
 
     def small_values(self, xp: Any, params: Any, where: Any, logits: Any, targets: Any) -> Any:
         """Of hard targets, by the logits with the sign of a mistake."""
         if where is not None or targets.requires_grad:
             return None
-        y = self._targets(xp, logits, targets)
+        y = self.as_floats(xp, targets, logits.dtype)
         if not y.equal(y * y):
             return None
         total = softplus(logits * xp.rsub(y, 1.0, alpha=2.0)).sum(-1)
@@ -128,7 +110,7 @@ class _CrossEntropy(LabelSum):
         p = _halved(_halved(p if where is None else p.mul_(where)))
         # two sums of numbers of one sign: the memory of the first terms serves for the others
         rest = p.neg_().log1p_().sum(-1)
-        y = self._targets(xp, logits, targets)
+        y = self.as_floats(xp, targets, logits.dtype)
         total = logits.relu().addcmul_(logits, y, value=-1.0).sum(-1).sub_(rest)
         return (total,) if is_finite(total) else None
 
@@ -138,11 +120,8 @@ class _CrossEntropy(LabelSum):
         if index != 0:
             return None
         logits, targets = masked_arrays(xp, where, arrays)
-        found = xp.sigmoid(logits, out=out).sub_(self._targets(xp, logits, targets))
+        found = xp.sigmoid(logits, out=out).sub_(self.as_floats(xp, targets, logits.dtype))
         return (found if where is None else found.mul_(where),)
-
-
-_CROSS_ENTROPY = _CrossEntropy(_term, (_by_logits, _by_targets))
 
 
 def _halved(p: Any) -> Any:
@@ -157,20 +136,26 @@ def _halved(p: Any) -> Any:
     return kept
 
 
-def _of_hard(formula: Callable[..., Any]) -> Callable[..., Any]:
-    """Made hard in the formula: made before it, the targets would be one more array to keep."""
+def _rule(as_floats: Callable[..., Any], by_targets: Callable[..., Any] | None) -> _CrossEntropy:
+    """Its formulas make the targets floats: made before, they would be one more array to keep."""
 
-    def of_hard(xp: Any, params: Any, logits: Any, targets: Any) -> Any:
-        return formula(xp, params, logits, relevance(xp, targets, logits.dtype))
+    def term(xp: Any, params: Any, logits: Any, targets: Any) -> Any:
+        y, size = as_floats(xp, targets, logits.dtype), magnitude(logits)
+        wrong_side = xp.where(logits >= 0, 1.0 - y, y)
+        return wrong_side * xp.where(wrong_side > 0, size, 0.0) + xp.log1p(xp.exp(-size))
 
-    return of_hard
+    def by_logits(xp: Any, params: Any, logits: Any, targets: Any) -> Any:
+        return sigmoid(logits) - as_floats(xp, targets, logits.dtype)
+
+    return _CrossEntropy(term, (by_logits, by_targets), as_floats=as_floats)
 
 
-def _nothing(xp: Any, params: Any, logits: Any, targets: Any) -> Any:
-    return xp.zeros_like(logits)
+def _by_targets(xp: Any, params: Any, logits: Any, targets: Any) -> Any:
+    return finite(xp, -logits)
 
 
-_HARD_CROSS_ENTROPY = _CrossEntropy(_of_hard(_term), (_of_hard(_by_logits), _nothing), is_hard=True)
+_CROSS_ENTROPY = _rule(as_dtype, _by_targets)
+_HARD_CROSS_ENTROPY = _rule(relevance, None)
 
 
 def _weighted(xp: Any, params: Any, *arrays: Any) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 import statistics
 import time
@@ -14,25 +15,41 @@ from examples.studies.common.tables import Table, bold
 PAUSE = 0.02
 
 
+def times(
+    functions: dict[str, Callable[[], Any]],
+    *,
+    rounds: int,
+    warm_up: int,
+    pause: float = 0.0,
+    limit: float = math.inf,
+) -> dict[str, list[float]]:
+    """Seconds of each function, which must wait for its own result; one number for each round.
+
+    Every round calls all of them once, in a new order, with a pause before each. After `limit`
+    seconds it ends, but not before three rounds.
+    """
+    found: dict[str, list[float]] = {name: [] for name in functions}
+    order, names = random.Random(0), list(functions)
+    begin = time.perf_counter()
+    for number in range(-warm_up, rounds):
+        if number >= 3 and time.perf_counter() - begin > limit:
+            break
+        order.shuffle(names)
+        for name in names:
+            time.sleep(pause)
+            start = time.perf_counter()
+            functions[name]()
+            if number >= 0:
+                found[name].append(time.perf_counter() - start)
+    return found
+
+
 def medians(
     functions: dict[str, Callable[[], Any]], *, rounds: int = 40, warm_up: int = 3
 ) -> dict[str, float]:
-    """Median seconds of each function, which must wait for its own result.
-
-    Every round calls all of them once, in a new order.
-    """
-    times: dict[str, list[float]] = {name: [] for name in functions}
-    names = list(functions)
-    order = random.Random(0)
-    for number in range(warm_up + rounds):
-        order.shuffle(names)
-        for name in names:
-            time.sleep(PAUSE)
-            start = time.perf_counter()
-            functions[name]()
-            if number >= warm_up:
-                times[name].append(time.perf_counter() - start)
-    return {name: statistics.median(values) for name, values in times.items()}
+    """Median seconds of each function."""
+    found = times(functions, rounds=rounds, warm_up=warm_up, pause=PAUSE)
+    return {name: statistics.median(values) for name, values in found.items()}
 
 
 def table(title: str, seconds: dict[str, float], ours: str) -> str:

@@ -14,15 +14,14 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import random
 import statistics
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from benchmarks.cells import MARKS, ROOT, kept, measure_missing
 from benchmarks.peers import draw, pairs
+from benchmarks.ratios import times
 from examples.studies.common.pages import replace_between
 from examples.studies.common.tables import Table, titled
 
@@ -117,20 +116,9 @@ def time_cell(name: str, shape: tuple[int, int]) -> dict[str, Any]:
 
 
 def time_in_turns(functions: dict[str, Callable[[], Any]]) -> dict[str, list[float]]:
-    """Every round calls all of them once, without a pause, in which threads would fall asleep."""
-    times: dict[str, list[float]] = {which: [] for which in functions}
-    order, names = random.Random(0), list(functions)
-    begin = time.perf_counter()
-    done = -2  # rounds to warm up
-    while done < 3 or (done < ROUNDS and time.perf_counter() - begin < SECONDS):
-        order.shuffle(names)
-        for which in names:
-            start = time.perf_counter()
-            functions[which]()
-            if done >= 0:
-                times[which].append(round(1e3 * (time.perf_counter() - start), 4))
-        done += 1
-    return times
+    """Milliseconds, without a pause, in which threads would fall asleep."""
+    found = times(functions, rounds=ROUNDS, warm_up=2, limit=SECONDS)
+    return {which: [round(1e3 * x, 4) for x in values] for which, values in found.items()}
 
 
 def memory_now(field: str) -> float:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +16,7 @@ from mlc_losses._array.ops import (
     softplus,
     weighed,
 )
-from mlc_losses._array.row_rules import LabelSum, is_finite, masked_arrays, sum_over_labels
+from mlc_losses._array.row_rules import Formula, LabelSum, is_finite, masked_arrays, sum_over_labels
 from mlc_losses.losses._powers import sigmoid_power
 
 
@@ -52,44 +51,31 @@ def _of_cells(xp: Any, weight: Any, logits: Any) -> Any:
     return broadcast_like(xp, weight, logits)
 
 
-def two_weight_nll(xp: Any, logits: Any, positive: Any, negative: Any) -> Any:
-    """`Σ positive · softplus(-s) + negative · softplus(s)` for weights >= 0."""
-    return sum_over_labels(xp, _TWO_WEIGHTS, (logits, positive, negative))
+def nll(weights: Formula, *by_others: Formula | None) -> LabelSum:
+    """The rule of `Σ p softplus(-s) + n softplus(s)`: `p, n = weights(xp, params, s, *others)`.
 
+    The weights are at least 0; one of 0 removes its term even where that is infinite. `by_others`
+    are the derivatives by the other arrays. Weights made before the rule would be arrays to keep.
+    """
 
-def nll(xp: Any, params: Any, logits: Any, positive: Any, negative: Any) -> Any:
-    """A weight of 0 removes its term even where that term is infinite."""
-    size = magnitude(logits)
-    linear = weighed(size, xp.where(logits >= 0, negative, positive))
-    return linear + (positive + negative) * xp.log1p(xp.exp(-size))
+    def term(xp: Any, params: Any, logits: Any, *others: Any) -> Any:
+        positive, negative = weights(xp, params, logits, *others)
+        size = magnitude(logits)
+        linear = weighed(size, xp.where(logits >= 0, negative, positive))
+        return linear + (positive + negative) * xp.log1p(xp.exp(-size))
 
+    def by_logits(xp: Any, params: Any, logits: Any, *others: Any) -> Any:
+        positive, negative = weights(xp, params, logits, *others)
+        return negative * sigmoid(logits) - positive * sigmoid(-logits)
 
-def nll_by_logits(xp: Any, params: Any, logits: Any, positive: Any, negative: Any) -> Any:
-    return negative * sigmoid(logits) - positive * sigmoid(-logits)
-
-
-def _nll_by_positive(xp: Any, params: Any, logits: Any, positive: Any, negative: Any) -> Any:
-    return finite(xp, softplus(-logits))
-
-
-def _nll_by_negative(xp: Any, params: Any, logits: Any, positive: Any, negative: Any) -> Any:
-    return finite(xp, softplus(logits))
-
-
-_TWO_WEIGHTS = LabelSum(nll, (nll_by_logits, _nll_by_positive, _nll_by_negative))
-
-
-def _sides(xp: Any, logits: Any, targets: Any, p: Any, n: Any) -> tuple[Any, Any, Any]:
-    """Logits and the weights of both terms."""
-    y = as_dtype(xp, targets, logits.dtype)
-    return logits, p * y, n * (1.0 - y)
+    return LabelSum(term, (by_logits, *by_others))
 
 
 @dataclass(frozen=True)
 class _CrossEntropy(LabelSum):
     """Of targets that `as_floats(xp, targets, dtype)` makes floats."""
 
-    as_floats: Callable[..., Any] = as_dtype
+    as_floats: Formula = as_dtype
 
     def small_values(self, xp: Any, params: Any, where: Any, logits: Any, targets: Any) -> Any:
         """Of hard targets, by the logits with the sign of a mistake."""
@@ -136,7 +122,7 @@ def _halved(p: Any) -> Any:
     return kept
 
 
-def _rule(as_floats: Callable[..., Any], by_targets: Callable[..., Any] | None) -> _CrossEntropy:
+def _rule(as_floats: Formula, by_targets: Formula | None) -> _CrossEntropy:
     """Its formulas make the targets floats: made before, they would be one more array to keep."""
 
     def term(xp: Any, params: Any, logits: Any, targets: Any) -> Any:
@@ -158,12 +144,9 @@ _CROSS_ENTROPY = _rule(as_dtype, _by_targets)
 _HARD_CROSS_ENTROPY = _rule(relevance, None)
 
 
-def _weighted(xp: Any, params: Any, *arrays: Any) -> Any:
-    return nll(xp, params, *_sides(xp, *arrays))
-
-
-def _weighted_by_logits(xp: Any, params: Any, *arrays: Any) -> Any:
-    return nll_by_logits(xp, params, *_sides(xp, *arrays))
+def _sides(xp: Any, params: Any, logits: Any, targets: Any, p: Any, n: Any) -> tuple[Any, Any]:
+    y = as_dtype(xp, targets, logits.dtype)
+    return p * y, n * (1.0 - y)
 
 
 def _weighted_by_targets(xp: Any, params: Any, logits: Any, targets: Any, p: Any, n: Any) -> Any:
@@ -178,10 +161,7 @@ def _weighted_by_negative(xp: Any, params: Any, logits: Any, targets: Any, p: An
     return (1.0 - as_dtype(xp, targets, logits.dtype)) * finite(xp, softplus(logits))
 
 
-_WEIGHTED = LabelSum(
-    _weighted,
-    (_weighted_by_logits, _weighted_by_targets, _weighted_by_positive, _weighted_by_negative),
-)
+_WEIGHTED = nll(_sides, _weighted_by_targets, _weighted_by_positive, _weighted_by_negative)
 
 
 def signed(xp: Any, logits: Any, targets: Any) -> tuple[Any, Any, Any]:

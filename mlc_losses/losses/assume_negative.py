@@ -8,8 +8,8 @@ from mlc_losses._array.arguments import checked_float, checked_labels
 from mlc_losses._array.labels import label_count, num_labels
 from mlc_losses._array.namespace import Array, ArrayT
 from mlc_losses._array.ops import relevance
-from mlc_losses._array.row_rules import LabelSum, sum_over_labels
-from mlc_losses.losses._cross_entropy import cross_entropy, hard_cross_entropy, nll, nll_by_logits
+from mlc_losses._array.row_rules import sum_over_labels
+from mlc_losses.losses._cross_entropy import cross_entropy, hard_cross_entropy, nll
 
 
 def assume_negative(
@@ -171,12 +171,4 @@ def _smoothed_sides(xp: Any, params: Any, logits: Any, targets: Any) -> tuple[An
     return positive, 1.0 - positive
 
 
-def _smoothed(xp: Any, params: Any, logits: Any, targets: Any) -> Any:
-    return nll(xp, params, logits, *_smoothed_sides(xp, params, logits, targets))
-
-
-def _smoothed_by_logits(xp: Any, params: Any, logits: Any, targets: Any) -> Any:
-    return nll_by_logits(xp, params, logits, *_smoothed_sides(xp, params, logits, targets))
-
-
-_SMOOTHED = LabelSum(_smoothed, (_smoothed_by_logits, None))
+_SMOOTHED = nll(_smoothed_sides, None)

@@ -31,8 +31,9 @@ from mlc_losses._array.namespace import (
     to_compute_dtype,
 )
 from mlc_losses._array.ops import stop_gradient, weighed
+from mlc_losses._array.row_rules import sum_over_labels
 from mlc_losses.losses._batch_ranks import largest_mask, num_examples, rank_of
-from mlc_losses.losses._cross_entropy import two_weight_nll
+from mlc_losses.losses._cross_entropy import nll
 from mlc_losses.losses._pair_sums import pair_loss
 
 
@@ -245,17 +246,22 @@ def average_k_two_head(
     where = checked_where(xp, "softmax_logits", scores, where, -1)
     pseudo = _pseudo_labels(scores, is_label, where, k, rule)
     other = as_dtype(xp, accept_numpy(xp, multilabel_logits), scores.dtype)
-    of_label, of_pseudo, of_rest = (
-        xp.astype(mask, scores.dtype) for mask in (is_label, pseudo & ~is_label, ~pseudo)
-    )
-    positive = positive_weight * of_label + pseudo_weight * of_pseudo
-    negative = negative_weight * of_rest
-    if where is not None:
-        other, negative = xp.where(where, other, 0.0), xp.where(where, negative, 0.0)
     loss = pair_loss(scores, is_label)
     if not is_0(head_weight):  # 0 times infinity
-        loss = loss + weighed(two_weight_nll(xp, other, positive, negative), head_weight)
+        weights = positive_weight, pseudo_weight, negative_weight
+        second = sum_over_labels(xp, _SECOND_HEAD, (other, is_label, pseudo), weights, where)
+        loss = loss + weighed(second, head_weight)
     return of_valid(loss, valid)
+
+
+def _head_weights(xp: Any, params: Any, logits: Any, is_label: Any, pseudo: Any) -> Any:
+    """Every label is among the pseudo-labels."""
+    of_label, of_pseudo, of_rest = params
+    label, pseudo = (as_dtype(xp, mask, logits.dtype) for mask in (is_label, pseudo))
+    return of_label * label + of_pseudo * (pseudo - label), of_rest * (1.0 - pseudo)
+
+
+_SECOND_HEAD = nll(_head_weights, None, None)
 
 
 def _pseudo_labels(scores: Any, is_label: Any, where: Any, k: Any, rule: str) -> Any:

@@ -19,6 +19,7 @@ from mlc_losses._array.namespace import (
     Array,
     ArrayT,
     accept_numpy,
+    as_dtype,
     default_integer,
     is_number,
     namespace,
@@ -26,7 +27,7 @@ from mlc_losses._array.namespace import (
 from mlc_losses._array.ops import sigmoid, stop_gradient
 from mlc_losses._array.row_rules import LabelSum, sum_over_labels
 from mlc_losses.losses._batch_ranks import rank_of
-from mlc_losses.losses._cross_entropy import cross_entropy, two_weight_nll
+from mlc_losses.losses._cross_entropy import cross_entropy, hard_cross_entropy, nll
 
 
 def expected_positive(
@@ -147,14 +148,11 @@ def role(
     xp, estimates, _, _ = label_arguments(
         accept_numpy(xp, estimator_logits), targets, where, logits_name="estimator_logits"
     )
-    estimates = xp.astype(estimates, logits.dtype)
+    estimates = as_dtype(xp, estimates, logits.dtype)
 
     def half(student: Any, teacher: Any) -> Any:
-        teacher = stop_gradient(teacher)
-        positive, negative = xp.astype(seen, student.dtype) + sigmoid(teacher), sigmoid(-teacher)
-        if where is not None:
-            positive, negative = xp.where(where, positive, 0.0), xp.where(where, negative, 0.0)
-        fit = two_weight_nll(xp, student, positive, negative)
+        arrays = student, stop_gradient(teacher), seen
+        fit = sum_over_labels(xp, _FIT, arrays, where=where)
         return fit + _count_penalty(xp, student, where, expected)
 
     return 0.5 * (half(logits, estimates) + half(estimates, logits))
@@ -228,9 +226,21 @@ def large_loss(
     cut = kth_largest(candidates, rank)
     # a rank of 0 rejects nothing, not even a logit of inf
     affected = unseen & (candidates >= cut) & (rank > 0)
-    positive = xp.astype(seen | affected if corrects else seen, logits.dtype)
-    negative = xp.astype(unseen & ~affected, logits.dtype)
-    return two_weight_nll(xp, logits, positive, negative)
+    if corrects:
+        return hard_cross_entropy(xp, logits, seen | affected, where)
+    # a NaN is no candidate, and stays
+    left = ~affected | xp.isnan(logits)
+    return hard_cross_entropy(xp, logits, seen, left if where is None else left & where)
+
+
+def _seen_and_estimated(
+    xp: Any, params: Any, student: Any, teacher: Any, seen: Any
+) -> tuple[Any, Any]:
+    """The weights of the seen labels' term and of the cross-entropy with the teacher's."""
+    return as_dtype(xp, seen, student.dtype) + sigmoid(teacher), sigmoid(-teacher)
+
+
+_FIT = nll(_seen_and_estimated, None, None)
 
 
 def _batch(logits: Any, targets: Any, where: Any) -> tuple[Any, Any, Any, Any]:

@@ -82,13 +82,32 @@ class RowRule(ABC):
 
 
 class SharedTermsRule(RowRule):
-    """A rule whose value and derivative are made of the same terms: JAX computes them once."""
+    """A rule whose value and derivative are made of the same terms, which are computed once.
+
+    What is here of `derivatives` is for one value, with a derivative by the logits alone.
+    """
+
+    keeps_derivative = True
 
     @abstractmethod
     def values_and_derivative(
         self, xp: Any, params: Any, where: Any, *arrays: Any
     ) -> tuple[tuple[Any, ...], Any]:
         """The values, and the derivative of the first by the logits."""
+
+    def derivatives(
+        self, index: int, xp: Any, params: Any, where: Any, values: Any, *arrays: Any
+    ) -> tuple[Any, ...]:
+        return (self.values_and_derivative(xp, params, where, *arrays)[1] if index == 0 else None,)
+
+    def finite_values(
+        self, xp: Any, params: Any, where: Any, wanted: Any, derivative: Any, *arrays: Any
+    ) -> Any:
+        if derivative is None:
+            return None
+        values, found = self.values_and_derivative(xp, params, where, *arrays)
+        derivative.copy_(found)
+        return values
 
 
 def apply_rule(

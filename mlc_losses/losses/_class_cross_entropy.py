@@ -71,7 +71,6 @@ class ClassCrossEntropy(SharedTermsRule):
         values = _values_from_rest(xp, *found)
         return values, _by_logits(xp, values, terms, labels)
 
-    keeps_derivative = True
     uses_fused_kernel = True
 
     def finite_values(

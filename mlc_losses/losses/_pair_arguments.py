@@ -20,9 +20,14 @@ def pair_arguments(
     xp, scores, targets, where = checked_labels(
         logits, targets, where, axis, logits_name=logits_name
     )
+    return xp, *pair_sides(xp, scores, targets, where)
+
+
+def pair_sides(xp: Any, scores: Any, targets: Any, where: Any) -> tuple[Any, Any, Any]:
+    """`(scores, positive, negative)` of arguments that are checked."""
     positive, missing = relevant_and_missing(xp, targets)
     if missing is not None:
         scores = xp.where(missing, math.nan, scores)
     if where is None:
-        return xp, scores, positive, ~positive
-    return xp, xp.where(where, scores, 0.0), positive & where, where & ~positive
+        return scores, positive, ~positive
+    return xp.where(where, scores, 0.0), positive & where, where & ~positive

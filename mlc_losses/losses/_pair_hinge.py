@@ -3,41 +3,55 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 from mlc_losses._array.labels import label_order, label_sum, labels_together
 from mlc_losses._array.layout import require_all_labels
 from mlc_losses._array.namespace import namespace, shape_of
-from mlc_losses._array.ops import entries_at, stop_gradient
+from mlc_losses._array.ops import entries_at
+from mlc_losses._array.row_rules import SharedTermsRule, apply_rule
 from mlc_losses._array.scatter import inverse_permuted
+from mlc_losses.losses._pair_arguments import pair_sides
 
 
 def pair_hinge(
-    scores: Any,
-    positive: Any,
-    negative: Any,
-    margin: Any,
-    rank_weight: Callable[[Any], Any] | None = None,
+    xp: Any, logits: Any, targets: Any, where: Any, margin: Any, rank_weight: Any = None
 ) -> Any:
     """`Σ_P w(r_p) Σ_N max(0, m + s_n - s_p)` with `r_p = #{n : m + s_n > s_p}`.
 
-    The weight has no gradient. The value is a sum of terms that are not negative, and the
-    derivatives are counts: neither loses digits, however many labels there are.
+    The weight, a module's own function of the ranks, has no gradient; None is 1. The value is a sum
+    of terms that are not negative, and the derivatives are counts: neither loses digits, however
+    many labels there are.
     """
-    xp = namespace(scores=scores)
     require_all_labels(xp, "sorts all the scores of an example")
-    if shape_of(scores)[-1] == 0:
-        return label_sum(scores)
-    scores, positive, negative = map(labels_together, (scores, positive, negative))
-    keys = xp.where(negative, scores + margin, scores)
-    value, derivatives = _hinge_value_and_derivatives(
-        stop_gradient(keys), positive, negative, rank_weight or xp.ones_like
-    )
-    # A term of value 0 carries the derivatives. Where a key that counts is infinite it is infinite,
-    # and the value with it; a NaN is NaN whether it counts or not.
-    moved = xp.where((derivatives == 0) & ~xp.isnan(keys), 0.0, keys)
-    still = stop_gradient(xp.where(xp.isfinite(moved), moved, 0.0))
-    return value + label_sum(derivatives * (moved - still))
+    rule = _PairHinge(rank_weight or xp.ones_like)
+    return apply_rule(xp, rule, (logits, targets), (margin,), where, wanted=1)[0]
+
+
+@dataclass(frozen=True)
+class _PairHinge(SharedTermsRule):
+    """The rule of `pair_hinge`: one sort gives value and derivative."""
+
+    rank_weight: Callable[[Any], Any]
+    derives_from_values = False
+
+    def values(self, xp: Any, params: Any, where: Any, *arrays: Any) -> tuple[Any]:
+        return self.values_and_derivative(xp, params, where, *arrays)[0]
+
+    def values_and_derivative(
+        self, xp: Any, params: Any, where: Any, logits: Any, targets: Any
+    ) -> tuple[tuple[Any], Any]:
+        if shape_of(logits)[-1] == 0:
+            return (label_sum(logits),), logits
+        sides = pair_sides(xp, logits, targets, where)
+        scores, positive, negative = map(labels_together, sides)
+        keys = xp.where(negative, scores + params[0], scores)
+        value, found = _hinge_value_and_derivatives(keys, positive, negative, self.rank_weight)
+        # Where a key that counts is infinite the value is; a NaN is NaN whether it counts or not.
+        counts = (found != 0) | xp.isnan(keys)
+        infinite = xp.where(counts & ~xp.isfinite(keys), keys, 0.0)
+        return (value + label_sum(found * infinite),), found
 
 
 def _hinge_value_and_derivatives(

@@ -17,6 +17,7 @@ from mlc_losses._array.loops import map_rows
 from mlc_losses._array.namespace import namespace, shape_of
 from mlc_losses._array.ops import sigmoid, softplus, with_axis_at
 from mlc_losses._array.row_rules import RowRule, apply_rule
+from mlc_losses.losses._pair_arguments import pair_sides
 
 # entries of one block of pairs, and the labels in it: the second bounds a block under `vmap`,
 # where the size of the batch is not to be seen
@@ -26,30 +27,32 @@ _BLOCK_LABELS = 32
 _FUSED_LABELS = 128
 
 
-def pair_logistic(scores: Any, positive: Any, negative: Any) -> Any:
-    """`Σ_P Σ_N log(1 + e^(s_n - s_p))`, in blocks of labels, gradient included.
-
-    A label right at infinity makes no pair: the other one of a pair may be wrong at infinity.
-    """
-    xp = namespace(scores=scores)
+def pair_logistic(xp: Any, logits: Any, targets: Any, where: Any) -> Any:
+    """`Σ_P Σ_N log(1 + e^(s_n - s_p))`, in blocks of labels, gradient included."""
     require_all_labels(xp, "compares every positive label with every negative one")
-    # written so that NaN makes a pair
-    positive = positive & ~(scores == math.inf)
-    negative = negative & ~(scores == -math.inf)
-    return apply_rule(xp, _PairLogistic(), (scores, positive, negative))[0]
+    return apply_rule(xp, _PairLogistic(), (logits, targets), where=where)[0]
 
 
 @dataclass(frozen=True)
 class _PairLogistic(RowRule):
     """The rule of `pair_logistic`."""
 
+    derives_from_values = False
+
     def values(self, xp: Any, params: Any, where: Any, *arrays: Any) -> tuple[Any]:
-        return (_value(*arrays),)
+        return (_value(*_finite_sides(xp, where, *arrays)),)
 
     def derivatives(
         self, index: int, xp: Any, params: Any, where: Any, values: Any, *arrays: Any
     ) -> tuple[Any]:
-        return (_derivatives(*arrays) if index == 0 else None,)
+        return (_derivatives(*_finite_sides(xp, where, *arrays)) if index == 0 else None,)
+
+
+def _finite_sides(xp: Any, where: Any, logits: Any, targets: Any) -> tuple[Any, Any, Any]:
+    """A label right at infinity makes no pair: the other one of a pair may be wrong at infinity."""
+    scores, positive, negative = pair_sides(xp, logits, targets, where)
+    # written so that NaN makes a pair
+    return scores, positive & ~(scores == math.inf), negative & ~(scores == -math.inf)
 
 
 def _value(scores: Any, positive: Any, negative: Any) -> Any:

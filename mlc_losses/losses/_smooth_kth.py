@@ -77,17 +77,6 @@ class _LogRatio(SharedTermsRule):
         is_cut = xp.abs(_above_kth(xp, x, kth)) > _reach(xp, x) * temperature
         return value, xp.where(is_cut, 0.0, derivative) / temperature
 
-    keeps_derivative = True
-
-    def finite_values(
-        self, xp: Any, params: Any, where: Any, wanted: Any, derivative: Any, *arrays: Any
-    ) -> Any:
-        if derivative is None:
-            return self.values(xp, params, where, *arrays)
-        values, found = self.values_and_derivative(xp, params, where, *arrays)
-        derivative.copy_(found)
-        return values
-
 
 def _reach(xp: Any, x: Any) -> float:
     """An entry further from the k-th, in temperatures, adds less than e^-reach to the value."""

@@ -6,14 +6,15 @@ With `axis=0` they are pairs of examples: the losses rank the examples of each l
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, NamedTuple
 
 from mlc_losses._array.arguments import checked_labels, per_example
 from mlc_losses._array.labels import label_count, label_max, label_sum
 from mlc_losses._array.namespace import Array, ArrayT
-from mlc_losses._array.ops import stop_gradient
-from mlc_losses.losses._cross_entropy import cross_entropy
-from mlc_losses.losses._pair_arguments import pair_arguments
+from mlc_losses._array.ops import stop_gradient, weighed
+from mlc_losses._array.row_rules import SharedTermsRule, apply_rule, is_finite
+from mlc_losses.losses._cross_entropy import hard_cross_entropy
+from mlc_losses.losses._pair_arguments import pair_sides
 from mlc_losses.losses._pair_logistic import pair_logistic
 from mlc_losses.losses._pair_sums import pair_loss
 
@@ -99,18 +100,62 @@ def bp_mll(logits: ArrayT, targets: Array, *, where: Array | None = None, axis: 
       >>> bp_mll(np.array([1.5, -0.5, 2.0, -3.0, 0.25]), np.array([1, 0, 1, 0, 0])).round(4)
       np.float64(0.1159)
     """
-    xp, scores, positive, negative = pair_arguments(logits, targets, where, axis)
-    return _pair_exp_mean(xp, scores, positive, negative)
+    xp, scores, targets, where = checked_labels(logits, targets, where, axis)
+    return apply_rule(xp, _PAIR_EXP_MEAN, (scores, targets), where=where, wanted=1)[0]
 
 
-def _pair_exp_mean(xp: Any, scores: Any, positive: Any, negative: Any) -> Any:
-    """Mean over the pairs of `e^(s_n - s_p)`; 0 where there is no pair.
+class _PairExpMean(SharedTermsRule):
+    """The rule of the mean over the pairs of `e^(s_n - s_p)`; 0 where there is no pair."""
 
-    A product of two means around the centre between the highest negative and the lowest positive,
-    where both factors are about the square root of the result. So neither overflows before the
-    product does, and the derivatives, each a term of one factor times the other, are right even
-    then.
+    derives_from_values = False
+
+    def values(self, xp: Any, params: Any, where: Any, *arrays: Any) -> tuple[Any]:
+        rise, fall = _rise_and_fall(xp, where, *arrays)
+        return (rise.mean * fall.mean,)
+
+    def values_and_derivative(
+        self, xp: Any, params: Any, where: Any, *arrays: Any
+    ) -> tuple[tuple[Any], Any]:
+        rise, fall = _rise_and_fall(xp, where, *arrays)
+        by_rise, by_fall = (xp.expand_dims(x, axis=-1) for x in _by_each(rise, fall))
+        derivative = weighed(by_rise, rise.terms) - weighed(by_fall, fall.terms)
+        return (rise.mean * fall.mean,), derivative
+
+    def finite_values(
+        self, xp: Any, params: Any, where: Any, wanted: Any, derivative: Any, *arrays: Any
+    ) -> Any:
+        rise, fall = _rise_and_fall(xp, where, *arrays)
+        value = rise.mean * fall.mean
+        if not is_finite(value):
+            return None
+        if derivative is not None:
+            by_rise, by_fall = (x.unsqueeze(-1) for x in _by_each(rise, fall))
+            xp.mul(rise.terms, by_rise, out=derivative).addcmul_(fall.terms, by_fall, value=-1.0)
+        return (value,)
+
+
+_PAIR_EXP_MEAN = _PairExpMean()
+
+
+class _Side(NamedTuple):
+    terms: Any
+    count: Any  # at least 1
+    mean: Any
+
+
+def _by_each(rise: _Side, fall: _Side) -> tuple[Any, Any]:
+    """The derivatives of the product of both means by each term."""
+    return fall.mean / rise.count, rise.mean / fall.count
+
+
+def _rise_and_fall(xp: Any, where: Any, logits: Any, targets: Any) -> tuple[_Side, _Side]:
+    """`e^(s - c)` of the negatives and `e^(c - s)` of the positives.
+
+    Of the centre c between the highest negative and the lowest positive, both means are about the
+    square root of the product. So neither overflows before the product does, and the derivatives,
+    each a term of one mean times the other, are right even then.
     """
+    scores, positive, negative = pair_sides(xp, logits, targets, where)
     fixed = stop_gradient(scores)
     high, low = label_max(fixed, negative), -label_max(-fixed, positive)
     # if one side contributes nothing, or is right at infinity, the other is ignored
@@ -118,14 +163,14 @@ def _pair_exp_mean(xp: Any, scores: Any, positive: Any, negative: Any) -> Any:
     halves = (xp.where(xp.isinf(x), y, x) / 2 for x, y in ((high, low), (low, high)))
     centre = sum(xp.where(xp.isinf(half), 0.0, half) for half in halves)[..., None]
     present = ~absent[..., None]
-    rise = xp.exp(xp.where(negative & present, scores - centre, -math.inf))
-    fall = xp.exp(xp.where(positive & present, centre - scores, -math.inf))
-    return _mean(xp, rise, negative) * _mean(xp, fall, positive)
 
+    def side(mask: Any, exponents: Any) -> _Side:
+        count = label_count(mask, scores)
+        count = xp.where(count == 0, 1.0, count)
+        terms = xp.exp(xp.where(mask & present, exponents, -math.inf))
+        return _Side(terms, count, label_sum(terms) / count)
 
-def _mean(xp: Any, terms: Any, side: Any) -> Any:
-    count = label_count(side, terms)
-    return label_sum(terms) / xp.where(count == 0, 1.0, count)
+    return side(negative, scores - centre), side(positive, centre - scores)
 
 
 def calibrated_ranking(
@@ -180,7 +225,7 @@ def calibrated_ranking(
       >>> calibrated_ranking(logits, np.array([1, 0, 1, 0, 0])).round(4)
       np.float64(2.3127)
     """
-    xp, scores, positive, negative = pair_arguments(logits, targets, where, axis)
+    xp, scores, targets, where = checked_labels(logits, targets, where, axis)
     shifted = scores - per_example("threshold", threshold, scores)[..., None]
-    to_threshold = cross_entropy(xp, shifted, positive, positive | negative)
-    return pair_logistic(scores, positive, negative) + to_threshold
+    to_threshold = hard_cross_entropy(xp, shifted, targets, where)
+    return pair_logistic(xp, scores, targets, where) + to_threshold

@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from mlc_losses._array.arguments import checked_flag, checked_float
+from mlc_losses._array.arguments import checked_flag, checked_float, checked_labels
 from mlc_losses._array.host import constant
-from mlc_losses._array.labels import label_count, looked_up
+from mlc_losses._array.labels import label_count, looked_up, num_labels
 from mlc_losses._array.namespace import Array, ArrayT, default_integer, namespace, shape_of
-from mlc_losses.losses._pair_arguments import pair_arguments
+from mlc_losses.losses._pair_arguments import pair_sides
 from mlc_losses.losses._pair_hinge import pair_hinge
 
 
@@ -66,10 +66,11 @@ def pairwise_hinge(
       np.float64(1.5)
     """
     margin = checked_float("margin", margin, like=logits, low=0.0)
-    xp, scores, positive, negative = pair_arguments(logits, targets, where, axis)
-    total = pair_hinge(scores, positive, negative, margin)
+    xp, scores, targets, where = checked_labels(logits, targets, where, axis)
+    total = pair_hinge(xp, scores, targets, where, margin)
     if not checked_flag("normalize", normalize):
         return total
+    _, positive, negative = pair_sides(xp, scores, targets, where)
     pairs = label_count(positive, scores) * label_count(negative, scores)
     return total / xp.where(pairs == 0, 1.0, pairs)
 
@@ -110,9 +111,11 @@ def multilabel_margin(
       >>> multilabel_margin(np.array([0.5, 1.0, -2.0]), np.array([1, 0, 0]))
       np.float64(0.5)
     """
-    xp, scores, positive, negative = pair_arguments(logits, targets, where, axis)
-    known = label_count(positive | negative, scores)
-    total = pair_hinge(scores, positive, negative, 1.0)
+    xp, scores, targets, where = checked_labels(logits, targets, where, axis)
+    total = pair_hinge(xp, scores, targets, where, 1.0)
+    if where is None:
+        return total / max(num_labels(scores), 1)
+    known = label_count(where, scores)
     return total / xp.where(known == 0, 1.0, known)
 
 
@@ -165,8 +168,8 @@ def warp(
       np.float64(3.0)
     """
     margin = checked_float("margin", margin, like=logits, low=0.0)
-    _, scores, positive, negative = pair_arguments(logits, targets, where, axis)
-    return pair_hinge(scores, positive, negative, margin, _harmonic)
+    xp, scores, targets, where = checked_labels(logits, targets, where, axis)
+    return pair_hinge(xp, scores, targets, where, margin, _harmonic)
 
 
 def _harmonic(ranks: Any) -> Any:

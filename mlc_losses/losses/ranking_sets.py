@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, NamedTuple
 
-from mlc_losses._array.arguments import check_matrix, checked_float, label_arguments
+from mlc_losses._array.arguments import check_matrix, checked_float, checked_labels, label_arguments
 from mlc_losses._array.batch import batch_max, batch_sum
-from mlc_losses._array.labels import label_any, label_count, label_max, label_sum
-from mlc_losses._array.namespace import Array, ArrayT, namespace
+from mlc_losses._array.labels import label_count, label_max, label_sum
+from mlc_losses._array.namespace import Array, ArrayT
 from mlc_losses._array.ops import relevance, sigmoid, softplus, stop_gradient
-from mlc_losses.losses._pair_arguments import pair_arguments
-from mlc_losses.losses._pair_sums import pair_loss
+from mlc_losses._array.row_rules import RowRule, SharedTermsRule, apply_rule, masked_arrays
+from mlc_losses.losses._pair_arguments import pair_sides
+from mlc_losses.losses._pair_sums import LSEP, pair_loss
 
 
 def distributional_ranking(
@@ -76,23 +77,70 @@ def distributional_ranking(
     lambda_neg = checked_float("lambda_neg", lambda_neg, like=logits, above=0.0)
     slope = checked_float("slope", slope, like=logits, above=0.0)
     scale = checked_float("scale", scale, like=logits)
-    xp, scores, positive, negative = pair_arguments(logits, targets, where, axis)
+    xp, scores, targets, where = checked_labels(logits, targets, where, axis)
+    params = margin, lambda_pos, lambda_neg, slope, scale
+    arrays = scores, targets
+    return apply_rule(xp, _DISTRIBUTIONAL_RANKING, arrays, params, where, wanted=1)[0]
+
+
+class _DistributionalRanking(SharedTermsRule):
+    """Of the expected probabilities of both sides, `E_N` and `E_P`."""
+
+    derives_from_values = False
+
+    def values(self, xp: Any, params: Any, where: Any, *arrays: Any) -> tuple[Any]:
+        return (_loss_of_gap(xp, params, *_expected(xp, params, where, *arrays)),)
+
+    def values_and_derivative(
+        self, xp: Any, params: Any, where: Any, *arrays: Any
+    ) -> tuple[tuple[Any], Any]:
+        *_, slope, scale = params
+        high, low, gap = _expected(xp, params, where, *arrays)
+        logits, _ = masked_arrays(xp, where, arrays)
+        by_p = (scale * sigmoid(slope * gap))[..., None] * (high.by_p - low.by_p)
+        value = _loss_of_gap(xp, params, high, low, gap)
+        return (value,), by_p * (sigmoid(logits) * sigmoid(-logits))
+
+
+_DISTRIBUTIONAL_RANKING = _DistributionalRanking()
+
+
+def _loss_of_gap(xp: Any, params: Any, high: Any, low: Any, gap: Any) -> Any:
+    """0 where no label is known."""
+    *_, slope, scale = params
+    return xp.where(high.empty & low.empty, 0.0, scale / slope * softplus(slope * gap))
+
+
+class _Expected(NamedTuple):
+    mean: Any
+    by_p: Any
+    empty: Any
+
+
+def _expected(
+    xp: Any, params: Any, where: Any, logits: Any, targets: Any
+) -> tuple[_Expected, _Expected, Any]:
+    """`E_N` and `E_P` with their derivatives by each p, and `E_N - E_P + m`."""
+    margin, lambda_pos, lambda_neg, *_ = params
+    scores, positive, negative = pair_sides(xp, logits, targets, where)
     p = sigmoid(scores)
-    high = _leaning_mean(p, negative, lambda_neg)
-    low = xp.where(label_any(positive), _leaning_mean(p, positive, -lambda_pos), 1.0)
-    loss = scale / slope * softplus(slope * (high - low + margin))
-    return xp.where(label_any(positive | negative), loss, 0.0)
+    high = _leaning_mean(xp, p, negative, lambda_neg)
+    low = _leaning_mean(xp, p, positive, -lambda_pos)
+    return high, low, high.mean - xp.where(low.empty, 1.0, low.mean) + margin
 
 
-def _leaning_mean(p: Any, side: Any, temperature: Any) -> Any:
+def _leaning_mean(xp: Any, p: Any, side: Any, temperature: Any) -> _Expected:
     """Mean of p over a side with weights `e^(p / temperature)`; 0 where it is empty."""
-    xp = namespace(p=p)
     exponents = p / temperature
     peak = label_max(stop_gradient(exponents), side)
-    peak = xp.where(peak == -math.inf, 0.0, peak)[..., None]
+    empty = peak == -math.inf
+    peak = xp.where(empty, 0.0, peak)[..., None]
     weights = xp.exp(xp.where(side, exponents - peak, -math.inf))
     total = label_sum(weights)
-    return label_sum(weights * p) / xp.where(total == 0, 1.0, total)
+    total = xp.where(empty, 1.0, total)
+    mean = label_sum(weights * p) / total
+    by_p = weights / total[..., None] * (1.0 + (p - mean[..., None]) / temperature)
+    return _Expected(mean, by_p, empty)
 
 
 def two_way(
@@ -220,12 +268,50 @@ def circle(
     """
     margin = checked_float("margin", margin, like=similarities)
     gamma = checked_float("gamma", gamma, like=similarities, above=0.0)
-    xp, scores, positive, negative = pair_arguments(
-        similarities, targets, where, axis, "similarities"
+    xp, similarities, targets, where = checked_labels(
+        similarities, targets, where, axis, logits_name="similarities"
     )
-    fixed = stop_gradient(scores)
-    weights = xp.clip(xp.where(positive, 1.0 + margin - fixed, fixed + margin), 0.0, None)
-    beyond = xp.where(positive, scores - (1.0 - margin), scores - margin)
+    return apply_rule(xp, _CIRCLE, (similarities, targets), (margin, gamma), where, wanted=1)[0]
+
+
+class _Circle(RowRule):
+    """The rule of `lsep`, of similarities that are weighted; its weights are constants."""
+
+    keeps_derivative = True
+
+    def values(self, xp: Any, params: Any, where: Any, *arrays: Any) -> tuple[Any, ...]:
+        (weighted, targets), _ = _weighted(xp, params, where, *arrays)
+        return LSEP.values(xp, (1.0, 1.0), where, weighted, targets)
+
+    def derivatives(
+        self, index: int, xp: Any, params: Any, where: Any, values: Any, *arrays: Any
+    ) -> tuple[Any, ...]:
+        (weighted, targets), slope = _weighted(xp, params, where, *arrays)
+        found = LSEP.derivatives(index, xp, (1.0, 1.0), where, values, weighted, targets)
+        return tuple(None if x is None else slope * x for x in found)
+
+    def finite_values(
+        self, xp: Any, params: Any, where: Any, wanted: Any, derivative: Any, *arrays: Any
+    ) -> Any:
+        weighted, slope = _weighted(xp, params, where, *arrays)
+        values = LSEP.finite_values(xp, (1.0, 1.0), where, wanted, derivative, *weighted)
+        if derivative is not None:
+            derivative.mul_(slope)
+        return values
+
+
+_CIRCLE = _Circle()
+
+
+def _weighted(xp: Any, params: Any, where: Any, *arrays: Any) -> tuple[tuple[Any, Any], Any]:
+    """`γ α (s - o)`, where o is the margin or 1 less it, with the targets; and `γ α`."""
+    margin, gamma = params
+    similarities, targets = masked_arrays(xp, where, arrays)
+    relevant = relevance(xp, targets, similarities.dtype)
+    fixed = stop_gradient(similarities)
+    weights = xp.where(relevant > 0, 1.0 + margin - fixed, fixed + margin)
+    slope = gamma * xp.clip(weights, 0.0, None)
+    # a target of NaN makes the loss NaN
+    beyond = similarities - (margin + relevant * (1.0 - 2.0 * margin))
     # a weight of 0 is 0 even where the similarity is infinite
-    scaled = gamma * weights * xp.where(weights == 0, 0.0, beyond)
-    return pair_loss(xp.where(positive | negative, scaled, -math.inf), positive)
+    return (slope * xp.where(slope == 0, 0.0, beyond), targets), slope

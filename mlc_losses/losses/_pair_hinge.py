@@ -12,7 +12,7 @@ from mlc_losses._array.namespace import namespace, shape_of
 from mlc_losses._array.ops import entries_at
 from mlc_losses._array.row_rules import SharedTermsRule, apply_rule
 from mlc_losses._array.scatter import inverse_permuted
-from mlc_losses.losses._pair_arguments import pair_sides
+from mlc_losses.losses._pair_sides import pair_sides
 
 
 def pair_hinge(
@@ -44,7 +44,7 @@ class _PairHinge(SharedTermsRule):
     ) -> tuple[tuple[Any], Any]:
         if shape_of(logits)[-1] == 0:
             return (label_sum(logits),), logits
-        sides = pair_sides(xp, logits, targets, where)
+        sides = pair_sides(xp, where, logits, targets)
         scores, positive, negative = map(labels_together, sides)
         keys = xp.where(negative, scores + params[0], scores)
         value, found = _hinge_value_and_derivatives(keys, positive, negative, self.rank_weight)

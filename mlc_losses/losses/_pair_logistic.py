@@ -17,7 +17,7 @@ from mlc_losses._array.loops import map_rows
 from mlc_losses._array.namespace import namespace, shape_of
 from mlc_losses._array.ops import sigmoid, softplus, with_axis_at
 from mlc_losses._array.row_rules import RowRule, apply_rule
-from mlc_losses.losses._pair_arguments import pair_sides
+from mlc_losses.losses._pair_sides import pair_sides
 
 # entries of one block of pairs, and the labels in it: the second bounds a block under `vmap`,
 # where the size of the batch is not to be seen
@@ -50,7 +50,7 @@ class _PairLogistic(RowRule):
 
 def _finite_sides(xp: Any, where: Any, logits: Any, targets: Any) -> tuple[Any, Any, Any]:
     """A label right at infinity makes no pair: the other one of a pair may be wrong at infinity."""
-    scores, positive, negative = pair_sides(xp, logits, targets, where)
+    scores, positive, negative = pair_sides(xp, where, logits, targets)
     # written so that NaN makes a pair
     return scores, positive & ~(scores == math.inf), negative & ~(scores == -math.inf)
 

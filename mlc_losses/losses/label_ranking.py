@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from mlc_losses._array.arguments import check_matrix, checked_float
+from mlc_losses._array.arguments import check_matrix, checked_float, checked_labels
 from mlc_losses._array.batch import batch_sum
 from mlc_losses._array.labels import label_count, label_sum
 from mlc_losses._array.namespace import Array, ArrayT
 from mlc_losses._array.ops import sigmoid
 from mlc_losses._array.row_rules import RowRule, apply_rule_over_batch
-from mlc_losses.losses._pair_arguments import pair_arguments
+from mlc_losses.losses._pair_sides import pair_sides
 from mlc_losses.losses._smooth_ranks import missed_precision
 
 
@@ -74,7 +74,8 @@ def smooth_average_precision(
       array([0.1659, 0.158 ])
     """
     temperature = checked_float("temperature", temperature, like=logits, above=0.0)
-    xp, scores, positive, negative = _sides(logits, targets, where)
+    xp, logits, targets, where = _arguments(logits, targets, where)
+    scores, positive, negative = pair_sides(xp, where, logits, targets)
     missed = missed_precision(scores, positive, negative, temperature)
     count = batch_sum(xp.astype(positive, scores.dtype))
     return missed / xp.where(count == 0, 1.0, count)
@@ -130,16 +131,16 @@ def auc_margin(
       array([0.6757, 0.641 ])
     """
     margin = checked_float("margin", margin, like=logits, low=0.0)
-    xp, scores, positive, negative = _sides(logits, targets, where)
-    sides = (scores, positive, negative)
-    return apply_rule_over_batch(xp, _MarginOfMeans(), sides, (margin,), wanted=1)[0]
+    xp, logits, targets, where = _arguments(logits, targets, where)
+    arrays = logits, targets
+    return apply_rule_over_batch(xp, _MarginOfMeans(), arrays, (margin,), where, wanted=1)[0]
 
 
-def _sides(logits: Any, targets: Any, where: Any) -> tuple[Any, Any, Any, Any]:
-    """`(xp, scores, positive, negative)`, all `[B, L]`."""
-    xp, scores, positive, negative = pair_arguments(logits, targets, where, -1)
-    check_matrix("logits", scores)
-    return xp, scores, positive, negative
+def _arguments(logits: Any, targets: Any, where: Any) -> tuple[Any, Any, Any, Any]:
+    """`(xp, logits, targets, where)`, checked, `[B, L]`."""
+    xp, logits, targets, where = checked_labels(logits, targets, where)
+    check_matrix("logits", logits)
+    return xp, logits, targets, where
 
 
 class _Means(NamedTuple):
@@ -157,11 +158,13 @@ class _Means(NamedTuple):
 
 @dataclass(frozen=True)
 class _MarginOfMeans(RowRule):
-    """Of `(scores, positive, negative)`; 0 where a side is empty."""
+    """0 where a side is empty."""
+
+    derives_from_values = False
 
     def values(self, xp: Any, params: Any, where: Any, *arrays: Any) -> tuple[Any, ...]:
-        scores, positive, negative = arrays
-        means = _means(xp, params, *arrays)
+        scores, positive, negative = pair_sides(xp, where, *arrays)
+        means = _means(xp, params, scores, positive, negative)
         missed = xp.where(positive, means.missed - means.mean_missed[..., None], 0.0)
         raised = xp.where(negative, means.raised - means.mean_raised[..., None], 0.0)
         variances = (
@@ -177,8 +180,8 @@ class _MarginOfMeans(RowRule):
     ) -> tuple[Any, ...]:
         if index > 0:
             return (None,)
-        scores, positive, negative = arrays
-        means = _means(xp, params, *arrays)
+        scores, positive, negative = pair_sides(xp, where, *arrays)
+        means = _means(xp, params, scores, positive, negative)
         by_missed = means.missed + (means.excess - means.mean_missed)[..., None]
         by_raised = means.raised + (means.excess - means.mean_raised)[..., None]
         derivative = xp.where(

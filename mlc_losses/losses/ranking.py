@@ -14,8 +14,8 @@ from mlc_losses._array.namespace import Array, ArrayT
 from mlc_losses._array.ops import stop_gradient, weighed
 from mlc_losses._array.row_rules import SharedTermsRule, apply_rule, is_finite
 from mlc_losses.losses._cross_entropy import hard_cross_entropy
-from mlc_losses.losses._pair_arguments import pair_sides
 from mlc_losses.losses._pair_logistic import pair_logistic
+from mlc_losses.losses._pair_sides import pair_sides
 from mlc_losses.losses._pair_sums import pair_loss
 
 
@@ -155,7 +155,7 @@ def _rise_and_fall(xp: Any, where: Any, logits: Any, targets: Any) -> tuple[_Sid
     square root of the product. So neither overflows before the product does, and the derivatives,
     each a term of one mean times the other, are right even then.
     """
-    scores, positive, negative = pair_sides(xp, logits, targets, where)
+    scores, positive, negative = pair_sides(xp, where, logits, targets)
     fixed = stop_gradient(scores)
     high, low = label_max(fixed, negative), -label_max(-fixed, positive)
     # if one side contributes nothing, or is right at infinity, the other is ignored

@@ -10,8 +10,8 @@ from mlc_losses._array.arguments import checked_flag, checked_float, checked_lab
 from mlc_losses._array.host import constant
 from mlc_losses._array.labels import label_count, looked_up, num_labels
 from mlc_losses._array.namespace import Array, ArrayT, default_integer, namespace, shape_of
-from mlc_losses.losses._pair_arguments import pair_sides
 from mlc_losses.losses._pair_hinge import pair_hinge
+from mlc_losses.losses._pair_sides import pair_sides
 
 
 def pairwise_hinge(
@@ -70,7 +70,7 @@ def pairwise_hinge(
     total = pair_hinge(xp, scores, targets, where, margin)
     if not checked_flag("normalize", normalize):
         return total
-    _, positive, negative = pair_sides(xp, scores, targets, where)
+    _, positive, negative = pair_sides(xp, where, scores, targets)
     pairs = label_count(positive, scores) * label_count(negative, scores)
     return total / xp.where(pairs == 0, 1.0, pairs)
 

@@ -11,7 +11,7 @@ from mlc_losses._array.labels import label_count, label_max, label_sum
 from mlc_losses._array.namespace import Array, ArrayT
 from mlc_losses._array.ops import relevance, sigmoid, softplus, stop_gradient
 from mlc_losses._array.row_rules import RowRule, SharedTermsRule, apply_rule, masked_arrays
-from mlc_losses.losses._pair_arguments import pair_sides
+from mlc_losses.losses._pair_sides import pair_sides
 from mlc_losses.losses._pair_sums import LSEP, pair_loss
 
 
@@ -122,7 +122,7 @@ def _expected(
 ) -> tuple[_Expected, _Expected, Any]:
     """`E_N` and `E_P` with their derivatives by each p, and `E_N - E_P + m`."""
     margin, lambda_pos, lambda_neg, *_ = params
-    scores, positive, negative = pair_sides(xp, logits, targets, where)
+    scores, positive, negative = pair_sides(xp, where, logits, targets)
     p = sigmoid(scores)
     high = _leaning_mean(xp, p, negative, lambda_neg)
     low = _leaning_mean(xp, p, positive, -lambda_pos)

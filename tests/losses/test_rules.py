@@ -525,11 +525,17 @@ def test_a_compiled_batch_that_is_larger_than_a_block(
 # memory ------------------------------------------------------------------------------------------
 
 
-TWO_WAY = next(case for case in CASES if case.loss is ml.two_way)
+# arrays of the size of the logits that a loss keeps, where they are more than one: of the losses
+# across the batch a copy of the logits, as a target may be NaN, and masks
+ARRAYS_KEPT = {
+    "large_loss": 1.75, "expected_positive": 1.5, "role": 1.5, "average_k_two_head": 1.5,
+    "noised_top_k_hinge": 1.8, "smooth_top_k_hinge": 2.3, "smooth_average_precision": 2.8,
+    "max_constraint": 4.5,
+}  # fmt: skip
 
 
 @only_torch
-@pytest.mark.parametrize("case", [*LARGE.values(), TWO_WAY], ids=[*LARGE, "two_way"])
+@pytest.mark.parametrize("case", [x for x in CASES if not x.embedded], ids=lambda x: x.id)
 def test_torch_keeps_the_arguments_and_one_array(case: Case) -> None:
     import torch
 
@@ -543,7 +549,8 @@ def test_torch_keeps_the_arguments_and_one_array(case: Case) -> None:
     with torch.autograd.profiler.profile(profile_memory=True) as profile:
         total = case.loss(*given, **named).sum()
     kept = sum(event.self_cpu_memory_usage for event in profile.function_events)
-    assert total.element_size() <= kept <= given[0].numel() * 4 + 64 * 4 * 40
+    most = ARRAYS_KEPT.get(case.loss.__name__, 1.0)
+    assert total.element_size() <= kept <= most * given[0].numel() * 4 + 64 * 4 * 40
 
 
 @only_jax

@@ -41,6 +41,7 @@ def test_devices_change_nothing(tmp_path: Path) -> None:
     np.testing.assert_allclose(one["P@5"], four["P@5"], atol=0.02)
 
 
+@pytest.mark.slow("one program is killed, and two more run after it")
 def test_it_goes_on_after_a_kill(tmp_path: Path) -> None:
     pytest.importorskip("orbax.checkpoint")
     kept = ("--every", "5", "--checkpoints", str(tmp_path / "kept"))

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import math
-from typing import Any, NamedTuple
+from typing import Any
 
 from mlc_losses._array.arguments import check_matrix, checked_float, checked_labels, label_arguments
 from mlc_losses._array.batch import batch_max, batch_sum
 from mlc_losses._array.labels import label_count, label_max, label_sum
 from mlc_losses._array.namespace import Array, ArrayT
-from mlc_losses._array.ops import relevance, sigmoid, softplus, stop_gradient
-from mlc_losses._array.row_rules import RowRule, SharedTermsRule, apply_rule, masked_arrays
-from mlc_losses.losses._pair_sides import pair_sides
+from mlc_losses._array.ops import relevance, stop_gradient
+from mlc_losses._array.row_rules import RowRule, apply_rule, masked_arrays
+from mlc_losses.losses._leaning_means import leaning_gap_loss
 from mlc_losses.losses._pair_sums import LSEP, pair_loss
 
 
@@ -79,68 +78,7 @@ def distributional_ranking(
     scale = checked_float("scale", scale, like=logits)
     xp, scores, targets, where = checked_labels(logits, targets, where, axis)
     params = margin, lambda_pos, lambda_neg, slope, scale
-    arrays = scores, targets
-    return apply_rule(xp, _DISTRIBUTIONAL_RANKING, arrays, params, where, wanted=1)[0]
-
-
-class _DistributionalRanking(SharedTermsRule):
-    """Of the expected probabilities of both sides, `E_N` and `E_P`."""
-
-    derives_from_values = False
-
-    def values(self, xp: Any, params: Any, where: Any, *arrays: Any) -> tuple[Any]:
-        return (_loss_of_gap(xp, params, *_expected(xp, params, where, *arrays)),)
-
-    def values_and_derivative(
-        self, xp: Any, params: Any, where: Any, *arrays: Any
-    ) -> tuple[tuple[Any], Any]:
-        *_, slope, scale = params
-        high, low, gap = _expected(xp, params, where, *arrays)
-        logits, _ = masked_arrays(xp, where, arrays)
-        by_p = (scale * sigmoid(slope * gap))[..., None] * (high.by_p - low.by_p)
-        value = _loss_of_gap(xp, params, high, low, gap)
-        return (value,), by_p * (sigmoid(logits) * sigmoid(-logits))
-
-
-_DISTRIBUTIONAL_RANKING = _DistributionalRanking()
-
-
-def _loss_of_gap(xp: Any, params: Any, high: Any, low: Any, gap: Any) -> Any:
-    """0 where no label is known."""
-    *_, slope, scale = params
-    return xp.where(high.empty & low.empty, 0.0, scale / slope * softplus(slope * gap))
-
-
-class _Expected(NamedTuple):
-    mean: Any
-    by_p: Any
-    empty: Any
-
-
-def _expected(
-    xp: Any, params: Any, where: Any, logits: Any, targets: Any
-) -> tuple[_Expected, _Expected, Any]:
-    """`E_N` and `E_P` with their derivatives by each p, and `E_N - E_P + m`."""
-    margin, lambda_pos, lambda_neg, *_ = params
-    scores, positive, negative = pair_sides(xp, where, logits, targets)
-    p = sigmoid(scores)
-    high = _leaning_mean(xp, p, negative, lambda_neg)
-    low = _leaning_mean(xp, p, positive, -lambda_pos)
-    return high, low, high.mean - xp.where(low.empty, 1.0, low.mean) + margin
-
-
-def _leaning_mean(xp: Any, p: Any, side: Any, temperature: Any) -> _Expected:
-    """Mean of p over a side with weights `e^(p / temperature)`; 0 where it is empty."""
-    exponents = p / temperature
-    peak = label_max(stop_gradient(exponents), side)
-    empty = peak == -math.inf
-    peak = xp.where(empty, 0.0, peak)[..., None]
-    weights = xp.exp(xp.where(side, exponents - peak, -math.inf))
-    total = label_sum(weights)
-    total = xp.where(empty, 1.0, total)
-    mean = label_sum(weights * p) / total
-    by_p = weights / total[..., None] * (1.0 + (p - mean[..., None]) / temperature)
-    return _Expected(mean, by_p, empty)
+    return leaning_gap_loss(xp, scores, targets, where, params)
 
 
 def two_way(

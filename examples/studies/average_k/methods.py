@@ -177,7 +177,7 @@ def begin(
     def one(key: jax.Array) -> State:
         init_key, table_key = jax.random.split(key)
         params = init_params(init_key, sizes)
-        table = start_table(table_key, seen) if method.has_table else jnp.zeros((3, len(x), 0))
+        table = start_table(table_key, seen) if method.has_table else jnp.zeros((len(x), 3, 0))
         return State(params, (optax.adamw(0.0).init(params), table))
 
     return jax.vmap(one)(keys)
@@ -220,15 +220,12 @@ def train_round(
                 batch = Batch(y[chosen], seen[chosen], estimates, epoch)
                 return method.loss(outputs, batch, k, own).mean()
 
-            rows = table[:, chosen]
-            gradients, table_gradients = jax.grad(total, (0, 1))(params, rows[0])
+            rows = rows_of(table, chosen)
+            gradients, table_gradients = jax.grad(total, (0, 1))(params, rows[:, 0])
             updates, state = optimizer.update(gradients, state, params)
             rows = adam_of_rows(rows, table_gradients, rate * own[0], epoch)
-            return (
-                optax.apply_updates(params, updates),
-                state,
-                table.at[:, chosen].set(rows),
-            ), None
+            table = with_rows(table, chosen, rows)
+            return (optax.apply_updates(params, updates), state, table), None
 
         epochs, steps, size = batches.shape
         turns = (
@@ -244,19 +241,38 @@ def train_round(
 
 
 def start_table(key: jax.Array, seen: jax.Array) -> jax.Array:
-    """One free logit for each training example and label, and Adam's two moments of it."""
+    """For each training example a free logit per label and Adam's two moments, `[n, 3, L]`."""
     unseen = jax.random.uniform(key, seen.shape, minval=-UNSEEN, maxval=UNSEEN)
     logits = jnp.where(seen, SEEN, unseen)
-    return jnp.stack([logits, jnp.zeros_like(logits), jnp.zeros_like(logits)])
+    return jnp.stack([logits, jnp.zeros_like(logits), jnp.zeros_like(logits)], axis=1)
+
+
+def rows_of(table: jax.Array, chosen: jax.Array) -> jax.Array:
+    """`table[chosen]`, row by row: on CPU XLA gathers a large table element by element."""
+    if table.shape[-1] == 0:
+        return jnp.zeros((len(chosen), *table.shape[1:]))
+    return jax.lax.map(lambda row: jax.lax.dynamic_index_in_dim(table, row, keepdims=False), chosen)
+
+
+def with_rows(table: jax.Array, chosen: jax.Array, rows: jax.Array) -> jax.Array:
+    """`table.at[chosen].set(rows)`, row by row and in place."""
+    if table.shape[-1] == 0:
+        return table
+
+    def put(number: jax.Array, table: jax.Array) -> jax.Array:
+        return jax.lax.dynamic_update_index_in_dim(table, rows[number], chosen[number], 0)
+
+    return jax.lax.fori_loop(0, len(chosen), put, table)
 
 
 def adam_of_rows(
     rows: jax.Array, gradients: jax.Array, rate: jax.Array, epoch: jax.Array
 ) -> jax.Array:
     """One step of Adam on the rows of this batch alone: each is met once in an epoch."""
-    logits, mean, square = rows
+    logits, mean, square = rows[:, 0], rows[:, 1], rows[:, 2]
     mean = 0.9 * mean + 0.1 * gradients
     square = 0.999 * square + 0.001 * gradients**2
     count = epoch + 1.0
     unbiased = mean / (1 - 0.9**count), square / (1 - 0.999**count)
-    return jnp.stack([logits - rate * unbiased[0] / (jnp.sqrt(unbiased[1]) + 1e-8), mean, square])
+    logits = logits - rate * unbiased[0] / (jnp.sqrt(unbiased[1]) + 1e-8)
+    return jnp.stack([logits, mean, square], axis=1)

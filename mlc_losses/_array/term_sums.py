@@ -12,6 +12,9 @@ from mlc_losses._array.backend import is_jax_namespace, is_torch_namespace
 from mlc_losses._array.labels import label_max, label_sum
 from mlc_losses._array.ops import finite, stop_gradient
 
+# a sum that is larger than 1 by this much loses at most 4 bits when 1 is subtracted from it
+LEAST_REST = 1 / 16
+
 
 def sums_of_terms(
     xp: Any, terms: Callable[..., tuple[Any, ...]], arrays: tuple[Any, ...], runs: int = 4

@@ -17,12 +17,10 @@ from mlc_losses._array.labels import (
 from mlc_losses._array.layout import label_shards
 from mlc_losses._array.ops import entries_at, finite, stop_gradient
 from mlc_losses._array.row_rules import SharedTermsRule, apply_rule, is_finite
-from mlc_losses._array.term_sums import as_shift, quick_or_exact, row_max, sums_of_terms
+from mlc_losses._array.term_sums import LEAST_REST, as_shift, quick_or_exact, row_max, sums_of_terms
 
 # a smaller share of a label may have lost digits to underflow
 _LEAST_SHARE = 1e-30
-# a sum that is larger than 1 by this much loses at most 4 bits when 1 is subtracted from it
-_LEAST_REST = 1 / 16
 
 
 def class_cross_entropy(
@@ -95,7 +93,7 @@ class ClassCrossEntropy(SharedTermsRule):
         others: tuple[Any, ...] = ()
         if wanted != 1 or not trusted:
             others = shift, total = xp.amax(logits, -1), 1.0 / xp.amax(share, -1)
-        if most > 1.0 - _LEAST_REST:
+        if most > 1.0 - LEAST_REST:
             rest = share.scatter_(-1, ids, 0.0).sum(-1, True)
         else:
             rest = of_label.neg().add_(1.0)
@@ -176,7 +174,7 @@ def _quick_values(xp: Any, params: Any, logits: Any, labels: Any) -> tuple[tuple
     """The values with the label's logit as shift, and whether no example has lost digits by it."""
     own = _entry(logits, labels)
     total = label_sum(xp.exp(logits - own[..., None]))
-    trusted = (total > 1.0 + _LEAST_REST) & xp.isfinite(total) & xp.isfinite(own)
+    trusted = (total > 1.0 + LEAST_REST) & xp.isfinite(total) & xp.isfinite(own)
     return (xp.log(total), own, total), xp.all(trusted)
 
 

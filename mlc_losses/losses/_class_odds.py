@@ -15,11 +15,8 @@ from mlc_losses._array.labels import (
 )
 from mlc_losses._array.ops import finite, scaled
 from mlc_losses._array.row_rules import RowRule, apply_rule, is_finite
-from mlc_losses._array.term_sums import quick_or_exact, row_max, sums_of_terms
+from mlc_losses._array.term_sums import LEAST_REST, quick_or_exact, row_max, sums_of_terms
 from mlc_losses.losses._log_sum_exp import subtract
-
-# a sum that is larger than 1 by this much loses at most 4 bits when 1 is subtracted from it
-_LEAST_REST = 1 / 16
 
 
 def log_odds_against(xp: Any, logits: Any, labels: Any, where: Any = None, scale: Any = 1.0) -> Any:
@@ -99,7 +96,7 @@ def _quick_sums(xp: Any, params: Any, logits: Any, labels: Any) -> tuple[tuple[A
     shift = scale * label_max(logits)
     own = scale * xp.take_along_axis(logits, labels[..., None], axis=-1)[..., 0]
     rest = label_sum(xp.exp(scale * logits - shift[..., None])) - xp.exp(own - shift)
-    enough = rest > _LEAST_REST
+    enough = rest > LEAST_REST
     log_total = xp.log(xp.where(enough, rest, 1.0))
     return (shift - own + log_total, shift, log_total), xp.all(enough & xp.isfinite(own))
 

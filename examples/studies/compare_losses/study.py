@@ -33,8 +33,8 @@ import mlc_losses
 from examples import data as data_sets
 from examples.model import Loss, Settings, forward, jit_forward
 from examples.report import all_metrics
-from examples.studies.common.choice import validation_score
 from examples.studies.common.command import BAR, check_named_once, check_names, sources
+from examples.studies.common.criteria import validation_score
 from examples.studies.common.pages import marks
 from examples.studies.common.publish import publish
 from examples.studies.common.ranks import complete

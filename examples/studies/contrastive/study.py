@@ -33,8 +33,8 @@ from typer import Option
 import mlc_losses
 from examples import data as data_sets
 from examples.report import all_metrics
-from examples.studies.common.choice import validation_score
 from examples.studies.common.command import BAR, check_names, sources
+from examples.studies.common.criteria import validation_score
 from examples.studies.common.pages import marks
 from examples.studies.common.publish import publish
 from examples.studies.common.ranks import complete

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from examples.report import LOWER_IS_BETTER
-from examples.studies.common.choices import choice_table
+from examples.studies.common.choice_table import choice_table
 from examples.studies.common.figures import new_figure, png
 from examples.studies.common.tables import Records, Table, cell
 

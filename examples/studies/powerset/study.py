@@ -28,8 +28,8 @@ import mlc_losses
 from examples import data as data_sets
 from examples.model import Params, Settings, forward, init_params, jit_forward
 from examples.report import all_metrics
-from examples.studies.common.choice import decision_score
 from examples.studies.common.command import sources
+from examples.studies.common.criteria import decision_score
 from examples.studies.common.pages import marks
 from examples.studies.common.publish import publish
 from examples.studies.common.stopping import MOST_ROUNDS, WIDE_RATES, train_network

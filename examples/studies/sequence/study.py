@@ -31,9 +31,9 @@ import mlc_losses
 from examples import data as data_sets
 from examples.model import Params, Settings, drop_out, init_params
 from examples.report import LOWER_IS_BETTER
-from examples.studies.common.choice import decision_score
-from examples.studies.common.choices import choice_table
+from examples.studies.common.choice_table import choice_table
 from examples.studies.common.command import BAR, sources
+from examples.studies.common.criteria import decision_score
 from examples.studies.common.pages import marks
 from examples.studies.common.publish import publish
 from examples.studies.common.stopping import (

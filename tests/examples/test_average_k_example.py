@@ -61,16 +61,16 @@ def test_runs_resumes_and_reports(archive, tmp_path, monkeypatch):
     records = json.loads((tmp_path / "a.json").read_text())
     heads = ["cross-entropy", "two-head: softmax", "two-head: multi-label"]
     assert [(r["method"], r["seed"]) for r in records] == [(h, s) for h in heads for s in (0, 1)]
-    assert {r["configurations"] for r in records} == {25}
+    assert {r["configurations"] for r in records} <= {25, 30, 35, 40}  # of 5 to 8 rates
     for record in records:
         # 12 test rows: no ties, so exactly 2 classes each on average
         assert record["equal"]["size"] == 2.0
         assert 0 <= record["calibrated"]["accuracy"] <= 1
         assert record["curve"] == sorted(record["curve"])
     assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
-    kept = sorted(path.name for path in (tmp_path / "runs").iterdir())
-    assert kept == ["tiny-cross-entropy-search.json", "tiny-cross-entropy-test.json",
-                    "tiny-two-head-2-search.json", "tiny-two-head-2-test.json"]  # fmt: skip
+    kept = {path.name for path in (tmp_path / "runs").iterdir()}
+    for of_method in ("tiny-cross-entropy", "tiny-two-head-2"):
+        assert {f"{of_method}-search.json", f"{of_method}-test.json"} <= kept
 
     def train(*_):
         raise AssertionError("everything is kept")
@@ -129,19 +129,54 @@ def test_every_method_searches_as_many_settings():
 def test_table_of_estimates_starts_where_the_paper_says_and_takes_steps_of_adam():
     seen = jnp.eye(3, 4, dtype=bool)
     rows = jax.jit(methods.start_table)(jax.random.key(0), seen)
-    chances = 1 / (1 + np.exp(-np.asarray(rows[0])))
+    chances = 1 / (1 + np.exp(-np.asarray(rows[:, 0])))
     seen = np.asarray(seen)
     np.testing.assert_allclose(chances[seen], 0.995, rtol=1e-4)
     assert ((chances >= 0.4) & (chances <= 0.6))[~seen].all()
     adam, derivatives = optax.adam(0.1), jnp.asarray(np.random.default_rng(0).normal(size=(3, 4)))
-    expected, state = rows[0], adam.init(rows[0])
+    expected, state = rows[:, 0], adam.init(rows[:, 0])
     for epoch in range(2):
         rows = jax.jit(methods.adam_of_rows)(
             rows, derivatives, jnp.asarray(0.1), jnp.asarray(epoch)
         )
         steps, state = adam.update(derivatives, state)
         expected = expected + steps
-    np.testing.assert_allclose(rows[0], expected, rtol=1e-4)
+    np.testing.assert_allclose(rows[:, 0], expected, rtol=1e-4)
+
+
+def test_rows_of_the_table_are_read_and_written_as_by_indexing():
+    table = jnp.asarray(np.random.default_rng(0).normal(size=(2, 5, 3, 4)), jnp.float32)
+    chosen = jnp.asarray([[3, 0], [1, 4]])  # for each of two runs
+    rows = jax.jit(jax.vmap(methods.rows_of))(table, chosen)
+    np.testing.assert_array_equal(rows, jax.vmap(lambda t, c: t[c])(table, chosen))
+    written = jax.jit(jax.vmap(methods.with_rows))(table, chosen, rows + 1)
+    expected = jax.vmap(lambda t, c: t.at[c].add(1))(table, chosen)
+    np.testing.assert_array_equal(written, expected)
+
+
+def test_lower_rates_are_tried_while_the_best_is_the_lowest(archive, tmp_path, monkeypatch):
+    data = average_k.load(str(archive))
+    settings = average_k.settings_for(1, 4)
+    (job,) = average_k.jobs(data, ["cross-entropy"], [2], {2: 1}, settings, [])
+    searched = []
+
+    def search(job, configurations):
+        searched.append(sorted({round(float(rate), 6) for rate in configurations[:, 0]}))
+        # the best rate is 0.001, with the second constant
+        values = -np.abs(np.log(configurations[:, 0] / 0.001)) - np.abs(configurations[:, 2] - 0.05)
+        return {"cross-entropy": values.tolist()}
+
+    monkeypatch.setattr(average_k, "search", search)
+    found, is_final = average_k.choose(job, average_k.Runs(tmp_path))
+    chosen = found["cross-entropy"]
+    assert searched == [[0.003, 0.01, 0.03, 0.1, 0.3], [0.001], [0.0003]]
+    np.testing.assert_allclose(chosen.configuration, [0.001, methods.DECAY, 0.05])
+    assert chosen.tried == 35 and is_final
+    kept = average_k.Runs(tmp_path, finished=True)
+    assert average_k.choose(job, kept) == (found, True)
+    (tmp_path / f"{job.name_of('search-0.0003')}.json").unlink()
+    so_far, is_final = average_k.choose(job, kept)
+    assert so_far["cross-entropy"].configuration == chosen.configuration and not is_final
 
 
 def test_scores_by_hand():

@@ -12,6 +12,8 @@ from examples.studies.common.tables import Table, distinct
 
 BASELINE = "cross-entropy"
 BINS = ("few", "medium", "many")
+# one more than a cycle of matplotlib's
+COLORS = (*(f"C{index}" for index in range(10)), "black")
 Records = Sequence[Mapping[str, Any]]
 
 
@@ -183,7 +185,7 @@ def curves_figure(records: Records, sizes: Sequence[float]) -> bytes:
             mean = 100 * np.mean([record["curve"] for record in some], axis=0)
             strong = method == BASELINE or method.startswith("two-head")
             style = {"lw": 1.8 if strong else 1.0, "ls": "-" if strong else "--"}
-            axes.plot(sizes, mean, label=method, color=f"C{index % 10}", **style)
+            axes.plot(sizes, mean, label=method, color=COLORS[index % len(COLORS)], **style)
         axes.set(title=data, xscale="log", xlabel="mean set size", ylabel="accuracy, %")
         axes.set_xticks([1, 2, 5, 10, 20], ["1", "2", "5", "10", "20"])
         axes.minorticks_off()

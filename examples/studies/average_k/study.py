@@ -5,9 +5,9 @@
 
 Every method trains the same small network at five learning rates and five values of a constant of
 its own, until average-k accuracy on the validation part of the training split stops improving; this
-accuracy chooses, and the choice is then trained anew for every seed. The threshold is that of k
-classes on average on the validation rows, found without their labels. Test rows are used once,
-after all choices.
+accuracy chooses. While the choice is the lowest rate, a lower one is tried. The choice is then
+trained again for every seed. The threshold is that of k classes on average on the validation rows,
+found without their labels. Test rows are used once, after all choices.
 
 Each finished search and test is kept in `runs/average_k/`: a run that was cut off goes on there.
 """
@@ -50,6 +50,8 @@ FILES = ("cjk_radical214", "omniglot_small28", "udhr2_lang_char3hash4096")
 KS = (2, 5, 10)
 RATES = (3e-3, 1e-2, 3e-2, 1e-1, 3e-1)
 LONG_K, LONG_RATES = 5, (1e-2, 3e-2)
+# tried one after the other while the best one is the lowest
+LOWER_RATES = (3e-3, 1e-3, 3e-4, 1e-4)
 VALIDATION = 0.2
 COMPONENTS = 128
 MARKS = marks("examples/studies/average_k")
@@ -68,8 +70,8 @@ class Job(NamedTuple):
     seeds: dict[float, int]
     settings: Settings
 
-    def configurations(self) -> np.ndarray:
-        grid = itertools.product(self.rates, self.method.decays, self.method.constants)
+    def configurations(self, rates: Sequence[float]) -> np.ndarray:
+        grid = itertools.product(rates, self.method.decays, self.method.constants)
         return np.array([(rate, decay, *own) for rate, decay, own in grid], np.float32)
 
     def name_of(self, part: str) -> str:
@@ -77,10 +79,9 @@ class Job(NamedTuple):
         return f"{self.data.name}-{self.name}{k}-{part}".replace(" ", "_").replace(",", "")
 
     def key(self) -> dict[str, Any]:
-        """What a kept result must have been made with."""
+        """What a kept result must have been made with, beside the configurations."""
         return {
             "keywords": str(getattr(self.method.loss, "keywords", {})),
-            "configurations": self.configurations().tolist(),
             "ks": list(self.ks),
             "seeds": [self.seeds[k] for k in self.ks],
             "settings": list(self.settings),
@@ -166,25 +167,56 @@ def train(job: Job, configurations: np.ndarray, seeds: Sequence[int]) -> dict[st
     return best
 
 
-def search(job: Job) -> dict[str, list[float]]:
+def search(job: Job, configurations: np.ndarray) -> dict[str, list[float]]:
     """For each head the validation accuracy of each configuration, averaged over k; seed 0."""
-    configurations = job.configurations()
     found = train(job, configurations, [0] * len(configurations))
     return {head: [one.value for one in runs] for head, runs in found.items()}
 
 
-def test(job: Job, found: Mapping[str, Sequence[float]]) -> list[dict[str, Any]]:
-    """The best configuration of each head, trained for every seed, on the test split."""
-    configurations, seeds = job.configurations(), range(max(job.seeds[k] for k in job.ks))
+class Chosen(NamedTuple):
+    """The configuration of one head that validation liked best, of so many tried."""
+
+    configuration: tuple[float, ...]
+    validation: float
+    tried: int
+
+
+def choose(job: Job, runs: Runs) -> tuple[dict[str, Chosen], bool]:
+    """The result of the search, lower rates included; and whether no part of it is missing."""
+    tried: list[list[float]] = []
+    found: dict[str, list[float]] = {}
+    best: dict[str, int] = {}
+    lower = [(rate,) for rate in LOWER_RATES if rate < min(job.rates)]
+    for rates in (job.rates, *lower):
+        if tried and all(tried[index][0] > min(tried)[0] for index in best.values()):
+            break
+        configurations = job.configurations(rates)
+        key = job.key() | {"configurations": configurations.tolist()}
+        name = job.name_of("search" if rates is job.rates else f"search-{rates[0]:g}")
+        more = runs.get(name, key, partial(search, job, configurations))
+        if more is None:
+            break
+        tried += configurations.tolist()
+        found = {head: [*found.get(head, []), *values] for head, values in more.items()}
+        best = {head: int(np.argmax(values)) for head, values in found.items()}
+    chosen = {
+        head: Chosen(tuple(tried[index]), found[head][index], len(tried))
+        for head, index in best.items()
+    }
+    return chosen, more is not None
+
+
+def test(job: Job, chosen: Mapping[str, Chosen]) -> list[dict[str, Any]]:
+    """The configuration chosen for each head, trained for every seed, on the test split."""
+    seeds = range(max(job.seeds[k] for k in job.ks))
 
     @cache
-    def trained(best: int) -> dict[str, list[Best]]:
-        return train(job, np.repeat(configurations[best : best + 1], len(seeds), 0), seeds)
+    def trained(configuration: tuple[float, ...]) -> dict[str, list[Best]]:
+        return train(job, np.array([configuration] * len(seeds), np.float32), seeds)
 
     records = []
-    for head, accuracies in found.items():
-        best = int(np.argmax(accuracies))
-        for seed, one in enumerate(trained(best)[head]):
+    for head, choice in chosen.items():
+        for seed, one in enumerate(trained(choice.configuration)[head]):
             rows = one_label.split(job.data, VALIDATION, seed).validation_index
             parts = (job.data.train_features[rows], job.data.test_features)
             validation, scores = (
@@ -194,9 +226,7 @@ def test(job: Job, found: Mapping[str, Sequence[float]]) -> list[dict[str, Any]]
                 if seed < job.seeds[k]:
                     result = evaluate(job.data, k, validation, scores)
                     result |= {"data": job.data.name, "method": head, "k": k, "seed": seed}
-                    result["configuration"] = [round(float(v), 6) for v in configurations[best]]
-                    result |= {"validation": accuracies[best], "round": one.round}
-                    records.append(result)
+                    records.append(result | {"round": one.round})
     return records
 
 
@@ -220,12 +250,24 @@ def jobs(
 
 def run(job: Job, runs: Runs) -> list[dict[str, Any]]:
     """Search, then test; with `finished` only what is kept already."""
-    found = runs.get(job.name_of("search"), job.key(), partial(search, job))
-    if found is None:
+    chosen, is_final = choose(job, runs)
+    if not chosen:
         return []
-    key = job.key() | {"found": found}
-    records = runs.get(job.name_of("test"), key, partial(test, job, found)) or []
-    return [record | {"configurations": len(job.configurations())} for record in records]
+    configurations = {head: choice.configuration for head, choice in chosen.items()}
+    key = job.key() | {"chosen": configurations}
+    # asked for in any case: a test of the choice so far may be one of the final choice
+    records = runs.get(job.name_of("test"), key, partial(test, job, chosen))
+    if records is None or not is_final:
+        return []
+    return [record | _about(chosen[record["method"]]) for record in records]
+
+
+def _about(choice: Chosen) -> dict[str, Any]:
+    return {
+        "configuration": [round(float(value), 6) for value in choice.configuration],
+        "validation": choice.validation,
+        "configurations": choice.tried,
+    }
 
 
 def load(source: str) -> one_label.OneLabelData:

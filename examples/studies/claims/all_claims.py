@@ -20,9 +20,9 @@ CONDITIONS = {
     "chose from as many settings by validation accuracy.",
     "speed_top_k": "value and gradient of the loss alone, a batch of 256 rows on a CPU, "
     "each cell in a process of its own.",
-    "average_k": "one hidden layer and a short training, K = 5, all methods at the same mean set "
-    "size, each chosen from as many settings by validation accuracy; the paper's own settings are "
-    "not known to us.",
+    "average_k": "one hidden layer, trained until validation stopped improving, K = 5, all methods "
+    "at the same mean set size, each chosen from as many settings by validation accuracy; the "
+    "paper's own settings are not known to us.",
     "contrastive": "small encoders and a short training on all training rows; learning rate and "
     "one threshold chosen on validation rows; the study trains large encoders on text and images.",
     "extreme": "one run on generated data whose labels follow Zipf's law, a few steps of Adam.",

@@ -20,6 +20,7 @@ import optax
 import mlc_losses as ml
 from examples.data import MultiLabelData, apply_scaling, fit_scaling
 from examples.model import Params, forward, init_params, shuffled_batches
+from examples.studies.common.cosines import unit
 from examples.studies.common.dropout import dropped
 from examples.studies.common.stopping import State
 from examples.studies.common.sweep import QUICK
@@ -100,8 +101,8 @@ def on_cosines(loss: Callable[..., jax.Array]) -> BatchLoss:
     def mean(
         outputs: Any, y: Any, temperature: float, prototypes: Any, threshold: Any, **_: Any
     ) -> jax.Array:
-        z, c = (x / jnp.linalg.norm(x, axis=1, keepdims=True) for x in (outputs, prototypes))
-        return loss(z @ c.T / temperature - threshold, y).mean()
+        cosines = unit(outputs, 1) @ unit(prototypes, 1).T
+        return loss(cosines / temperature - threshold, y).mean()
 
     return mean
 

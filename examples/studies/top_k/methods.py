@@ -12,6 +12,7 @@ import numpy as np
 
 import mlc_losses as ml
 from examples.model import Params, Settings, init_params
+from examples.studies.common.cosines import unit
 from examples.studies.common.dropout import dropped
 from examples.studies.common.stopping import (
     Found,
@@ -133,12 +134,8 @@ def scores_of(
     if key is not None:
         hidden = hidden * kept[:, fan_in:]
     if cosine:
-        return _unit(hidden, -1) @ _unit(last["kernel"], 0)
+        return unit(hidden, -1) @ unit(last["kernel"], 0)
     return hidden @ last["kernel"] + last["bias"]
-
-
-def _unit(x: jax.Array, axis: int) -> jax.Array:
-    return x * jax.lax.rsqrt(jnp.maximum(jnp.sum(x * x, axis, keepdims=True), 1e-12))
 
 
 jit_scores = jax.jit(scores_of, static_argnames="cosine")
